@@ -1,0 +1,104 @@
+"""What the throw-away server needs of the machine: an account, a directory, a port, processes.
+
+Knows Linux and nothing of PostgreSQL, but for the place where its pid file names shared memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import random
+import socket
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+# Below the range from which Linux takes ports of outgoing connections, so that none of those
+# grabs the port while the server is down.
+_PORTS = range(15_000, 32_000)
+
+
+class ProcessOptions(TypedDict, total=False):
+    """Options of `subprocess.run` that make a program run as the server's account."""
+
+    cwd: Path
+    env: Mapping[str, str]
+    user: int
+    group: int
+    extra_groups: Sequence[int]
+
+
+def unprivileged_account() -> pwd.struct_passwd | None:
+    """Return whom to run the server as; None where we are unprivileged ourselves."""
+    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+
+def process_options(account: pwd.struct_passwd | None, directory: Path) -> ProcessOptions:
+    """Return how to run a program as `account` (None: as ourselves) in a plain environment."""
+    # TZ spares initdb half a second of comparing all time zones with the machine's.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+    options = ProcessOptions(cwd=directory, env=environment)
+    if account:
+        options["user"] = account.pw_uid
+        options["group"] = account.pw_gid
+        options["extra_groups"] = ()
+    return options
+
+
+def make_directory(account: pwd.struct_passwd | None) -> Path:
+    """Create the server's directory, as root in a place that its account can reach."""
+    if account is None:
+        return Path(tempfile.mkdtemp(prefix="chatqueue-"))
+    preferred = Path(tempfile.gettempdir())
+    open_to_all = all(path.stat().st_mode & 0o001 for path in (preferred, *preferred.parents))
+    directory = Path(tempfile.mkdtemp(prefix="chatqueue-", dir=None if open_to_all else "/tmp"))  # noqa: S108
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    return directory
+
+
+def find_free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    # Not from a seeded generator: two servers that start together must not try the same ports.
+    for port in random.SystemRandom().sample(_PORTS, 200):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free TCP port between {_PORTS.start} and {_PORTS.stop}")
+
+
+def children_of(pid: int) -> tuple[int, ...]:
+    """Return the direct children of a process, as /proc tells."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            # The command name, in parentheses, may itself contain blanks and parentheses.
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return tuple(found)
+
+
+def wait_until_gone(pids: Sequence[int]) -> None:
+    """Wait up to 5 s until none of the processes holds the server's memory any more."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(_is_alive(pid) for pid in pids):
+        time.sleep(0.005)
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z"
+    return False
+
+
+def remove_shared_memory(data_dir: Path) -> None:
+    """Remove the System V segment that a killed server left; its pid file names it."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        _key, segment = (data_dir / "postmaster.pid").read_text().splitlines()[6].split()
+        ipc_rmid = 0
+        ctypes.CDLL(None).shmctl(int(segment), ipc_rmid, None)

