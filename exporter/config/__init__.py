@@ -1,0 +1,40 @@
+"""The configuration: one YAML file in, one frozen `Config` or every fault at once out.
+
+Owns reading, checking, durations and the hiding of secrets. What a query's name or a DSN's host
+means is for `catalogue` and `database` to say.
+"""
+
+from exporter.config.dsn import redact
+from exporter.config.durations import format_duration, parse_duration
+from exporter.config.load import load_config
+from exporter.config.model import (
+    Config,
+    Database,
+    OldestAge,
+    Operators,
+    Override,
+    Poll,
+    Queries,
+    Threshold,
+    Thresholds,
+    limit_seconds,
+)
+from exporter.config.values import RESERVED_LABELS
+
+__all__ = [
+    "RESERVED_LABELS",
+    "Config",
+    "Database",
+    "OldestAge",
+    "Operators",
+    "Override",
+    "Poll",
+    "Queries",
+    "Threshold",
+    "Thresholds",
+    "format_duration",
+    "limit_seconds",
+    "load_config",
+    "parse_duration",
+    "redact",
+]

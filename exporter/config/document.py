@@ -1,0 +1,314 @@
+"""YAML text → plain data that remembers where each value stood.
+
+Owns reading the file, its limits, YAML's faults, `${NAME}` and the map from a key's path to its
+line. What the keys mean is left to `model`. Scalars follow YAML 1.2's core rules, as editors do:
+only `true` and `false` are booleans, `1:30` and `2026-01-01` are text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NoReturn
+
+import yaml
+
+from exporter.config.dsn import redact
+from exporter.config.syntax import SAFE_TAGS, DocumentLoader, explain
+from exporter.errors import ConfigError, Fault
+
+KeyPath = tuple[str | int, ...]
+
+SIZE_LIMIT_BYTES = 1024 * 1024
+NODE_LIMIT = 20_000
+"""Values after aliases are expanded; a configuration of 100 databases has some 500."""
+
+_VARIABLE = re.compile(r"\$\$\{|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)\}|(?P<broken>\$\{)")
+
+
+class Unusable:
+    """Stands in the data for a value whose fault is already reported."""
+
+
+UNUSABLE: Final = Unusable()
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a value stands in the file.
+
+    Attributes:
+        line: 1-based; of the value where that is a scalar, otherwise of its key.
+        key_line: 1-based line of the key (or of the list entry).
+        shown: The value as an error message may show it: as written, not as expanded.
+    """
+
+    line: int
+    key_line: int
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A file's data with its whereabouts.
+
+    Attributes:
+        name: The file as the operator named it.
+        data: Dicts with text keys, lists, text, numbers, booleans and None; `UNUSABLE` where a
+            fault was found.
+        spots: Whereabouts of every key path in the file.
+        faults: What was wrong with values and keys, by line and path.
+    """
+
+    name: str
+    data: dict[str, object]
+    spots: Mapping[KeyPath, Spot]
+    faults: tuple[tuple[int, KeyPath, Fault], ...]
+
+
+def key_text(path: KeyPath) -> str:
+    """Write a path as messages name it: `queries.dirs[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def read_document(path: Path, environ: Mapping[str, str]) -> Document:
+    """Read a YAML file whose top is a mapping.
+
+    Args:
+        path: The file; at most 1 MiB of UTF-8.
+        environ: Where `${NAME}` in values is looked up.
+
+    Returns:
+        The data and its whereabouts; faults in single values are in it, not raised.
+
+    Raises:
+        ConfigError: The file cannot be read, or is not one YAML mapping.
+    """
+    name = str(path)
+    root = _compose(_read_text(path), name)
+    if root is None:
+        _fail(name, "the file is empty", "a YAML mapping with at least the key databases")
+    if not isinstance(root, yaml.MappingNode):
+        found = f"the file holds {_describe(root)}"
+        _fail(_at(name, root), found, "a YAML mapping with at least the key databases")
+    builder = _Builder(name, environ)
+    data = builder.build_mapping(root, ())
+    builder.spots[()] = Spot(_line(root), _line(root), "the file")
+    return Document(name, data, builder.spots, tuple(builder.faults))
+
+
+def read_limited(path: Path, limit_bytes: int) -> str:
+    """Read a whole UTF-8 text file, its byte-order mark removed.
+
+    Raises:
+        ValueError: The file is missing, unreadable, too large or not UTF-8; the message says which
+            without naming the file.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except FileNotFoundError:
+        raise ValueError("no such file") from None
+    except IsADirectoryError:
+        raise ValueError("this is a directory") from None
+    except PermissionError:
+        raise ValueError("permission to read it is denied") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "the name is not a file name"
+        raise ValueError(f"cannot be read ({reason})") from None
+    if len(content) > limit_bytes:
+        raise ValueError(f"larger than {limit_bytes // 1024} KiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_limited(path, SIZE_LIMIT_BYTES)
+    except ValueError as error:
+        _fail(str(path), str(error), "a readable YAML file in UTF-8 of at most 1 MiB")
+
+
+def _compose(text: str, name: str) -> yaml.Node | None:
+    try:
+        loader = DocumentLoader(text)
+        try:
+            return loader.get_single_node()
+        finally:
+            loader.dispose()
+    except yaml.YAMLError as error:
+        line, found, expected = explain(error, text)
+    _fail(f"{name}:{line}", found, expected)
+
+
+def _fail(where: str, found: str, expected: str) -> NoReturn:
+    raise ConfigError([Fault(where, "", found, expected)])
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _at(name: str, node: yaml.Node) -> str:
+    return f"{name}:{_line(node)}"
+
+
+def _describe(node: yaml.Node) -> str:
+    """Name a value as messages show it: text in quotes, other scalars as written."""
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    if node.tag == SAFE_TAGS["null"]:
+        return "an empty value"
+    # Someone may have put a whole DSN under the wrong key.
+    text = redact(node.value)
+    text = text if len(text) <= 60 else text[:57] + "…"
+    return repr(text) if node.tag == SAFE_TAGS["str"] else text
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Walks the nodes of one file, once, gathering data, whereabouts and faults."""
+
+    name: str
+    environ: Mapping[str, str]
+    spots: dict[KeyPath, Spot] = field(default_factory=dict)
+    faults: list[tuple[int, KeyPath, Fault]] = field(default_factory=list)
+    open_nodes: set[int] = field(default_factory=set)
+    checked: set[int] = field(default_factory=set)
+    visits: int = 0
+
+    def fault(self, line: int, path: KeyPath, found: str, expected: str) -> Unusable:
+        fault = Fault(f"{self.name}:{line}", key_text(path), found, expected)
+        self.faults.append((line, path, fault))
+        return UNUSABLE
+
+    def enter(self, node: yaml.Node) -> None:
+        """Bound what aliases can do: neither grow without end nor hold themselves."""
+        self.visits += 1
+        if self.visits > NODE_LIMIT:
+            expected = f"at most {NODE_LIMIT} values in all"
+            _fail(_at(self.name, node), "aliases expand to too many values", expected)
+        if id(node) in self.open_nodes:
+            expected = "aliases of finished values only"
+            _fail(_at(self.name, node), "an alias holds itself", expected)
+        self.open_nodes.add(id(node))
+
+    def build(self, node: yaml.Node, path: KeyPath, key_line: int) -> object:
+        self.enter(node)
+        try:
+            scalar = isinstance(node, yaml.ScalarNode)
+            line = _line(node) if scalar else key_line
+            self.spots[path] = Spot(line, key_line, self.show(node))
+            if node.tag not in SAFE_TAGS.values():
+                expected = "plain YAML, or quotes around a value that begins with !"
+                return self.fault(line, path, "has a YAML tag (!)", expected)
+            if isinstance(node, yaml.MappingNode):
+                return self.entries(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.build(n, (*path, i), _line(n)) for i, n in enumerate(node.value)]
+            return self.scalar(node, path, line)
+        finally:
+            self.open_nodes.discard(id(node))
+
+    def build_mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
+        self.enter(node)
+        return self.entries(node, path)
+
+    def entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
+        pairs = self.pairs(node, path)
+        return {
+            name: self.build(value, (*path, name), _line(key))
+            for name, (key, value) in pairs.items()
+        }
+
+    def pairs(
+        self, node: yaml.MappingNode, path: KeyPath
+    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """List a mapping's keys; its own first, then those merged by `<<`, which never override."""
+        first_visit = id(node) not in self.checked
+        self.checked.add(id(node))
+        pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        merges: list[yaml.Node] = []
+        for key, value in node.value:
+            if key.tag == SAFE_TAGS["merge"]:
+                merges.append(value)
+            elif not isinstance(key, yaml.ScalarNode):
+                if first_visit:
+                    self.fault(_line(key), path, f"{_describe(key)} stands as a key", "text")
+            elif key.value not in pairs:
+                pairs[key.value] = (key, value)
+            elif first_visit:
+                found = f"set twice, first on line {_line(pairs[key.value][0])}"
+                self.fault(_line(key), (*path, key.value), found, "each key once")
+        for merged in merges:
+            for name, pair in self.merged_pairs(merged, path).items():
+                pairs.setdefault(name, pair)
+        return pairs
+
+    def merged_pairs(
+        self, node: yaml.Node, path: KeyPath
+    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        self.enter(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self.pairs(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+                for item in node.value:
+                    for name, pair in self.merged_pairs(item, path).items():
+                        found.setdefault(name, pair)
+                return found
+            self.fault(_line(node), (*path, "<<"), "does not merge a mapping", "an alias of one")
+            return {}
+        finally:
+            self.open_nodes.discard(id(node))
+
+    def show(self, node: yaml.Node) -> str:
+        shown = _describe(node)
+        from_environment = isinstance(node, yaml.ScalarNode) and _VARIABLE.search(node.value)
+        return f"{shown} (from the environment)" if from_environment else shown
+
+    def scalar(self, node: yaml.ScalarNode, path: KeyPath, line: int) -> object:
+        text: str = node.value
+        if node.tag == SAFE_TAGS["null"]:
+            return None
+        try:
+            if node.tag == SAFE_TAGS["bool"]:
+                return {"true": True, "false": False}[text.lower()]
+            if node.tag == SAFE_TAGS["int"]:
+                return int(text)
+            if node.tag == SAFE_TAGS["float"]:
+                return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+        except (KeyError, ValueError):
+            return self.fault(line, path, "is not what its YAML tag (!!) says", "a plain value")
+        return self.expand(text, path, line)
+
+    def expand(self, text: str, path: KeyPath, line: int) -> object:
+        """Replace `${NAME}` once, from left to right; what comes in is not looked at again."""
+        faults = len(self.faults)
+
+        def replace(match: re.Match[str]) -> str:
+            if match["broken"]:
+                expected = "${NAME}, or $${ for a plain ${"
+                self.fault(line, path, "holds ${ without a variable name and }", expected)
+            elif (name := match["name"]) and name not in self.environ:
+                found = f"the environment variable {name} is not set"
+                self.fault(line, path, found, f"{name} in the environment")
+            elif name:
+                return self.environ[name]
+            return "${"
+
+        value = _VARIABLE.sub(replace, text)
+        if any("\ud800" <= char <= "\udfff" or char == "\0" for char in value):
+            self.fault(line, path, "holds characters that are not UTF-8 text", "text in UTF-8")
+        return value if len(self.faults) == faults else UNUSABLE

@@ -1,0 +1,116 @@
+"""What pydantic found wrong, in the operator's words: file, line, key, found, expected."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, SecretStr
+from pydantic_core import ErrorDetails
+
+from exporter.config.document import Document, KeyPath, key_text
+from exporter.config.durations import format_duration
+from exporter.errors import Fault
+
+
+class FaultList:
+    """Gathers the faults of one document, at most one a key, and gives them in line order."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._faults = list(document.faults)
+        self._paths = {path for _, path, _ in document.faults}
+
+    def add(self, path: KeyPath, found: str, expected: str, *, at_key: bool = False) -> None:
+        """Report a fault at a key, unless one was reported there or above it already."""
+        if any(path[:length] in self._paths for length in range(1, len(path) + 1)):
+            return
+        line = self._line(path, at_key=at_key)
+        fault = Fault(f"{self._document.name}:{line}", key_text(path), found, expected)
+        self._faults.append((line, path, fault))
+        self._paths.add(path)
+
+    def add_refusal(self, error: ErrorDetails, root: type[BaseModel]) -> None:
+        """Report one of pydantic's errors."""
+        path: KeyPath = error["loc"]
+        of_key = bool(path) and path[-1] == "[key]"
+        if of_key:
+            path = path[:-1]
+        shown = repr(path[-1]) if of_key else self._show(path, error["input"], root)
+        found, expected = _words(error, path, root)
+        found = found if error["type"] in ("extra_forbidden", "missing") else f"{shown} {found}"
+        self.add(path, found, expected, at_key=of_key or error["type"] == "extra_forbidden")
+
+    def sorted(self) -> list[Fault]:
+        """Give the faults in the order of the file."""
+        return [fault for _, _, fault in sorted(self._faults, key=lambda entry: entry[0])]
+
+    def shown(self, path: KeyPath) -> str:
+        """Give a value as it stands in the file, fit for a message."""
+        return self._document.spots[path].shown
+
+    def _show(self, path: KeyPath, value: object, root: type[BaseModel]) -> str:
+        if _kind_at(root, path) is SecretStr:
+            return "the value"
+        if path in self._document.spots:
+            return self.shown(path)
+        # Not in the file, and yet refused: a default that no longer fits its neighbour.
+        return f"the default {format_duration(value) if isinstance(value, timedelta) else value}"
+
+    def _line(self, path: KeyPath, *, at_key: bool) -> int:
+        while path not in self._document.spots:
+            path = path[:-1]
+        spot = self._document.spots[path]
+        return spot.key_line if at_key else spot.line
+
+
+def _words(error: ErrorDetails, path: KeyPath, root: type[BaseModel]) -> tuple[str, str]:
+    """Translate an error into what follows the value, and what was expected."""
+    context: dict[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "fault":
+            return context["problem"], context["expected"]
+        case "extra_forbidden":
+            return "unknown key", _nearest(str(path[-1]), _keys_at(root, path[:-1]))
+        case "missing":
+            return "missing", "at least one entry"
+        case "model_type" | "model_attributes_type":
+            return "is not a mapping", f"a mapping with {_listed(_keys_at(root, path))}"
+        case "dict_type" | "mapping_type":
+            return "is not a mapping", "a mapping, one name: value a line"
+        case "tuple_type" | "list_type":
+            return "is not a list", "a list such as [one, two]"
+        case "literal_error":
+            return "is not known", context["expected"].replace("'", "")
+    return "is not valid", "another value"
+
+
+def _nearest(key: str, known: list[str]) -> str:
+    expected = f"one of {_listed(known)}"
+    close = difflib.get_close_matches(key.lower(), known, n=1)
+    return f"{expected}; did you mean {close[0]}?" if close else expected
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+def _kind_at(root: type[BaseModel], path: KeyPath) -> Any:
+    """Find the type of a key by walking the model; None where the model does not know it."""
+    kind: Any = root
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = field.annotation if field else None
+        else:
+            arguments = get_args(kind)
+            kind = arguments[1] if len(arguments) == 2 else None
+    return kind
+
+
+def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
+    kind = _kind_at(root, path)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

@@ -1,0 +1,312 @@
+"""The configuration as frozen records: every key, its kind, its default and its meaning.
+
+The descriptions here are the reference: `config.schema.json`, `config.example.yaml` and
+`docs/configuration.md` are generated from them. No I/O; `load` fills in what lies in files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.dsn import redact
+from exporter.config.durations import format_duration
+from exporter.config.values import (
+    AT_LEAST_ONE,
+    EMPTY_MEANS_NONE,
+    FREEZE,
+    DatabaseName,
+    Dsn,
+    Duration,
+    FilePath,
+    FilePaths,
+    LabelName,
+    Limit,
+    Parameter,
+    ParameterName,
+    QueryName,
+    Switch,
+    Text,
+    WholeNumber,
+    between,
+    fault,
+    from_to,
+)
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are faults, an empty one means its defaults."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        # Defaults are checked too: a shortened poll.interval must not leave a longer timeout.
+        validate_default=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_defaults(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+def _check_timeout(timeout: timedelta, interval: timedelta | None) -> timedelta:
+    if interval is not None and timeout > interval:
+        text = format_duration(interval)
+        raise fault(f"is longer than interval ({text})", f"{text} or less")
+    return timeout
+
+
+class Database(Section):
+    """One database to watch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["dsn"]}, {"required": ["dsn_file"]}],
+            "required": [],
+        }
+    )
+
+    dsn: Dsn = Field(
+        description="How to connect: a postgresql:// URI, or keywords such as `host=… dbname=…`. "
+        "Keep the password out of this file: take it from the environment with ${NAME}, or use "
+        "dsn_file. Give exactly one of dsn and dsn_file."
+    )
+    dsn_file: FilePath | None = Field(
+        default=None,
+        description="A file which holds the connection string and nothing else; its text is taken "
+        "as it is, without ${NAME}. Relative to this file. Read again at every reload.",
+    )
+    labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE, FREEZE] = Field(
+        default={},
+        description="Labels of your own on every series of this database, for example "
+        "`env: production`. Labels which the exporter sets itself, such as state, are refused.",
+    )
+
+    @property
+    def safe_dsn(self) -> str:
+        """The connection string with its passwords masked, fit for logs and terminals."""
+        return redact(self.dsn.get_secret_value())
+
+
+class Poll(Section):
+    """How often and how patiently databases are asked."""
+
+    interval: Annotated[Duration, between("1s", "1d")] = Field(
+        default=timedelta(seconds=15),
+        description="Time between two polls of a database, for queries that name no interval of "
+        "their own. At least 1s, at most 1d.",
+    )
+    timeout: Annotated[Duration, between("100ms", "1h")] = Field(
+        default=timedelta(seconds=5),
+        description="How long one query may run before it is cancelled. At least 100ms, and not "
+        "longer than interval.",
+    )
+    connect_timeout: Annotated[Duration, between("1s", "1h")] = Field(
+        default=timedelta(seconds=5),
+        description="How long to wait for a connection to one host. At least 1s.",
+    )
+
+    @field_validator("timeout")
+    @classmethod
+    def _within_interval(cls, timeout: timedelta, info: ValidationInfo) -> timedelta:
+        return _check_timeout(timeout, info.data.get("interval"))
+
+
+class Override(Section):
+    """What is changed about one query; what is left out stays as the query says."""
+
+    enabled: Switch = Field(
+        default=None, description="false switches the query off, and its metrics with it."
+    )
+    interval: Annotated[Duration | None, between("1s", "1d")] = Field(
+        default=None, description="Time between two runs of this query. At least 1s, at most 1d."
+    )
+    timeout: Annotated[Duration | None, between("100ms", "1h")] = Field(
+        default=None,
+        description="How long this query may run before it is cancelled. At least 100ms, and not "
+        "longer than its interval.",
+    )
+    max_age: Annotated[Duration | None, between("1s", "7d")] = Field(
+        default=None,
+        description="How old the last good answer may become before its metrics disappear; three "
+        "intervals unless given. Not shorter than the interval.",
+    )
+
+    @field_validator("timeout")
+    @classmethod
+    def _within_interval(cls, timeout: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        return None if timeout is None else _check_timeout(timeout, info.data.get("interval"))
+
+    @field_validator("max_age")
+    @classmethod
+    def _beyond_interval(cls, max_age: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        interval: timedelta | None = info.data.get("interval")
+        if max_age is not None and interval is not None and max_age < interval:
+            text = format_duration(interval)
+            raise fault(f"is shorter than interval ({text})", f"{text} or more")
+        return max_age
+
+
+class Queries(Section):
+    """Which queries run, and with what."""
+
+    dirs: FilePaths = Field(
+        default=(),
+        description="Folders of your own with queries (`.sql` and `.yaml` pairs), relative to "
+        "this file. They are as good as the built-in ones.",
+    )
+    overrides: Annotated[Mapping[QueryName, Override], EMPTY_MEANS_NONE, FREEZE] = Field(
+        default={},
+        description="Changes to single queries, built-in or your own, by the query's name.",
+    )
+    parameters: Annotated[Mapping[ParameterName, Parameter], EMPTY_MEANS_NONE, FREEZE] = Field(
+        default={},
+        description="Values for queries of your own, which write them as `%(name)s`.",
+    )
+
+
+def _warning(default: timedelta | str) -> Any:
+    return Field(default=default, description="From here on it is worth a look; off disables it.")
+
+
+def _critical(default: timedelta | str) -> Any:
+    return Field(
+        default=default,
+        description="From here on somebody is paged; off disables it. Not below warning.",
+    )
+
+
+class Threshold(Section):
+    """Two limits of one figure, which alert rules and panels compare against; None is off."""
+
+    warning: Limit = _warning("off")
+    critical: Limit = _critical("off")
+
+    @field_validator("critical")
+    @classmethod
+    def _not_below_warning(
+        cls, critical: timedelta | None, info: ValidationInfo
+    ) -> timedelta | None:
+        warning: timedelta | None = info.data.get("warning")
+        if critical is not None and warning is not None and critical < warning:
+            text = format_duration(warning)
+            raise fault(f"is below warning ({text})", f"{text} or more, or off")
+        return critical
+
+
+class WaitingAssignmentAge(Threshold):
+    """How long the oldest chat may wait for an operator."""
+
+    warning: Limit = _warning(timedelta(minutes=2))
+    critical: Limit = _critical(timedelta(minutes=5))
+
+
+class AssignedAge(Threshold):
+    """How long the oldest chat may stay with its operator without a reply."""
+
+    warning: Limit = _warning(timedelta(minutes=10))
+    critical: Limit = _critical(timedelta(minutes=20))
+
+
+class CustomerWait(Threshold):
+    """How long a customer may wait for an answer, whatever the chat's state says."""
+
+    warning: Limit = _warning(timedelta(minutes=5))
+    critical: Limit = _critical(timedelta(minutes=10))
+
+
+class OldestAge(Section):
+    """The true time of the oldest chat in its state, by state."""
+
+    waiting_assignment: WaitingAssignmentAge = Field(
+        default=WaitingAssignmentAge(), description="Chats waiting for an operator."
+    )
+    assigned: AssignedAge = Field(
+        default=AssignedAge(), description="Chats with an operator who has not replied yet."
+    )
+    waiting_real_user_reply: Threshold = Field(
+        default=Threshold(),
+        description="Chats where the customer's answer is awaited; usually nobody's fault, so off.",
+    )
+
+
+class Thresholds(Section):
+    """What counts as late. Exported as metrics, so a reload re-tunes the alerts."""
+
+    oldest_age: OldestAge = Field(
+        default=OldestAge(), description="Time of the oldest chat in each state."
+    )
+    customer_wait: CustomerWait = Field(
+        default=CustomerWait(),
+        description="The longest time a customer has waited for an answer.",
+    )
+    data_age: Annotated[Duration, between("1s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="How old figures may become before the watch itself counts as broken. Keep it "
+        "above the interval.",
+    )
+    idle_grace: Annotated[Duration, between("0s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="How long past its idle timeout the platform may take to release a chat before "
+        "its idle detector counts as late.",
+    )
+    stuck_hours: Annotated[WholeNumber, from_to(1, 8760)] = Field(
+        default=1,
+        description="Whole hours without any change after which the platform's own "
+        "detect_stuck_chats calls a chat stuck.",
+    )
+
+
+class Operators(Section):
+    """How operators appear in metrics."""
+
+    max_series: Annotated[WholeNumber, from_to(0, 10_000)] = Field(
+        default=200,
+        description='How many operators get series of their own; the rest is operator="other".',
+    )
+    label: Annotated[Literal["name", "id"], WithJsonSchema({"enum": ["name", "id"]})] = Field(
+        default="name",
+        description="What the operator label shows: name, or id where names are personal data.",
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    databases: Annotated[
+        Mapping[DatabaseName, Database], EMPTY_MEANS_NONE, AT_LEAST_ONE, FREEZE
+    ] = Field(
+        description="The databases to watch, each under the name its `database` label shows: 1 to "
+        "63 letters, digits, _, . or -."
+    )
+    poll: Poll = Field(
+        default=Poll(), description="How often and how patiently databases are asked."
+    )
+    queries: Queries = Field(default=Queries(), description="Which queries run, and with what.")
+    thresholds: Thresholds = Field(
+        default=Thresholds(),
+        description="What counts as late. Every threshold is a metric which alert rules compare "
+        "against, so a reload re-tunes the alerts without touching Prometheus.",
+    )
+    operators: Operators = Field(
+        default=Operators(), description="How operators appear in metrics."
+    )
+
+
+def limit_seconds(limit: timedelta | None) -> float:
+    """Give a threshold as its metric's value: seconds, or +Inf where it is off."""
+    return math.inf if limit is None else limit.total_seconds()
