@@ -1,0 +1,21 @@
+-- The indexes from before the fix, then the three of the fix.
+
+CREATE INDEX idx_chats_assigned_operator ON public.chats (assigned_operator_id);
+CREATE INDEX idx_chats_active ON public.chats (is_active) WHERE is_active = true;
+CREATE INDEX idx_chats_assignment_time ON public.chats (assignment_time, assigned_operator_id)
+    WHERE assigned_operator_id IS NOT NULL AND is_active = true;
+CREATE INDEX idx_messages_chat_created ON public.messages (chat_id, created_at DESC);
+CREATE INDEX idx_messages_created ON public.messages (created_at DESC);
+CREATE INDEX idx_chat_assignments_chat ON public.chat_assignments (chat_id);
+CREATE INDEX idx_chat_assignments_operator ON public.chat_assignments (operator_id);
+CREATE INDEX idx_chat_assignments_assigned_at ON public.chat_assignments (assigned_at);
+CREATE INDEX idx_operator_activity_chat ON public.operator_activity (chat_id);
+CREATE INDEX idx_operator_activity_operator ON public.operator_activity (operator_id);
+CREATE INDEX idx_operator_activity_last ON public.operator_activity (last_activity);
+
+CREATE INDEX idx_chats_waiting_assignment ON public.chats (created_at)
+    WHERE chat_state = 'waiting_assignment' AND is_active = true;
+CREATE INDEX idx_chats_last_operator ON public.chats (last_operator_id, chat_state)
+    WHERE is_active = true;
+CREATE INDEX idx_chats_operator_replied ON public.chats (operator_replied_at)
+    WHERE chat_state = 'waiting_real_user_reply';
