@@ -1,0 +1,47 @@
+"""Fixtures every folder of tests may use; `servers.py` and `builders.py` hold what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.demo.postgres import LocalServer
+from tests.servers import PgBouncer, Platform, clone_platform, run_pgbouncer, run_server
+
+SERVER_IDS = ("pg15", "pg18")
+
+
+@pytest.fixture(scope="session", params=SERVER_IDS)
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[LocalServer]:
+    """One server a version and test process; shared, so stop or crash it never."""
+    with run_server(request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def platform(postgres_server: LocalServer) -> Iterator[Platform]:
+    """A fresh database with the platform, on each version; dropped afterwards."""
+    with clone_platform(postgres_server) as platform:
+        yield platform
+
+
+@pytest.fixture
+def own_server() -> Iterator[LocalServer]:
+    """A server of the test's own, newest version, to be stopped and crashed at will."""
+    with run_server("pg18") as server:
+        yield server
+
+
+@pytest.fixture
+def own_platform(own_server: LocalServer) -> Iterator[Platform]:
+    """A platform database on `own_server`; start the server again before the test ends."""
+    with clone_platform(own_server) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres_server: LocalServer) -> Iterator[PgBouncer]:
+    """A real PgBouncer in transaction mode: `pgbouncer.dsn(platform.database)`."""
+    with run_pgbouncer(postgres_server) as pooler:
+        yield pooler
