@@ -134,7 +134,9 @@ def _read_text(path: Path) -> str:
     try:
         return read_limited(path, SIZE_LIMIT_BYTES)
     except ValueError as error:
-        _fail(str(path), str(error), "a readable YAML file in UTF-8 of at most 1 MiB")
+        expected = "a readable YAML file in UTF-8 of at most 1 MiB"
+        fault = Fault(str(path), "", str(error), expected)
+    raise ConfigError([fault])
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:
@@ -146,7 +148,8 @@ def _compose(text: str, name: str) -> yaml.Node | None:
             loader.dispose()
     except yaml.YAMLError as error:
         line, found, expected = explain(error, text)
-    _fail(f"{name}:{line}", found, expected)
+        fault = Fault(f"{name}:{line}", "", found, expected)
+    raise ConfigError([fault])
 
 
 def _fail(where: str, found: str, expected: str) -> NoReturn:
@@ -216,7 +219,7 @@ class _Builder:
                 return self.entries(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(n, (*path, i), _line(n)) for i, n in enumerate(node.value)]
-            return self.scalar(node, path, line)
+            return self.scalar(node.tag, node.value, path, line)
         finally:
             self.open_nodes.discard(id(node))
 
@@ -278,16 +281,15 @@ class _Builder:
         from_environment = isinstance(node, yaml.ScalarNode) and _VARIABLE.search(node.value)
         return f"{shown} (from the environment)" if from_environment else shown
 
-    def scalar(self, node: yaml.ScalarNode, path: KeyPath, line: int) -> object:
-        text: str = node.value
-        if node.tag == SAFE_TAGS["null"]:
+    def scalar(self, tag: str, text: str, path: KeyPath, line: int) -> object:
+        if tag == SAFE_TAGS["null"]:
             return None
         try:
-            if node.tag == SAFE_TAGS["bool"]:
+            if tag == SAFE_TAGS["bool"]:
                 return {"true": True, "false": False}[text.lower()]
-            if node.tag == SAFE_TAGS["int"]:
+            if tag == SAFE_TAGS["int"]:
                 return int(text)
-            if node.tag == SAFE_TAGS["float"]:
+            if tag == SAFE_TAGS["float"]:
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except (KeyError, ValueError):
             return self.fault(line, path, "is not what its YAML tag (!!) says", "a plain value")

@@ -10,16 +10,16 @@ import re
 
 MASK = "***"
 
-_SECRET_KEY = r"(?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)"
+_KEY = r"(?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)"
 
 # One pass from the left: a form that has begun swallows whatever looks like another inside it.
 _SECRET = re.compile(
     rf"""
-    (?P<query> [?&]{_SECRET_KEY}= ) [^&\s]*
-    | (?P<keyword> {_SECRET_KEY}\s*=\s* )
+    (?P<query> [?&]{_KEY}= ) [^&\s]*
+    | (?P<keyword> {_KEY}\s*=\s* )
       (?: (?P<quote>') (?:\\.|[^'\\])* (?:'|\\?\Z)   # an open quote runs to the end of the text
         | (?:\\.|[^\s\\])+ (?:\\\Z)? | \\\Z )
-    | (?P<uri> (?<![\w+.-])\w[\w+.-]*:// (?: (?![?&]{_SECRET_KEY}=)[^\s:@] )* : )
+    | (?P<uri> (?<![\w+.-])\w[\w+.-]*:// (?: (?![?&]{_KEY}=)[^\s:@] )* : )
       (?P<rest> \S*@\S*
         # A raw blank in a password: on to an @ of the line, unless the colon announces a port.
         | (?!\d*(?:[/,?\#\s]|\Z)) [^@\n]+@\S* )
@@ -55,7 +55,7 @@ def _mask_userinfo(match: re.Match[str]) -> str:
     # libpq ends the userinfo at the first @; people paste passwords with @ in them, so the last
     # one counts here.
     password, _, tail = match["rest"].rpartition("@")
-    if re.search(rf"[?&]{_SECRET_KEY}=", password, re.IGNORECASE):
+    if re.search(rf"[?&]{_KEY}=", password, re.IGNORECASE):
         # That @ may as well stand inside a query-string password: nothing behind it is safe.
         return f"{match['uri']}{MASK}@{MASK}"
     return f"{match['uri']}{MASK}@{redact(tail)}"

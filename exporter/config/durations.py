@@ -19,15 +19,10 @@ _UNITS_MS = {
     "s": 1_000,
     "ms": 1,
 }
-# ASCII digits only: \d would let ٣s through. Nine digits of years stay far inside an int, and
-# LONGEST keeps the sum inside timedelta.
-DURATION_PATTERN = (
-    "^(?:0|(?=[0-9])"
-    + "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in ("y", "w", "d", "h", "m", "s", "ms"))
-    + ")$"
-)
-_DURATION = re.compile(DURATION_PATTERN.removeprefix("^").removesuffix("$"), re.ASCII)
-LONGEST = timedelta(days=365 * 290)
+# [0-9] rather than \d, which would let ٣s through.
+DURATION_PATTERN = "^(0|(?=[0-9])" + "".join(f"([0-9]+{unit})?" for unit in _UNITS_MS) + ")$"
+_DURATION = re.compile("0|(?=[0-9])" + "".join(f"(?:([0-9]{{1,15}}){unit})?" for unit in _UNITS_MS))
+_LONGEST = timedelta(days=365 * 290)
 """Prometheus counts nanoseconds in 64 bits, which end after about 292 years."""
 
 
@@ -48,7 +43,7 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(f"{text!r} is not a duration, expected {DURATION_FORM}")
     counts = (int(group or 0) for group in match.groups())
     milliseconds = sum(n * unit for n, unit in zip(counts, _UNITS_MS.values(), strict=True))
-    if milliseconds > LONGEST / timedelta(milliseconds=1):
+    if milliseconds > _LONGEST / timedelta(milliseconds=1):
         raise ValueError(f"{text!r} is too long, expected at most 290y")
     return timedelta(milliseconds=milliseconds)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
@@ -67,25 +65,27 @@ class FaultList:
         return spot.key_line if at_key else spot.line
 
 
+# pydantic's names for "not this shape": found, expected ({keys} are the section's).
+_SHAPES = {
+    "missing": ("missing", "at least one entry"),
+    "model_type": ("is not a mapping", "a mapping with {keys}"),
+    "dict_type": ("is not a mapping", "a mapping, one name: value a line"),
+    "mapping_type": ("is not a mapping", "a mapping, one name: value a line"),
+    "tuple_type": ("is not a list", "a list such as [one, two]"),
+}
+
+
 def _words(error: ErrorDetails, path: KeyPath, root: type[BaseModel]) -> tuple[str, str]:
     """Translate an error into what follows the value, and what was expected."""
     context: dict[str, Any] = error.get("ctx", {})
-    match error["type"]:
-        case "fault":
-            return context["problem"], context["expected"]
-        case "extra_forbidden":
-            return "unknown key", _nearest(str(path[-1]), _keys_at(root, path[:-1]))
-        case "missing":
-            return "missing", "at least one entry"
-        case "model_type" | "model_attributes_type":
-            return "is not a mapping", f"a mapping with {_listed(_keys_at(root, path))}"
-        case "dict_type" | "mapping_type":
-            return "is not a mapping", "a mapping, one name: value a line"
-        case "tuple_type" | "list_type":
-            return "is not a list", "a list such as [one, two]"
-        case "literal_error":
-            return "is not known", context["expected"].replace("'", "")
-    return "is not valid", "another value"
+    if error["type"] == "fault":
+        return context["problem"], context["expected"]
+    if error["type"] == "extra_forbidden":
+        return "unknown key", _nearest(str(path[-1]), _keys_at(root, path[:-1]))
+    if error["type"] == "literal_error":
+        return "is not known", context["expected"].replace("'", "")
+    found, expected = _SHAPES.get(error["type"], ("is not valid", "another value"))
+    return found, expected.format(keys=_listed(_keys_at(root, path)))
 
 
 def _nearest(key: str, known: list[str]) -> str:

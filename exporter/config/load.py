@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
-from exporter.config.document import Document, KeyPath, Unusable, read_document, read_limited
+from exporter.config.document import Document, KeyPath, read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.config.model import Config
 from exporter.config.values import read_dsn
@@ -93,8 +93,10 @@ def _find_query_folders(document: Document, folder: Path, faults: FaultList) -> 
     """Make `queries.dirs` absolute, and see that each is a folder."""
     queries = document.data.get("queries")
     dirs = queries.get("dirs") if isinstance(queries, dict) else None
-    for index, value in enumerate(dirs if isinstance(dirs, list) else []):
-        if isinstance(value, Unusable) or not isinstance(value, str) or not value:
+    if not isinstance(dirs, list):
+        return
+    for index, value in enumerate(dirs):
+        if not isinstance(value, str) or not value:
             continue
         path: KeyPath = ("queries", "dirs", index)
         if not (folder / value).is_dir():

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -34,6 +33,7 @@ from exporter.config.values import (
     FilePaths,
     LabelName,
     Limit,
+    OperatorLabel,
     Parameter,
     ParameterName,
     QueryName,
@@ -43,6 +43,7 @@ from exporter.config.values import (
     between,
     fault,
     from_to,
+    whole_number_schema,
 )
 
 
@@ -76,7 +77,6 @@ class Database(Section):
     model_config = ConfigDict(
         json_schema_extra={
             "oneOf": [{"required": ["dsn"]}, {"required": ["dsn_file"]}],
-            "required": [],
         }
     )
 
@@ -92,6 +92,7 @@ class Database(Section):
     )
     labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
+        title="mapping of texts",
         description="Labels of your own on every series of this database, for example "
         "`env: production`. Labels which the exporter sets itself, such as state, are refused.",
     )
@@ -166,15 +167,18 @@ class Queries(Section):
 
     dirs: FilePaths = Field(
         default=(),
+        title="list of paths",
         description="Folders of your own with queries (`.sql` and `.yaml` pairs), relative to "
         "this file. They are as good as the built-in ones.",
     )
     overrides: Annotated[Mapping[QueryName, Override], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
+        title="mapping of overrides",
         description="Changes to single queries, built-in or your own, by the query's name.",
     )
     parameters: Annotated[Mapping[ParameterName, Parameter], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
+        title="mapping of texts, numbers, true or false",
         description="Values for queries of your own, which write them as `%(name)s`.",
     )
 
@@ -191,7 +195,7 @@ def _critical(default: timedelta | str) -> Any:
 
 
 class Threshold(Section):
-    """Two limits of one figure, which alert rules and panels compare against; None is off."""
+    """Two limits of one figure, which alert rules and panels compare against."""
 
     warning: Limit = _warning("off")
     critical: Limit = _critical("off")
@@ -264,7 +268,7 @@ class Thresholds(Section):
         description="How long past its idle timeout the platform may take to release a chat before "
         "its idle detector counts as late.",
     )
-    stuck_hours: Annotated[WholeNumber, from_to(1, 8760)] = Field(
+    stuck_hours: Annotated[WholeNumber, from_to(1, 8760), whole_number_schema(1, 8760)] = Field(
         default=1,
         description="Whole hours without any change after which the platform's own "
         "detect_stuck_chats calls a chat stuck.",
@@ -274,11 +278,11 @@ class Thresholds(Section):
 class Operators(Section):
     """How operators appear in metrics."""
 
-    max_series: Annotated[WholeNumber, from_to(0, 10_000)] = Field(
+    max_series: Annotated[WholeNumber, from_to(0, 10_000), whole_number_schema(0, 10_000)] = Field(
         default=200,
         description='How many operators get series of their own; the rest is operator="other".',
     )
-    label: Annotated[Literal["name", "id"], WithJsonSchema({"enum": ["name", "id"]})] = Field(
+    label: OperatorLabel = Field(
         default="name",
         description="What the operator label shows: name, or id where names are personal data.",
     )

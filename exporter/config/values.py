@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -33,10 +33,15 @@ from exporter.config.frozen import FrozenDict
 
 V = TypeVar("V")
 
+_FROM_ENVIRONMENT = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+
 RESERVED_LABELS = frozenset(
-    "database state status severity operator query relation reason le at_most sender outcome "
-    "check window job instance version mode decision from_state to_state avoidable figure kind "
-    "name source level".split()
+    (
+        *("database", "state", "status", "severity", "operator", "query", "relation", "reason"),
+        *("le", "at_most", "sender", "outcome", "check", "window", "job", "instance", "version"),
+        *("mode", "decision", "from_state", "to_state", "avoidable", "figure", "kind", "name"),
+        *("source", "level"),
+    )
 )
 """Labels the exporter or Prometheus puts on series itself."""
 
@@ -166,6 +171,19 @@ def from_to(low: int, high: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+def whole_number_schema(low: int, high: int) -> WithJsonSchema:
+    """Describe a bounded whole number, which may also come out of the environment."""
+    return WithJsonSchema(
+        {
+            "title": "whole number",
+            "type": ["integer", "string"],
+            "minimum": low,
+            "maximum": high,
+            "pattern": rf"^[0-9]+$|{_FROM_ENVIRONMENT}",
+        }
+    )
+
+
 def _check_database_name(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,63}", name):
         raise fault("is not a database name", "1 to 63 letters, digits, _, . or -")
@@ -221,7 +239,11 @@ EMPTY_MEANS_NONE = BeforeValidator(_empty_if_none)
 AT_LEAST_ONE = AfterValidator(_at_least_one)
 FREEZE = AfterValidator(_freeze)
 
-_DURATION_SCHEMA = {"title": "duration", "type": "string", "pattern": DURATION_PATTERN}
+_DURATION_SCHEMA = {
+    "title": "duration",
+    "type": "string",
+    "pattern": f"{DURATION_PATTERN}|{_FROM_ENVIRONMENT}",
+}
 
 Duration = Annotated[
     timedelta,
@@ -237,7 +259,7 @@ Limit = Annotated[
         {
             "title": "duration or off",
             "anyOf": [
-                {"type": "string", "pattern": DURATION_PATTERN},
+                {"type": "string", "pattern": f"{DURATION_PATTERN}|{_FROM_ENVIRONMENT}"},
                 {"enum": ["off", False]},
             ],
         }
@@ -250,7 +272,13 @@ Text = Annotated[
 Switch = Annotated[
     bool | None,
     PlainValidator(_read_switch),
-    WithJsonSchema({"title": "true or false", "type": ["boolean", "null"]}),
+    WithJsonSchema(
+        {
+            "title": "true or false",
+            "type": ["boolean", "string", "null"],
+            "pattern": f"^(true|false|yes|no|on|off)$|{_FROM_ENVIRONMENT}",
+        }
+    ),
 ]
 Parameter = Annotated[
     str | int | float | bool,
@@ -271,6 +299,18 @@ FilePath = Annotated[
     WithJsonSchema({"title": "path", "type": "string", "minLength": 1}),
 ]
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)]
+OperatorLabel = Annotated[
+    Literal["name", "id"],
+    WithJsonSchema(
+        {
+            "title": "name or id",
+            "anyOf": [
+                {"enum": ["name", "id"]},
+                {"type": "string", "pattern": _FROM_ENVIRONMENT},
+            ],
+        }
+    ),
+]
 DatabaseName = Annotated[
     str, AfterValidator(_check_database_name), _pattern("^[a-zA-Z0-9_.-]{1,63}$")
 ]
