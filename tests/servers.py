@@ -70,9 +70,19 @@ def find_bin_dir(server_id: str) -> Path:
 @contextlib.contextmanager
 def run_server(server_id: str, **settings: str) -> Iterator[LocalServer]:
     """Run a server with the platform's template database in it."""
-    with LocalServer(find_bin_dir(server_id), settings=settings) as server:
+    parent = memory_directory()
+    with LocalServer(find_bin_dir(server_id), settings=settings, parent=parent) as server:
         create_template(server)
         yield server
+
+
+def memory_directory() -> Path | None:
+    """Return a file system in memory with room for servers; None where there is none."""
+    directory = Path("/dev/shm")
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(directory).free > 4 << 30 and os.access(directory, os.W_OK):
+            return directory
+    return None
 
 
 def create_template(server: LocalServer) -> None:
@@ -144,7 +154,7 @@ def clone_platform(server: LocalServer) -> Iterator[Platform]:
     """Create a platform database of the template and drop it afterwards, with its sessions."""
     name = f"platform_{os.getpid()}_{next(_database_numbers)}"
     with psycopg.connect(server.dsn(), autocommit=True) as admin:
-        # Copying files takes a third of the time of the default, which goes through the WAL.
+        # Copying files takes half the time of the default, which goes through the WAL.
         admin.execute(
             sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy").format(
                 sql.Identifier(name), sql.Identifier(TEMPLATE)

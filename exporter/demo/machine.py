@@ -49,13 +49,14 @@ def process_options(account: pwd.struct_passwd | None, directory: Path) -> Proce
     return options
 
 
-def make_directory(account: pwd.struct_passwd | None) -> Path:
+def make_directory(account: pwd.struct_passwd | None, parent: Path | None) -> Path:
     """Create the server's directory, as root in a place that its account can reach."""
+    parent = parent or Path(tempfile.gettempdir())
     if account is None:
-        return Path(tempfile.mkdtemp(prefix="chatqueue-"))
-    preferred = Path(tempfile.gettempdir())
-    open_to_all = all(path.stat().st_mode & 0o001 for path in (preferred, *preferred.parents))
-    directory = Path(tempfile.mkdtemp(prefix="chatqueue-", dir=None if open_to_all else "/tmp"))  # noqa: S108
+        return Path(tempfile.mkdtemp(prefix="chatqueue-", dir=parent))
+    if not all(path.stat().st_mode & 0o001 for path in (parent, *parent.parents)):
+        parent = Path("/tmp")  # noqa: S108
+    directory = Path(tempfile.mkdtemp(prefix="chatqueue-", dir=parent))
     os.chown(directory, account.pw_uid, account.pw_gid)
     return directory
 

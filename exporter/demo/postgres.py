@@ -116,6 +116,8 @@ class LocalServer:
         bin_dir: Directory with `postgres` and `initdb`.
         data_dir: Data directory to use and keep; by default one in the temporary directory.
         settings: Server settings that win over the throw-away defaults; all values as text.
+        parent: Where to make the temporary directory, e.g. a file system in memory, on which
+            creating a database is some thirty times faster; by default the usual place.
 
     Attributes:
         port: TCP port on 127.0.0.1; the same after a restart.
@@ -127,13 +129,14 @@ class LocalServer:
         bin_dir: Path,
         data_dir: Path | None = None,
         settings: Mapping[str, str] | None = None,
+        parent: Path | None = None,
     ) -> None:
         self._account = unprivileged_account()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = dict(settings or {})
         self._keep_data = data_dir is not None
-        self.directory = make_directory(self._account)
+        self.directory = make_directory(self._account, parent)
         self.data_dir = data_dir or self.directory / "data"
         self.log_file = self.directory / "server.log"
         self.port = find_free_port()
