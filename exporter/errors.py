@@ -54,7 +54,7 @@ class CatalogueError(FaultsError):
 
 
 class Reason(StrEnum):
-    """Why a query gave no figures: the `reason` label of `chatqueue_exporter_query_errors_total`."""
+    """Why a query gave no figures; a label of `chatqueue_exporter_query_errors_total`."""
 
     TIMEOUT = "timeout"
     LOCKED = "locked"

@@ -1,0 +1,56 @@
+-- The least a watching role needs on the platform's database: run it as the owner of the tables
+-- (on Supabase: postgres), once, then give the role a password of your own:
+--
+--     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f reader.sql
+--     psql "$DATABASE_URL" -c '\password chatqueue_reader'
+--
+-- It can be run again at any time. The role reads columns, never a message's text or an operator's
+-- address; it can write nothing, and its transactions are read-only unless it says otherwise.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chatqueue_reader') THEN
+        CREATE ROLE chatqueue_reader LOGIN CONNECTION LIMIT 5;
+    END IF;
+END
+$$;
+
+ALTER ROLE chatqueue_reader SET default_transaction_read_only = on;
+ALTER ROLE chatqueue_reader SET statement_timeout = '30s';
+
+GRANT USAGE ON SCHEMA public TO chatqueue_reader;
+
+GRANT SELECT (
+    id, is_active, chat_state, created_at, updated_at, last_message_at, assigned_operator_id,
+    assignment_time, last_operator_id, operator_replied_at, message_count
+) ON public.chats TO chatqueue_reader;
+GRANT SELECT (id, name, is_active, is_available, last_activity, created_at)
+ON public.operators TO chatqueue_reader;
+GRANT SELECT (id, chat_id, sender_type, handled_by_operator_id, created_at)
+ON public.messages TO chatqueue_reader;
+GRANT SELECT ON public.chat_assignments TO chatqueue_reader;
+GRANT SELECT ON public.operator_activity TO chatqueue_reader;
+GRANT SELECT ON public.platform_config TO chatqueue_reader;
+GRANT SELECT ON public.chat_state_summary TO chatqueue_reader;
+
+GRANT EXECUTE ON FUNCTION public.get_assignment_queue_status() TO chatqueue_reader;
+GRANT EXECUTE ON FUNCTION public.detect_stuck_chats(integer) TO chatqueue_reader;
+
+-- Row-level security shows a role without a policy no rows at all, and no error either.
+DO $$
+DECLARE
+    watched text;
+BEGIN
+    FOREACH watched IN ARRAY ARRAY[
+        'chats', 'operators', 'messages', 'chat_assignments', 'operator_activity',
+        'platform_config'
+    ]
+    LOOP
+        EXECUTE format('DROP POLICY IF EXISTS chatqueue_reader ON public.%I', watched);
+        EXECUTE format(
+            'CREATE POLICY chatqueue_reader ON public.%I FOR SELECT TO chatqueue_reader'
+            ' USING (true)',
+            watched
+        );
+    END LOOP;
+END
+$$;

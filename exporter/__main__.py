@@ -1,0 +1,5 @@
+"""`python -m exporter` is `chatqueue`."""
+
+from exporter.cli import main
+
+main()

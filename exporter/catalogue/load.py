@@ -1,0 +1,240 @@
+"""Folders of `.sql` and `.yaml` pairs → the catalogue, or every fault in them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from exporter.catalogue.entries import Label, Metric, Need, Query, Series
+from exporter.catalogue.mapping import MetricMapping, QueryMapping
+from exporter.catalogue.statement import check_statement, parameter_names, statement_text
+from exporter.config import Override, Poll
+from exporter.config.document import read_document, read_limited
+from exporter.config.faults import FaultList
+from exporter.errors import CatalogueError, ConfigError, Fault
+
+_SQL_LIMIT_BYTES = 256 * 1024
+
+
+def load_catalogue(
+    dirs: Sequence[Path],
+    *,
+    poll: Poll,
+    overrides: Mapping[str, Override],
+    parameters: Collection[str],
+) -> tuple[Query, ...]:
+    """Read every query, apply the overrides and check that the whole fits together.
+
+    Args:
+        dirs: Folders, the built-in one first; a later one's query replaces an earlier one's of the
+            same name.
+        poll: Interval and timeout for queries that name none.
+        overrides: By query name; an unknown name is a fault.
+        parameters: Names that `%(name)s` may use.
+
+    Returns:
+        The enabled queries, sorted by name.
+
+    Raises:
+        CatalogueError: With every fault of every file.
+    """
+    faults: list[Fault] = []
+    queries: dict[str, Query] = {}
+    disabled: set[str] = set()
+    for folder in dirs:
+        for name in _names(folder, faults):
+            loaded = _load_query(folder, name, poll, parameters, faults)
+            if loaded is None:
+                continue
+            queries[name], enabled = loaded
+            (disabled.discard if enabled else disabled.add)(name)
+    if not queries and not faults:
+        faults.append(Fault(str(dirs[0]), "", "holds no query", "pairs of .sql and .yaml files"))
+    for name, override in overrides.items():
+        if name not in queries:
+            known = f"one of {', '.join(sorted(queries))}"
+            faults.append(Fault("the configuration", f"queries.overrides.{name}", "unknown", known))
+            continue
+        queries[name] = _override(queries[name], override)
+        if override.enabled is not None:
+            (disabled.discard if override.enabled else disabled.add)(name)
+    enabled_queries = tuple(queries[name] for name in sorted(queries) if name not in disabled)
+    faults.extend(_conflicts(enabled_queries))
+    if faults:
+        raise CatalogueError(faults)
+    return enabled_queries
+
+
+def _names(folder: Path, faults: list[Fault]) -> list[str]:
+    """Names of the queries in a folder; a file without its partner is a fault."""
+    found = {
+        suffix: {path.stem for path in folder.glob(f"*{suffix}") if path.is_file()}
+        for suffix in (".sql", ".yaml")
+    }
+    for name in sorted(found[".sql"] ^ found[".yaml"]):
+        there, missing = (".sql", ".yaml") if name in found[".sql"] else (".yaml", ".sql")
+        where = str(folder / f"{name}{there}")
+        faults.append(Fault(where, "", "stands alone", f"{name}{missing} beside it"))
+    return sorted(found[".sql"] & found[".yaml"])
+
+
+def _load_query(
+    folder: Path, name: str, poll: Poll, parameters: Collection[str], faults: list[Fault]
+) -> tuple[Query, bool] | None:
+    """One pair of files and whether it is enabled; None where there are faults."""
+    path = folder / f"{name}.sql"
+    before = len(faults)
+    mapping = _load_mapping(path.with_suffix(".yaml"), faults)
+    try:
+        sql = read_limited(path, _SQL_LIMIT_BYTES).strip().rstrip(";")
+    except ValueError as error:
+        faults.append(Fault(str(path), "", str(error), "a readable SQL file in UTF-8"))
+        return None
+    faults.extend(check_statement(path, sql, parameters))
+    if mapping is None or len(faults) > before:
+        return None
+    interval = mapping.interval or poll.interval
+    query = Query(
+        name=name,
+        path=path,
+        sql=statement_text(name, sql),
+        interval_s=interval.total_seconds(),
+        timeout_s=(mapping.timeout or min(poll.timeout, interval)).total_seconds(),
+        max_age_s=mapping.seconds(mapping.max_age),
+        needs=tuple(_needs(mapping)),
+        metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
+        max_rows=mapping.max_rows,
+        parameters=tuple(sorted(parameter_names(sql))),
+    )
+    return query, mapping.enabled
+
+
+def _load_mapping(path: Path, faults: list[Fault]) -> QueryMapping | None:
+    """A mapping file, or None and its faults."""
+    try:
+        document = read_document(path, {})
+    except ConfigError as error:
+        faults.extend(error.faults)
+        return None
+    found = FaultList(document)
+    mapping: QueryMapping | None = None
+    try:
+        mapping = QueryMapping.model_validate(document.data)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            found.add_refusal(detail, QueryMapping)
+    if mapping is not None:
+        _check_references(mapping, found)
+    listed = found.sorted()
+    faults.extend(listed)
+    return None if listed else mapping
+
+
+def _check_references(mapping: QueryMapping, found: FaultList) -> None:
+    """What one part of a mapping says of another."""
+    for index, metric in enumerate(mapping.metrics):
+        path = ("metrics", index)
+        for number, label in enumerate(metric.labels):
+            if label not in mapping.labels:
+                known = ", ".join(mapping.labels) or "none there"
+                where = (*path, "labels", number)
+                found.add(where, f"{label!r} is not described", f"one of labels: {known}")
+            elif metric.empty is not None and not mapping.labels[label].values:
+                found.add(
+                    (*path, "empty"),
+                    f"is given, but label {label!r} lists no values",
+                    f"values under labels.{label}, or no empty",
+                )
+        names = [frozenset(series.labels) for series in metric.series]
+        if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
+            found.add((*path, "series"), "differ in label names", "the same labels in each series")
+        kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
+        if len(set(kinds)) < len(kinds):
+            found.add((*path, "series"), "share their labels", "labels that tell series apart")
+    named = [metric.name for metric in mapping.metrics]
+    for index, name in enumerate(named):
+        if name in named[:index]:
+            found.add(("metrics", index, "name"), f"{name!r} stands twice", "each metric once")
+
+
+def _needs(mapping: QueryMapping) -> Iterable[Need]:
+    """Every need, those behind a view or function after it."""
+    for need in mapping.needs:
+        if need.relation is not None:
+            yield Need("relation", need.relation)
+        else:
+            yield Need("function", need.function or "")
+        for relation in need.reads:
+            yield Need("relation", relation, need.relation or need.function)
+
+
+def _metric(metric: MetricMapping, mapping: QueryMapping) -> Metric:
+    """A checked metric mapping as an entry."""
+    return Metric(
+        name=metric.name,
+        type=metric.type,
+        help=metric.help,
+        unit=metric.unit,
+        labels=tuple(
+            Label(name, mapping.labels[name].column, mapping.labels[name].values)
+            for name in metric.labels
+        ),
+        series=tuple(Series(tuple(s.labels.items()), s.value) for s in metric.series)
+        or (Series((), metric.value or ""),),
+        empty=metric.empty,
+    )
+
+
+def _override(query: Query, override: Override) -> Query:
+    """The query with what the configuration changes."""
+    interval = override.interval
+    interval_s = query.interval_s if interval is None else interval.total_seconds()
+    timeout = override.timeout
+    return replace(
+        query,
+        interval_s=interval_s,
+        timeout_s=min(query.timeout_s, interval_s) if timeout is None else timeout.total_seconds(),
+        max_age_s=query.max_age_s if override.max_age is None else override.max_age.total_seconds(),
+    )
+
+
+def _conflicts(queries: Sequence[Query]) -> Iterable[Fault]:
+    """Metrics of one name in several queries: alike, and with labels that cannot meet."""
+    known: dict[str, list[tuple[Query, Metric]]] = {}
+    for query in queries:
+        for metric in query.metrics:
+            for other_query, other in known.setdefault(metric.name, []):
+                problem = _conflict(metric, other)
+                if problem:
+                    where = str(query.path.with_suffix(".yaml"))
+                    expected = f"the same as in {other_query.path.with_suffix('.yaml')}"
+                    yield Fault(where, metric.name, problem, expected)
+            known[metric.name].append((query, metric))
+
+
+def _conflict(metric: Metric, other: Metric) -> str | None:
+    """What keeps two queries from feeding one metric."""
+    for attribute in ("type", "help", "unit"):
+        if getattr(metric, attribute) != getattr(other, attribute):
+            return f"differs in {attribute}"
+    mine, theirs = _label_values(metric), _label_values(other)
+    if mine.keys() != theirs.keys():
+        return "differs in its labels"
+    if not any(mine[name] and theirs[name] and not mine[name] & theirs[name] for name in mine):
+        return "may give the same series (no label with disjoint values)"
+    return None
+
+
+def _label_values(metric: Metric) -> dict[str, frozenset[str]]:
+    """Every label's possible values; empty where unknown."""
+    values = {label.name: frozenset(label.values) for label in metric.labels}
+    for series in metric.series:
+        for name, value in series.labels:
+            values[name] = values.get(name, frozenset()) | {value}
+    return values
+
+
+__all__ = ["load_catalogue"]

@@ -1,0 +1,149 @@
+"""The form of a `queries/<name>.yaml`: how columns become metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.model import Section
+from exporter.config.values import Duration, Text, WholeNumber, between, fault, from_to
+
+# Names that the exporter gives out itself, whatever the catalogue says.
+OWN_PREFIXES = (
+    "chatqueue_exporter_",
+    "chatqueue_database_",
+    "chatqueue_threshold_",
+    "chatqueue_release_",
+)
+RESERVED_LABELS = frozenset({"database", "job", "instance", "le", "quantile"})
+
+_RELATION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
+_FUNCTION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*\([a-z0-9_, \[\].]*\)")
+
+
+def _check_metric_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise fault("is not a metric name", "lower-case letters, digits and _")
+    if name.startswith(OWN_PREFIXES):
+        raise fault("is a name the exporter gives out itself", "another prefix")
+    return name
+
+
+def _check_label_name(name: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or name.startswith("__"):
+        expected = "lower-case letters, digits and _, not beginning with __"
+        raise fault("is not a label name", expected)
+    if name in RESERVED_LABELS:
+        raise fault("is a label that Prometheus or the exporter sets", "another name")
+    return name
+
+
+def _check_relation(name: str) -> str:
+    if not _RELATION.fullmatch(name):
+        raise fault("is not a qualified relation", "schema.relation")
+    return name
+
+
+def _check_function(name: str) -> str:
+    if not _FUNCTION.fullmatch(name):
+        raise fault("is not a qualified function", "schema.function(type, …)")
+    return name
+
+
+MetricName = Annotated[str, AfterValidator(_check_metric_name)]
+LabelName = Annotated[str, AfterValidator(_check_label_name)]
+Relation = Annotated[str, AfterValidator(_check_relation)]
+Function = Annotated[str, AfterValidator(_check_function)]
+Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+
+
+class NeedMapping(Section):
+    """A relation or function, and what lies behind it."""
+
+    relation: Relation | None = None
+    function: Function | None = None
+    reads: tuple[Relation, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> NeedMapping:
+        if (self.relation is None) == (self.function is None):
+            raise fault("names neither or both", "either relation or function")
+        return self
+
+
+class LabelMapping(Section):
+    """A label whose value stands in a column."""
+
+    column: Text
+    values: tuple[Text, ...] = ()
+
+
+class SeriesMapping(Section):
+    """One value column with labels of its own."""
+
+    labels: Mapping[LabelName, Annotated[str, StringConstraints(min_length=1)]] = {}
+    value: Text
+
+
+class MetricMapping(Section):
+    """One exported metric."""
+
+    name: MetricName
+    type: Literal["gauge", "counter"]
+    help: Text
+    unit: Literal["", "seconds", "bytes", "ratio"] = ""
+    labels: tuple[LabelName, ...] = ()
+    value: Text | None = None
+    series: tuple[SeriesMapping, ...] = ()
+    empty: Number | None = None
+
+    @field_validator("type")
+    @classmethod
+    def _fits_name(cls, kind: str, info: ValidationInfo) -> str:
+        name: str = info.data.get("name", "")
+        if name and (kind == "counter") != name.endswith("_total"):
+            expected = "a name that ends in _total for a counter, and for nothing else"
+            raise fault(f"does not fit the name {name}", expected)
+        return kind
+
+    @field_validator("unit")
+    @classmethod
+    def _ends_name(cls, unit: str, info: ValidationInfo) -> str:
+        name = str(info.data.get("name", "")).removesuffix("_total")
+        if unit and name and not name.endswith(f"_{unit}"):
+            raise fault(f"does not end the name {name}", f"a name ending in _{unit}")
+        return unit
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_value(self) -> MetricMapping:
+        if (self.value is None) == (not self.series):
+            raise fault("has neither or both", "either value or series")
+        return self
+
+
+class QueryMapping(Section):
+    """A whole mapping file."""
+
+    enabled: bool = True
+    interval: Annotated[Duration | None, between("1s", "1d")] = None
+    timeout: Annotated[Duration | None, between("100ms", "1h")] = None
+    max_age: Annotated[Duration | None, between("1s", "7d")] = None
+    max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
+    needs: tuple[NeedMapping, ...] = ()
+    labels: Mapping[LabelName, LabelMapping] = {}
+    metrics: Annotated[tuple[MetricMapping, ...], Field(min_length=1)]
+
+    def seconds(self, value: timedelta | None) -> float | None:
+        """A duration of this mapping in seconds; None stays None."""
+        return None if value is None else value.total_seconds()

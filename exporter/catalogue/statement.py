@@ -1,0 +1,78 @@
+"""What can be said of a query's SQL without a server: one SELECT, with known parameters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from exporter.errors import Fault
+
+_PARAMETER = re.compile(r"%\((?P<name>\w+)\)s")
+# Comments, quoted text, quoted names and dollar quotes: places where a semicolon means nothing.
+_OPAQUE = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|(?P<tag>\$\w*\$).*?(?P=tag)""", re.DOTALL
+)
+_LONE_PERCENT = re.compile(r"%(?!%|\(\w+\)s)")
+
+
+def parameter_names(sql: str) -> frozenset[str]:
+    """Return the names of the `%(name)s` in a statement, those in comments left out."""
+    return frozenset(_PARAMETER.findall(_without_comments(sql)))
+
+
+def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterable[Fault]:
+    """Yield what is wrong with a query's SQL.
+
+    Args:
+        path: The file, for messages.
+        sql: Its content without a closing semicolon.
+        parameters: Names there are values for.
+    """
+    bare = _OPAQUE.sub(lambda match: " " * len(match[0]), sql)
+    first = re.search(r"\w+", bare)
+    if first is None:
+        yield Fault(str(path), "", "is empty", "one SELECT")
+        return
+    if first[0].upper() not in ("SELECT", "WITH"):
+        where = _at(path, sql, first.start())
+        yield Fault(where, "", f"begins with {first[0]}", "SELECT or WITH")
+    semicolon = bare.find(";")
+    if semicolon >= 0:
+        yield Fault(_at(path, sql, semicolon), "", "holds a second statement (;)", "one SELECT")
+    code = _without_comments(sql)
+    known = ", ".join(sorted(parameters))
+    used = list(_PARAMETER.finditer(code))
+    for match in used:
+        if match["name"] not in parameters:
+            found = f"parameter {match['name']} is unknown"
+            yield Fault(_at(path, sql, match.start()), "", found, f"one of {known}")
+    if used:
+        # psycopg reads % as the start of a parameter as soon as there are any.
+        for match in _LONE_PERCENT.finditer(code.replace("%%", "  ")):
+            where = _at(path, sql, match.start())
+            yield Fault(where, "", "holds a single %", "%% beside parameters")
+
+
+def statement_text(name: str, sql: str) -> str:
+    """Return the statement as it is sent: without comments, for psycopg would read a % in them,
+    and with the query's name in front, for whoever looks at pg_stat_activity.
+    """
+    lines = (line.rstrip() for line in _without_comments(sql).splitlines())
+    return f"/* chatqueue-exporter: {name} */ " + "\n".join(line for line in lines if line)
+
+
+def _without_comments(sql: str) -> str:
+    """The statement with comments blanked, each character in its place."""
+
+    def blank(match: re.Match[str]) -> str:
+        if match[0].startswith(("--", "/*")):
+            return re.sub(r"[^\n]", " ", match[0])
+        return match[0]
+
+    return _OPAQUE.sub(blank, sql)
+
+
+def _at(path: Path, sql: str, offset: int) -> str:
+    """`file:line` of a place in the statement."""
+    return f"{path}:{sql.count(chr(10), 0, offset) + 1}"

@@ -1,0 +1,34 @@
+"""The command `chatqueue`: wires everything; the only place with exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from exporter import __version__
+from exporter.cli.check import check_config
+from exporter.cli.demo import demo
+from exporter.cli.run import run
+from exporter.cli.status import status
+from exporter.errors import ChatqueueError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="chatqueue")
+def cli() -> None:
+    """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
+
+
+for _command in (run, demo, check_config, status):
+    cli.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; what the operator must act on becomes a message and exit code 1."""
+    try:
+        cli(args=arguments, prog_name="chatqueue")
+    except ChatqueueError as error:
+        click.echo(f"chatqueue: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,91 @@
+"""`chatqueue check-config`: is the configuration right, and does every query work on it?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from exporter.cli import options
+from exporter.config import load_config
+from exporter.database import Connection, Outcome
+from exporter.errors import DatabaseError, DatabaseUnavailable
+from exporter.planning import build_plans
+from exporter.poller import Plan
+from exporter.snapshot import build_families
+
+
+@click.command("check-config")
+@options.config_file
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Connect to every database, run every query read-only and say what came of it.",
+)
+@click.option(
+    "--print-schema", is_flag=True, help="Print the JSON Schema of the configuration for an editor."
+)
+def check_config(config_file: Path, live: bool, print_schema: bool) -> None:
+    """Check the configuration and every query's files.
+
+    Exit code 0: all is well. 1: something must be changed, and is named.
+    """
+    if print_schema:
+        from exporter.config.schema import config_schema
+
+        click.echo(json.dumps(config_schema(), indent=2))
+        return
+    config = load_config(config_file)
+    plans = build_plans(config)
+    queries = len(next(iter(plans.values())).queries)
+    counted = f"{len(plans)} database(s), {queries} queries"
+    click.echo(f"{config_file}: {counted}, configuration is valid")
+    if live:
+        verdicts = [_check_database(plan) for plan in plans.values()]
+        sys.exit(0 if all(verdicts) else 1)
+
+
+def _check_database(plan: Plan) -> bool:
+    """Run every query once and print a line for each; whether all worked."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
+    try:
+        poll = connection.poll(plan.queries, plan.needs, plan.parameters)
+    except DatabaseUnavailable as error:
+        console.print(f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {error}", highlight=False)
+        return False
+    finally:
+        connection.close()
+    version = f"{poll.version_num // 10000}.{poll.version_num % 10000}"
+    role = "standby" if poll.in_recovery else "primary"
+    table = Table("query", "rows", "columns", "time", "verdict", box=None, pad_edge=False)
+    verdicts = [_judge(outcome) for outcome in poll.outcomes]
+    for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
+        table.add_row(
+            outcome.query.name,
+            str(len(outcome.rows)) if succeeded else "-",
+            str(len(outcome.columns)) if succeeded else "-",
+            f"{outcome.duration_s * 1000:.1f} ms",
+            f"[green]{text}[/]" if succeeded else f"[red]{text}[/]",
+        )
+    console.print(f"\n[bold]{plan.database}[/]: PostgreSQL {version}, {role}", highlight=False)
+    console.print(table)
+    return all(succeeded for succeeded, _ in verdicts)
+
+
+def _judge(outcome: Outcome) -> tuple[bool, str]:
+    """Whether a query gave figures, and the words for it."""
+    error: DatabaseError | None = outcome.error
+    if error is None:
+        try:
+            families = build_families(outcome.query, outcome.columns, outcome.rows)
+        except DatabaseError as mismatch:
+            error = mismatch
+        else:
+            return True, f"ok, {sum(len(family.samples) for family in families)} series"
+    return False, f"{error.reason}: {error}"

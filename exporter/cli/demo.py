@@ -1,0 +1,51 @@
+"""`chatqueue demo`: everything alive on this machine, with no database of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from exporter.cli import options
+from exporter.logs import configure_logging
+
+SCENARIOS = (
+    "calm",
+    "rush",
+    "vanished-operators",
+    "dead-idle-detector",
+    "same-chat",
+    "invalid-states",
+    "lost-replies",
+    "database-down",
+)
+
+
+@click.command()
+@click.option(
+    "--scenario",
+    type=click.Choice(SCENARIOS),
+    default="calm",
+    show_default=True,
+    help="The trouble to play.",
+)
+@click.option("--seed", default=1, show_default=True, help="Same seed, same course of events.")
+@click.option(
+    "--web.listen-address",
+    "listen_addresses",
+    multiple=True,
+    help="Address to serve on; 127.0.0.1:10847 unless given, or a free port where that is taken.",
+)
+@options.log_level
+@options.log_format
+def demo(
+    scenario: str, seed: int, listen_addresses: Sequence[str], log_level: str, log_format: str
+) -> None:
+    """Start a PostgreSQL with a living chat platform, and the daemon on it.
+
+    Ctrl-C ends it and leaves nothing behind.
+    """
+    from exporter.demo.runner import run_demo
+
+    configure_logging(log_level, log_format)
+    run_demo(scenario=scenario, seed=seed, listen_addresses=listen_addresses)

@@ -1,0 +1,128 @@
+"""`chatqueue run`: the daemon."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import structlog
+
+from exporter import __version__
+from exporter.cli import options
+from exporter.daemon import Daemon
+from exporter.errors import ChatqueueError
+from exporter.logs import configure_logging
+from exporter.routes import SLOW_PATHS, build_application
+from exporter.server import HttpServer, ServerThread
+
+log = structlog.get_logger("chatqueue")
+
+# Together under the 2 s within which a service manager may expect the end.
+STOP_POLLING_S = 1.2
+STOP_SERVING_S = 0.4
+
+
+@click.command()
+@options.config_file
+@click.option(
+    "--web.listen-address",
+    "listen_addresses",
+    multiple=True,
+    default=[options.DEFAULT_ADDRESS],
+    show_default=True,
+    help="Address to serve on; may be given more than once.",
+)
+@options.web_config_file
+@options.enable_lifecycle
+@options.log_level
+@options.log_format
+def run(
+    config_file: Path,
+    listen_addresses: Sequence[str],
+    web_config_file: Path | None,
+    enable_lifecycle: bool,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Poll the databases and serve /metrics until stopped.
+
+    SIGTERM and SIGINT stop it, SIGHUP reloads the configuration.
+    """
+    configure_logging(log_level, log_format)
+    daemon = Daemon(config_file)
+    serve(
+        daemon,
+        listen_addresses,
+        web_config_file=web_config_file,
+        enable_lifecycle=enable_lifecycle,
+    )
+
+
+def serve(
+    daemon: Daemon,
+    listen_addresses: Sequence[str],
+    *,
+    web_config_file: Path | None = None,
+    enable_lifecycle: bool = False,
+    on_ready: Callable[[Sequence[str]], None] = lambda _: None,
+) -> None:
+    """Poll and serve until SIGTERM or SIGINT; reload on SIGHUP.
+
+    Args:
+        daemon: Not started yet.
+        listen_addresses: Where to serve.
+        web_config_file: TLS and users, or None.
+        enable_lifecycle: Whether POST /-/reload is allowed.
+        on_ready: Called with the addresses once they are bound.
+
+    Raises:
+        ListenError: An address cannot be bound.
+        ConfigError: The web configuration cannot be used.
+    """
+    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    # A SimpleQueue may be put to from a signal handler, and its get lets handlers run.
+    before = [signal.signal(number, lambda got, _: signals.put(got)) for number in handled]
+    server = HttpServer(
+        build_application(daemon, enable_lifecycle=enable_lifecycle),
+        listen_addresses=listen_addresses,
+        web_config_file=web_config_file,
+        slow_paths=SLOW_PATHS,
+    )
+    daemon.reload_hooks.append(server.reload_web_config)
+    try:
+        thread = ServerThread(server)
+        thread.start()
+        try:
+            daemon.start()
+            log.info(
+                "serving",
+                version=__version__,
+                addresses=", ".join(map(str, server.addresses)),
+                databases=", ".join(daemon.config.databases),
+            )
+            on_ready([str(address) for address in server.addresses])
+            while (number := signals.get()) == signal.SIGHUP:
+                _reload(daemon)
+            started = time.monotonic()
+            log.info("stopping", signal=signal.Signals(number).name)
+            if not daemon.stop(STOP_POLLING_S):
+                log.warning("a poller hangs in connecting and is left behind")
+        finally:
+            thread.stop(STOP_SERVING_S)
+        log.info("stopped", duration_s=round(time.monotonic() - started, 3))
+    finally:
+        for number, handler in zip(handled, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _reload(daemon: Daemon) -> None:
+    """Reload; a refused configuration is logged by the daemon and changes nothing."""
+    try:
+        daemon.reload()
+    except ChatqueueError:
+        return

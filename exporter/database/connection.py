@@ -1,0 +1,351 @@
+"""One polling connection to one database, and the transaction a poll runs in.
+
+A poll is one READ ONLY REPEATABLE READ transaction, so its figures agree with each other and stand
+on the database's clock. Every setting is `SET LOCAL`, and nothing is prepared on the server, so that
+a transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg import conninfo
+from psycopg.rows import dict_row
+
+from exporter import __version__
+from exporter.catalogue import Need, Query
+from exporter.database.failures import explain, query_failure
+from exporter.database.watchdog import Watchdog
+from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
+
+Row = Mapping[str, Any]
+Parameters = Mapping[str, str | int | float | bool]
+
+# What the client waits beyond statement_timeout, for a cancel that the server itself performs.
+DEADLINE_GRACE_S = 1.0
+LOCK_TIMEOUT_S = 1.0
+PROBE_TIMEOUT_S = 5.0
+
+_PROBE = files(__package__).joinpath("probe.sql").read_text("utf-8").encode()
+_CLOCK: LiteralString = (
+    "SELECT extract(EPOCH FROM clock_timestamp())::double precision AS now_s,"
+    " pg_is_in_recovery() AS in_recovery,"
+    " current_setting('server_version_num')::integer AS version_num"
+)
+# jit and parallel workers would buy a watch a little time at the cost of the platform's queries.
+# A daemon that is stopped in mid-poll must not hold back vacuum: idle_in_transaction ends it.
+_BEGIN: LiteralString = (
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+    " SET LOCAL statement_timeout = {probe_ms};"
+    " SET LOCAL lock_timeout = {lock_ms};"
+    " SET LOCAL idle_in_transaction_session_timeout = 10000;"
+    " SET LOCAL jit = off;"
+    " SET LOCAL max_parallel_workers_per_gather = 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one query gave in one poll.
+
+    Attributes:
+        query: The catalogue entry.
+        columns: Names of the columns returned; empty on failure.
+        rows: Column name to value; empty on failure.
+        error: Why there are no figures, or None.
+        duration_s: Time from asking to the last row, network included.
+    """
+
+    query: Query
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    error: DatabaseError | None
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What one transaction saw.
+
+    Attributes:
+        outcomes: One a query, in the order asked.
+        clock_skew_s: Database clock minus this host's.
+        in_recovery: Whether the server is a standby.
+        version_num: `server_version_num`, e.g. 150018.
+        hidden: Relation and whether row-level security hides rows of it from this role.
+        lost: Why the connection broke during the poll, or None; the outcomes before it stand.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    clock_skew_s: float
+    in_recovery: bool
+    version_num: int
+    hidden: tuple[tuple[str, bool], ...]
+    lost: DatabaseUnavailable | None
+
+
+def check_dsn(dsn: str) -> str | None:
+    """Return what is wrong with a connection string, without showing any of it, or None."""
+    try:
+        conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        # libpq's own message may quote a part of the password.
+        return "not a connection string libpq can read"
+    return None
+
+
+class Connection:
+    """A connection that is opened when first needed and again after it was lost.
+
+    Not thread-safe but for `abort`, which any thread may call.
+
+    Args:
+        dsn: libpq connection string, URI or keywords; its own settings win over the defaults here.
+        connect_timeout_s: For each host of the connection string.
+        on_step: Called before each step of a poll, to show that it is turning.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connect_timeout_s: float = 5.0,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        defaults = {
+            "connect_timeout": str(max(2, round(connect_timeout_s))),
+            "fallback_application_name": f"chatqueue-exporter {__version__}",
+            "keepalives_idle": "10",
+            "keepalives_interval": "5",
+            "keepalives_count": "3",
+        }
+        given = conninfo.conninfo_to_dict(dsn)
+        self._conninfo = conninfo.make_conninfo(
+            "", **{**defaults, **{key: value for key, value in given.items() if value is not None}}
+        )
+        password = given.get("password")
+        self._secrets = (str(password),) if password else ()
+        self._on_step = on_step
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._watchdog: Watchdog | None = None
+        self._aborted = False
+
+    def poll(self, queries: Sequence[Query], needs: Sequence[Need], parameters: Parameters) -> Poll:
+        """Run the queries in one read-only snapshot of the database.
+
+        Args:
+            queries: What is due.
+            needs: Relations and functions to look at first; at least those of the queries.
+            parameters: Values for the `%(name)s` of the queries.
+
+        Returns:
+            An outcome for each query. One that fails leaves the others untouched.
+
+        Raises:
+            DatabaseUnavailable: There is no connection, or it broke before the first query.
+        """
+        self._on_step()
+        connection = self._connect()
+        with Watchdog(connection) as watchdog:
+            self._watchdog = watchdog
+            try:
+                if self._aborted:  # while connecting, when there was no watchdog yet
+                    raise DatabaseUnavailable("stopped")
+                return self._transact(connection, watchdog, queries, needs, parameters)
+            except psycopg.Error as error:
+                raise self._unavailable(error, watchdog) from error
+            finally:
+                self._watchdog = None
+                if watchdog.fired or connection.closed:
+                    self.close()
+
+    def abort(self) -> None:
+        """End a running poll at once, leaving nothing running on the server; allow no other."""
+        self._aborted = True
+        watchdog = self._watchdog
+        if watchdog is not None:
+            watchdog.abort()
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def _connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """The open connection, or a new one."""
+        if self._connection is None:
+            try:
+                self._connection = psycopg.connect(
+                    self._conninfo,
+                    autocommit=True,
+                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
+                    row_factory=dict_row,
+                )
+            except psycopg.Error as error:
+                raise DatabaseUnavailable(explain(error, self._secrets)) from error
+        return self._connection
+
+    def _transact(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        queries: Sequence[Query],
+        needs: Sequence[Need],
+        parameters: Parameters,
+    ) -> Poll:
+        """The transaction of one poll; psycopg's errors before the first query come out."""
+        watchdog.arm(PROBE_TIMEOUT_S + DEADLINE_GRACE_S)
+        connection.execute(
+            _BEGIN.format(probe_ms=_ms(PROBE_TIMEOUT_S), lock_ms=_ms(LOCK_TIMEOUT_S))
+        )
+        asked_s = time.time()
+        server = connection.execute(_CLOCK).fetchone()
+        answered_s = time.time()
+        assert server is not None  # noqa: S101 - a SELECT of constants has one row
+        faults, hidden = self._probe(connection, needs)
+        outcomes: list[Outcome] = []
+        lost: DatabaseUnavailable | None = None
+        for query in queries:
+            outcome = (
+                _failed(query, lost)
+                if lost is not None
+                else self._ask(connection, watchdog, query, faults, parameters)
+            )
+            if isinstance(outcome.error, DatabaseUnavailable):
+                # The first one says why it broke; for the others the connection was gone.
+                lost = lost or DatabaseUnavailable(str(outcome.error))
+            outcomes.append(outcome)
+        if lost is None:
+            lost = self._finish(connection, watchdog)
+        return Poll(
+            outcomes=tuple(outcomes),
+            clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
+            in_recovery=bool(server["in_recovery"]),
+            version_num=int(server["version_num"]),
+            hidden=hidden,
+            lost=lost,
+        )
+
+    def _probe(
+        self, connection: psycopg.Connection[dict[str, Any]], needs: Sequence[Need]
+    ) -> tuple[dict[Need, QueryFailed], tuple[tuple[str, bool], ...]]:
+        """Look at every need: what is wrong with it, and which relations hide rows.
+
+        Source: exporter/database/probe.sql.
+        """
+        rows = connection.execute(
+            _PROBE,
+            {"objects": [n.name for n in needs], "throughs": [n.through for n in needs]},
+        ).fetchall()
+        found = {(row["object"], row["through"]): row for row in rows}
+        faults: dict[Need, QueryFailed] = {}
+        hidden: dict[str, bool] = {}
+        for need in needs:
+            row = found[need.name, need.through]
+            fault = _need_fault(need, row)
+            if fault is not None:
+                faults[need] = fault
+            if need.kind == "relation":
+                hidden[need.name] = hidden.get(need.name, False) or row["is_hidden"]
+        return faults, tuple(hidden.items())
+
+    def _ask(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        query: Query,
+        faults: Mapping[Need, QueryFailed],
+        parameters: Parameters,
+    ) -> Outcome:
+        """One query within its limits, isolated by a savepoint."""
+        for need in query.needs:
+            if need in faults:
+                return _failed(query, faults[need])
+        self._on_step()
+        watchdog.arm(query.timeout_s + DEADLINE_GRACE_S)
+        values = {name: parameters[name] for name in query.parameters}
+        started = time.perf_counter()
+        try:
+            connection.execute(
+                f"SAVEPOINT query; SET LOCAL statement_timeout = {_ms(query.timeout_s)}"
+            )
+            # Without parameters psycopg leaves a % in the text alone.
+            cursor = connection.execute(query.sql.encode(), values or None)
+            rows = tuple(cursor.fetchall()) if cursor.description else ()
+            columns = tuple(column.name for column in cursor.description or ())
+            duration_s = time.perf_counter() - started
+            connection.execute("RELEASE SAVEPOINT query")
+        except psycopg.Error as error:
+            duration_s = time.perf_counter() - started
+            if connection.closed or watchdog.fired:
+                return _failed(query, self._unavailable(error, watchdog), duration_s)
+            failure = query_failure(error, query.timeout_s, self._secrets)
+            try:
+                connection.execute("ROLLBACK TO SAVEPOINT query")
+            except psycopg.Error as second:
+                return _failed(query, self._unavailable(second, watchdog), duration_s)
+            return _failed(query, failure, duration_s)
+        return Outcome(query, columns, rows, None, duration_s)
+
+    def _finish(
+        self, connection: psycopg.Connection[dict[str, Any]], watchdog: Watchdog
+    ) -> DatabaseUnavailable | None:
+        """End the transaction; what it read stands even if that fails."""
+        watchdog.arm(PROBE_TIMEOUT_S)
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            return self._unavailable(error, watchdog)
+        return None
+
+    def _unavailable(self, error: psycopg.Error, watchdog: Watchdog) -> DatabaseUnavailable:
+        """A psycopg error that ends the connection, as ours."""
+        self.close()
+        if watchdog.fired:
+            return DatabaseUnavailable(
+                "the server did not answer in time and the connection was cut", Reason.TIMEOUT
+            )
+        return DatabaseUnavailable(explain(error, self._secrets))
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, at least one: 0 would mean no limit."""
+    return max(1, round(seconds * 1000))
+
+
+def _failed(query: Query, error: DatabaseError, duration_s: float = 0.0) -> Outcome:
+    """An outcome without figures."""
+    return Outcome(query, (), (), error, duration_s)
+
+
+def _need_fault(need: Need, row: Row) -> QueryFailed | None:
+    """What keeps a query from the truth, as seen by the probe."""
+    behind = f", which {need.through} reads," if need.through else ""
+    if not row["is_there"]:
+        return QueryFailed(
+            Reason.MISSING, f"needs {need.kind} {need.name}{behind} which does not exist"
+        )
+    if not row["is_permitted"]:
+        verb = "read" if need.kind == "relation" else "execute"
+        grant = "SELECT" if need.kind == "relation" else "EXECUTE"
+        on = need.name if need.kind == "relation" else f"FUNCTION {need.name}"
+        return QueryFailed(
+            Reason.PERMISSION,
+            f"role {row['reader']} may not {verb} {need.name}{behind} "
+            f"expected GRANT {grant} ON {on} TO {row['reader']}",
+        )
+    if row["is_hidden"]:
+        return QueryFailed(
+            Reason.ROW_SECURITY,
+            f"row-level security hides rows of {need.name}{behind} from role {row['reader']}, "
+            "expected a policy FOR SELECT USING (true) for that role, or BYPASSRLS",
+        )
+    return None

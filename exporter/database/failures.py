@@ -1,0 +1,41 @@
+"""psycopg's errors, put into our few reasons and into words without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psycopg
+from psycopg import errors
+
+from exporter.config.dsn import redact
+from exporter.errors import QueryFailed, Reason
+
+_REASONS: tuple[tuple[type[psycopg.Error], Reason], ...] = (
+    (errors.QueryCanceled, Reason.TIMEOUT),
+    (errors.LockNotAvailable, Reason.LOCKED),
+    (errors.InsufficientPrivilege, Reason.PERMISSION),
+    (errors.UndefinedTable, Reason.MISSING),
+    (errors.UndefinedColumn, Reason.MISSING),
+    (errors.UndefinedFunction, Reason.MISSING),
+    (errors.UndefinedObject, Reason.MISSING),
+    (errors.InvalidSchemaName, Reason.MISSING),
+    (errors.DatatypeMismatch, Reason.MISMATCH),
+)
+
+
+def query_failure(error: psycopg.Error, timeout_s: float, secrets: Iterable[str]) -> QueryFailed:
+    """Return one query's failure with its reason; the connection itself is well."""
+    reason = next((r for kind, r in _REASONS if isinstance(error, kind)), Reason.OTHER)
+    message = explain(error, secrets)
+    if reason is Reason.TIMEOUT:
+        message = f"{message} (timeout {timeout_s:g}s)"
+    return QueryFailed(reason, message)
+
+
+def explain(error: psycopg.Error, secrets: Iterable[str]) -> str:
+    """Return the server's or libpq's words on one line, without any password."""
+    primary = error.diag.message_primary
+    text = " ".join((primary or str(error) or type(error).__name__).split())
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return redact(text)

@@ -1,0 +1,142 @@
+"""The configuration as the pollers need it: parameters, threshold families and plans. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from exporter.catalogue import Query, load_catalogue
+from exporter.config import Config, Threshold, limit_seconds
+from exporter.database import check_dsn
+from exporter.errors import ConfigError, Fault
+from exporter.poller import Plan
+from exporter.resources import find_resource
+from exporter.snapshot import Family, Labels, Sample
+
+OLDEST_AGE_STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
+SEVERITIES = ("warning", "critical")
+
+
+def build_parameters(config: Config) -> dict[str, str | int | float | bool]:
+    """Return the value of every `%(name)s` a query may use.
+
+    Durations are seconds; a threshold that is off is infinite, so that nothing exceeds it. The
+    operator's own parameters come first and cannot replace a built-in one.
+    """
+    thresholds = config.thresholds
+    built_in: dict[str, str | int | float | bool] = {
+        "stuck_hours": thresholds.stuck_hours,
+        "idle_grace": thresholds.idle_grace.total_seconds(),
+        "operators_max_series": config.operators.max_series,
+        "operators_label": config.operators.label,
+    }
+    for state in OLDEST_AGE_STATES:
+        for severity, limit_s in _limits(getattr(thresholds.oldest_age, state)):
+            built_in[f"oldest_age_{state}_{severity}"] = limit_s
+    for severity, limit_s in _limits(thresholds.customer_wait):
+        built_in[f"customer_wait_{severity}"] = limit_s
+    return {**config.queries.parameters, **built_in}
+
+
+def build_thresholds(config: Config) -> tuple[Family, ...]:
+    """Return the thresholds as families; one that is off is +Inf."""
+    thresholds = config.thresholds
+    return (
+        _threshold(
+            "oldest_age_seconds",
+            "Configured limit of the true time in a state; +Inf when off.",
+            [
+                ((("state", state), ("severity", severity)), limit_s)
+                for state in OLDEST_AGE_STATES
+                for severity, limit_s in _limits(getattr(thresholds.oldest_age, state))
+            ],
+        ),
+        _threshold(
+            "customer_wait_seconds",
+            "Configured limit of the longest unanswered wait of a user; +Inf when off.",
+            [((("severity", s),), limit_s) for s, limit_s in _limits(thresholds.customer_wait)],
+        ),
+        _threshold(
+            "data_age_seconds",
+            "Configured age from which the figures count as stale.",
+            [((), thresholds.data_age.total_seconds())],
+        ),
+        _threshold(
+            "idle_grace_seconds",
+            "Configured time the platform's idle detector may take beyond its timeout.",
+            [((), thresholds.idle_grace.total_seconds())],
+        ),
+        _threshold(
+            "stuck_seconds",
+            "Configured argument of the platform's detect_stuck_chats, in seconds.",
+            [((), timedelta(hours=thresholds.stuck_hours).total_seconds())],
+        ),
+    )
+
+
+def load_queries(config: Config) -> tuple[Query, ...]:
+    """Read the catalogue that a configuration asks for.
+
+    Raises:
+        CatalogueError: With every fault of every file.
+    """
+    return load_catalogue(
+        [find_resource("queries"), *config.queries.dirs],
+        poll=config.poll,
+        overrides=config.queries.overrides,
+        parameters=build_parameters(config).keys(),
+    )
+
+
+def build_plans(config: Config) -> dict[str, Plan]:
+    """Return one plan a database.
+
+    Raises:
+        CatalogueError: A query's files cannot be used.
+        ConfigError: A connection string cannot be read by libpq.
+    """
+    expected = "a postgresql:// URI or key=value pairs"
+    faults = [
+        Fault("the configuration", f"databases.{name}.dsn", problem, expected)
+        for name, database in config.databases.items()
+        if (problem := check_dsn(database.dsn.get_secret_value()))
+    ]
+    if faults:
+        raise ConfigError(faults)
+    queries = load_queries(config)
+    parameters = build_parameters(config)
+    thresholds = build_thresholds(config)
+    return {
+        name: Plan(
+            database=name,
+            dsn=database.dsn.get_secret_value(),
+            labels=_labels(database.labels),
+            connect_timeout_s=config.poll.connect_timeout.total_seconds(),
+            queries=queries,
+            parameters=parameters,
+            thresholds=thresholds,
+        )
+        for name, database in config.databases.items()
+    }
+
+
+def _labels(labels: Mapping[str, str]) -> Labels:
+    """A database's own labels, in a stable order."""
+    return tuple(sorted(labels.items()))
+
+
+def _limits(threshold: Threshold) -> Iterator[tuple[str, float]]:
+    """Severity and limit in seconds, infinite where off."""
+    for severity in SEVERITIES:
+        yield severity, limit_seconds(getattr(threshold, severity))
+
+
+def _threshold(name: str, help_text: str, samples: list[tuple[Labels, float]]) -> Family:
+    """A family of the thresholds."""
+    return Family(
+        f"chatqueue_threshold_{name}",
+        "gauge",
+        help_text,
+        "seconds",
+        tuple(Sample(labels, value) for labels, value in samples),
+    )

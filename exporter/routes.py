@@ -1,0 +1,149 @@
+"""What each path answers: the page, health, reload and a landing page for people."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from functools import lru_cache
+
+from exporter import __version__
+from exporter.daemon import Daemon
+from exporter.errors import ChatqueueError
+from exporter.exposition import Page
+from exporter.server import Application, Request, Response
+
+RELOAD = "/-/reload"
+SLOW_PATHS = frozenset({RELOAD})
+
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+
+
+def build_application(daemon: Daemon, *, enable_lifecycle: bool) -> Application:
+    """Return the function that answers requests.
+
+    Args:
+        daemon: Whose page and health are served.
+        enable_lifecycle: Whether POST /-/reload is allowed.
+    """
+
+    pages: dict[str, Callable[[Daemon, Request], Response]] = {
+        "/metrics": _metrics,
+        "/-/healthy": _healthy,
+        "/-/ready": _ready,
+        "/": _landing,
+    }
+
+    def application(request: Request) -> Response:
+        if request.path == RELOAD:
+            return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
+        page = pages.get(request.path)
+        if page is None:
+            return _text(404, "not found; the figures are at /metrics\n")
+        if request.method not in ("GET", "HEAD"):
+            return _text(405, "method not allowed, expected GET\n", ("Allow", "GET, HEAD"))
+        return page(daemon, request)
+
+    return application
+
+
+def _metrics(daemon: Daemon, request: Request) -> Response:
+    """The page, in the format and encoding the client prefers."""
+    page = daemon.exposition.page(request.headers.get("accept", ""))
+    return _responses(page)[_accepts_gzip(request.headers.get("accept-encoding", ""))]
+
+
+@lru_cache(maxsize=8)
+def _responses(page: Page) -> tuple[Response, Response]:
+    """A page plain and gzipped, made once a page rather than once a scrape."""
+    headers = (("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding"))
+    return (
+        Response(200, headers, page.body),
+        Response(200, (*headers, ("Content-Encoding", "gzip")), page.compressed),
+    )
+
+
+@lru_cache(maxsize=64)
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is named and not refused with q=0."""
+    for part in accept_encoding.split(","):
+        coding, _, parameters = part.strip().partition(";")
+        if coding.strip().lower() in ("gzip", "*"):
+            quality = parameters.replace(" ", "").lower().removeprefix("q=")
+            return quality.strip("0.") != "" if quality else True
+    return False
+
+
+def _healthy(daemon: Daemon, _: Request) -> Response:
+    """Alive, and every poller gets round."""
+    stuck = daemon.is_healthy()
+    if stuck:
+        return _text(503, f"pollers that no longer turn: {', '.join(stuck)}\n")
+    return _text(200, "chatqueue-exporter is healthy.\n")
+
+
+def _ready(daemon: Daemon, _: Request) -> Response:
+    """Every database was polled once."""
+    if daemon.is_ready():
+        return _text(200, "chatqueue-exporter is ready.\n")
+    return _text(503, "the first poll is not done yet\n")
+
+
+def _reload(daemon: Daemon, request: Request) -> Response:
+    """Read the configuration again."""
+    if request.method not in ("POST", "PUT"):
+        return _text(405, "method not allowed, expected POST or PUT\n", ("Allow", "POST, PUT"))
+    try:
+        daemon.reload()
+    except ChatqueueError as error:
+        return _text(500, f"failed to reload configuration:\n{error}\n")
+    return _text(200, "")
+
+
+def _lifecycle_disabled() -> Response:
+    """As Prometheus answers."""
+    return _text(403, "lifecycle API is not enabled, expected --web.enable-lifecycle\n")
+
+
+def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
+    """A plain answer."""
+    return Response(status, (_TEXT, *headers), body.encode())
+
+
+def _landing(daemon: Daemon, _: Request) -> Response:
+    """Where to look, and whether the databases answer, for a person with a browser."""
+    rows = "".join(
+        f"<tr><td>{html.escape(worker.database)}</td>"
+        f"<td class={'up' if worker.snapshot.up else 'down'}>"
+        f"{'answers' if worker.snapshot.up else 'does not answer'}</td>"
+        f"<td>{sum(r.success for r in worker.snapshot.results)} of "
+        f"{len(worker.snapshot.results)} queries work</td></tr>"
+        for worker in daemon.workers
+    )
+    page = _PAGE.format(version=html.escape(__version__), rows=rows)
+    headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
+    return Response(200, headers, page.encode())
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>chatqueue-exporter</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem;
+       color: #1c2430; }}
+h1 {{ margin: 0; font-size: 1.6rem; }} p {{ color: #55606f; }}
+a {{ color: #0b62c4; }}
+table {{ border-collapse: collapse; width: 100%; margin: 1.5rem 0; }}
+td {{ padding: .5rem .75rem; border-bottom: 1px solid #dde3ea; }}
+.up {{ color: #15713a; }} .down {{ color: #b3261e; font-weight: 600; }}
+li {{ margin: .25rem 0; }}
+</style></head><body>
+<h1>chatqueue-exporter</h1>
+<p>Version {version}. Watches operator-staffed chat queues on PostgreSQL.</p>
+<table>{rows}</table>
+<ul>
+<li><a href="/metrics">/metrics</a>: the figures, for Prometheus</li>
+<li><a href="/-/healthy">/-/healthy</a>: the process is alive and its pollers turn</li>
+<li><a href="/-/ready">/-/ready</a>: every database was polled once</li>
+</ul>
+</body></html>
+"""

@@ -1,0 +1,314 @@
+"""Rows to samples, and the immutable picture of one database that a scrape shows. No I/O.
+
+A `Snapshot` is built whole by its poller and published by one assignment; whoever holds one can
+read it for as long as they like. What a figure's age does to it is decided here as well: a snapshot
+is asked for its families *at a moment*, and leaves out what has outlived its `max_age`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from exporter.catalogue import Label, Metric, Query
+from exporter.errors import Reason, RowMismatch
+
+Row = Mapping[str, Any]
+Labels = tuple[tuple[str, str], ...]
+
+MAX_LABEL_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One value of a family.
+
+    Attributes:
+        labels: Label name and value pairs, in the family's order, without `database`.
+        value: In the family's base unit.
+    """
+
+    labels: Labels
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric with its samples.
+
+    Attributes:
+        name: Exported name; a counter's ends in `_total`.
+        type: `gauge` or `counter`.
+        help: One sentence.
+        unit: Base unit that ends the name (`seconds`, `bytes`, `ratio`) or empty.
+        samples: No two share their labels.
+    """
+
+    name: str
+    type: str
+    help: str
+    unit: str
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What is known of one query after its latest run.
+
+    Attributes:
+        query: Name in the catalogue.
+        families: Of the last success; empty before the first.
+        success: Whether the latest run gave figures.
+        last_success_s: Unix time of the last success; 0 before the first.
+        expires_at: Monotonic time from which the families are too old to be shown.
+        interval_s: Time between runs now in force; longer than configured for a costly query.
+        duration_s: What the latest run took.
+        rows: What the latest success returned.
+        errors: Failures since the daemon started, for every reason.
+    """
+
+    query: str
+    families: tuple[Family, ...]
+    success: bool
+    last_success_s: float
+    expires_at: float
+    interval_s: float
+    duration_s: float
+    rows: int
+    errors: Mapping[Reason, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything one database's poller knows, as of its latest poll.
+
+    Attributes:
+        database: Name in the configuration; the `database` label.
+        labels: Extra labels of the database, from the configuration.
+        up: Whether the latest poll reached the database.
+        up_until: Monotonic time until which `up` may be believed without another poll.
+        clock_skew_s: Database clock minus this host's; None before the first contact.
+        in_recovery: Whether the server is a standby; None before the first contact.
+        hidden: Relation and whether row-level security hides rows of it from this role.
+        results: One a query, in catalogue order.
+        thresholds: The configured thresholds as families.
+    """
+
+    database: str
+    labels: Labels
+    up: bool
+    up_until: float
+    clock_skew_s: float | None
+    in_recovery: bool | None
+    hidden: tuple[tuple[str, bool], ...]
+    results: tuple[QueryResult, ...]
+    thresholds: tuple[Family, ...]
+
+    def next_expiry(self, at: float) -> float:
+        """Return the monotonic time at which this snapshot will next read differently."""
+        moments = [self.up_until, *(result.expires_at for result in self.results)]
+        return min((moment for moment in moments if moment > at), default=float("inf"))
+
+    def families(self, at: float) -> tuple[Family, ...]:
+        """Return every family to show at that monotonic time, without the `database` label."""
+        figures = itertools.chain.from_iterable(
+            result.families for result in self.results if at < result.expires_at
+        )
+        return (
+            *merge_families(figures),
+            *self.thresholds,
+            *self._database_families(at),
+            *self._query_families(at),
+        )
+
+    def _database_families(self, at: float) -> tuple[Family, ...]:
+        """State of the database itself."""
+        families = [
+            _gauge(
+                "chatqueue_database_up",
+                "Whether the database answers now.",
+                [((), float(self.up and at < self.up_until))],
+            ),
+            _gauge(
+                "chatqueue_database_row_security_hidden",
+                "Whether row-level security hides rows of the relation from the exporter's role.",
+                [((("relation", relation),), float(hidden)) for relation, hidden in self.hidden],
+            ),
+        ]
+        if self.clock_skew_s is not None:
+            families.append(
+                _gauge(
+                    "chatqueue_database_clock_skew_seconds",
+                    "Database clock minus the exporter host's clock.",
+                    [((), self.clock_skew_s)],
+                    "seconds",
+                )
+            )
+        if self.in_recovery is not None:
+            families.append(
+                _gauge(
+                    "chatqueue_database_in_recovery",
+                    "Whether the server is a standby in recovery.",
+                    [((), float(self.in_recovery))],
+                )
+            )
+        return tuple(families)
+
+    def _query_families(self, at: float) -> tuple[Family, ...]:
+        """Freshness and errors of each query."""
+
+        def of_each(name: str, help_text: str, values: Iterable[float], unit: str = "") -> Family:
+            labelled = zip(self.results, values, strict=True)
+            samples = [((("query", r.query),), value) for r, value in labelled]
+            return _gauge(f"chatqueue_exporter_query_{name}", help_text, samples, unit)
+
+        results = self.results
+        return (
+            of_each(
+                "success",
+                "Whether the query's latest run gave figures that are still fresh.",
+                (float(r.success and at < r.expires_at) for r in results),
+            ),
+            of_each(
+                "last_success_timestamp_seconds",
+                "Unix time of the query's last success; 0 before the first.",
+                (r.last_success_s for r in results),
+                "seconds",
+            ),
+            of_each(
+                "duration_seconds",
+                "Time the query's latest run took, network included.",
+                (r.duration_s for r in results),
+                "seconds",
+            ),
+            of_each("rows", "Rows of the query's last success.", (float(r.rows) for r in results)),
+            of_each(
+                "interval_seconds",
+                "Time between runs in force; longer than configured where a run costs too much.",
+                (r.interval_s for r in results),
+                "seconds",
+            ),
+            Family(
+                "chatqueue_exporter_query_errors_total",
+                "counter",
+                "Runs of the query that gave no figures, by reason.",
+                "",
+                tuple(
+                    Sample((("query", r.query), ("reason", str(reason))), float(r.errors[reason]))
+                    for r in results
+                    for reason in Reason
+                ),
+            ),
+        )
+
+
+def _gauge(
+    name: str, help_text: str, samples: Iterable[tuple[Labels, float]], unit: str = ""
+) -> Family:
+    """A gauge family from label and value pairs."""
+    return Family(name, "gauge", help_text, unit, tuple(Sample(*pair) for pair in samples))
+
+
+def merge_families(families: Iterable[Family]) -> tuple[Family, ...]:
+    """Join families of one name, which several queries may feed with disjoint labels.
+
+    The catalogue has checked that type, help and unit agree and that labels cannot meet.
+    """
+    merged: dict[str, Family] = {}
+    for family in families:
+        known = merged.get(family.name)
+        if known is not None:
+            family = Family(  # noqa: PLW2901 - the joined family takes its place
+                known.name, known.type, known.help, known.unit, known.samples + family.samples
+            )
+        merged[family.name] = family
+    return tuple(merged.values())
+
+
+def build_families(query: Query, columns: Sequence[str], rows: Sequence[Row]) -> tuple[Family, ...]:
+    """Turn one query's rows into metric families.
+
+    Args:
+        query: Catalogue entry; its labels identify a row.
+        columns: Names of the columns returned, known even where there is no row.
+        rows: Column name to value, one mapping a row; seconds and bytes. May be empty.
+
+    Returns:
+        One family per mapped metric, in catalogue order. NULL gives no sample. A metric with
+        `empty` has a sample for every combination of its listed label values.
+
+    Raises:
+        RowMismatch: A mapped column is missing, a value is no number, a label value is NULL or not
+            among those listed, two rows share their labels, or there are more rows than max_rows.
+
+    Source: queries/<query.name>.sql.
+    """
+    missing = [column for column in query.columns if column not in columns]
+    if missing:
+        raise RowMismatch(
+            f"{query.path.name} returned no column {', '.join(map(repr, missing))}, "
+            f"expected by {query.path.with_suffix('.yaml').name}; it returned {', '.join(columns)}"
+        )
+    if len(rows) > query.max_rows:
+        raise RowMismatch(
+            f"{query.path.name} returned {len(rows)} rows, expected at most {query.max_rows} "
+            "(max_rows)"
+        )
+    return tuple(_build_family(query, metric, rows) for metric in query.metrics)
+
+
+def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:
+    """One metric's samples over all rows and series."""
+    values: dict[Labels, float] = {}
+    if metric.empty is not None:
+        for combination in itertools.product(*(label.values for label in metric.labels)):
+            named = tuple(zip((label.name for label in metric.labels), combination, strict=True))
+            for series in metric.series:
+                values[named + series.labels] = metric.empty
+    seen: set[Labels] = set()
+    for row in rows:
+        named = tuple((label.name, _label_value(query, label, row)) for label in metric.labels)
+        if named in seen:
+            raise RowMismatch(
+                f"{query.path.name} returned two rows for {metric.name}{dict(named)}, "
+                "expected labels that tell rows apart"
+            )
+        seen.add(named)
+        for series in metric.series:
+            value = _number(query, series.column, row[series.column])
+            if value is None:
+                values.pop(named + series.labels, None)
+            else:
+                values[named + series.labels] = value
+    samples = tuple(Sample(labels, value) for labels, value in values.items())
+    return Family(metric.name, metric.type, metric.help, metric.unit, samples)
+
+
+def _label_value(query: Query, label: Label, row: Row) -> str:
+    """The row's value of a label, as Prometheus will show it."""
+    value = row[label.column]
+    text = ("false", "true")[value] if isinstance(value, bool) else str(value)
+    if value is None or (label.values and text not in label.values):
+        found = "NULL" if value is None else repr(text)
+        expected = f"one of {', '.join(label.values)}" if label.values else "a value"
+        raise RowMismatch(
+            f"{query.path.name} column {label.column!r} returned {found}, expected {expected}"
+        )
+    if len(text) > MAX_LABEL_LENGTH:
+        return text[: MAX_LABEL_LENGTH - 1] + "…"
+    return text
+
+
+def _number(query: Query, column: str, value: object) -> float | None:
+    """A column's value as a float; None for NULL."""
+    if value is None:
+        return None
+    if isinstance(value, int | float | Decimal):  # bool is an int
+        return float(value)
+    raise RowMismatch(
+        f"{query.path.name} column {column!r} returned {type(value).__name__} {value!r}, "
+        "expected a number (convert times with extract(EPOCH FROM …))"
+    )

@@ -1,0 +1,209 @@
+"""One look at a database, judged against the thresholds: what the team would type by hand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from exporter.config import Thresholds, limit_seconds
+from exporter.database import Poll
+from exporter.errors import DatabaseError
+from exporter.snapshot import Family, build_families
+
+Verdict = Literal["ok", "warning", "critical", "unknown"]
+STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
+_ORDER: tuple[Verdict, ...] = ("ok", "unknown", "warning", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class StateLine:
+    """One state. None means the figure is not known.
+
+    Attributes:
+        state: Its name.
+        chats: Active chats, as the platform's view counts them.
+        platform_stuck: Chats the platform's detect_stuck_chats finds in it.
+        oldest_age_s: Longest true time in the state.
+        overdue: Chats past the warning threshold.
+        verdict: Of the oldest age against its thresholds.
+    """
+
+    state: str
+    chats: float | None
+    platform_stuck: float | None
+    oldest_age_s: float | None
+    overdue: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of the queue as a whole.
+
+    Attributes:
+        name: What it is, for people.
+        value: None when it is not known.
+        unit: `seconds` or `chats` or `operators`.
+        verdict: `ok` where no threshold applies.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything `chatqueue status` shows of one database.
+
+    Attributes:
+        database: Name in the configuration.
+        states: One line a state.
+        figures: The queue as a whole.
+        problems: Why something is not known, one text each.
+        verdict: The worst of all; a crossed threshold outweighs what is not known.
+    """
+
+    database: str
+    states: tuple[StateLine, ...]
+    figures: tuple[Figure, ...]
+    problems: tuple[str, ...]
+    verdict: Verdict
+
+
+def unknown_status(database: str, problem: str) -> Status:
+    """Return the status of a database that cannot be asked."""
+    return Status(database, (), (), (problem,), "unknown")
+
+
+def build_status(database: str, poll: Poll, thresholds: Thresholds) -> Status:
+    """Judge one poll.
+
+    Args:
+        database: Name in the configuration.
+        poll: Of the whole catalogue.
+        thresholds: Of the configuration.
+    """
+    values, problems = _values(poll)
+    states = tuple(_state_line(state, values, thresholds) for state in STATES)
+    figures = tuple(_figures(values, thresholds))
+    verdicts = [line.verdict for line in states] + [figure.verdict for figure in figures]
+    if problems:
+        verdicts.append("unknown")
+    return Status(database, states, figures, tuple(problems), max(verdicts, key=_ORDER.index))
+
+
+Values = Mapping[tuple[str, str], float]
+
+
+def _values(poll: Poll) -> tuple[Values, list[str]]:
+    """Every sample by metric name and the value of its first label, and what failed."""
+    values: dict[tuple[str, str], float] = {}
+    problems = []
+    for outcome in poll.outcomes:
+        families: Iterable[Family] = ()
+        error = outcome.error
+        if error is None:
+            try:
+                families = build_families(outcome.query, outcome.columns, outcome.rows)
+            except DatabaseError as mismatch:
+                error = mismatch
+        if error is not None:
+            problems.append(f"{outcome.query.name}: {error.reason}: {error}")
+        for family in families:
+            for sample in family.samples:
+                key = ",".join(value for _, value in sample.labels)
+                values[family.name, key] = sample.value
+    return values, problems
+
+
+def _state_line(state: str, values: Values, thresholds: Thresholds) -> StateLine:
+    """One state's figures and verdict."""
+    oldest_age_s = values.get(("chatqueue_state_oldest_age_seconds", state))
+    limits = getattr(thresholds.oldest_age, state, None)
+    verdict: Verdict = "ok"
+    if limits is not None:
+        verdict = _judge(
+            oldest_age_s, limit_seconds(limits.warning), limit_seconds(limits.critical)
+        )
+    return StateLine(
+        state=state,
+        chats=values.get(("chatqueue_chats", state)),
+        platform_stuck=values.get(("chatqueue_platform_stuck_chats", state)),
+        oldest_age_s=oldest_age_s,
+        overdue=values.get(("chatqueue_state_overdue_chats", f"{state},warning")),
+        verdict=verdict,
+    )
+
+
+def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
+    """The queue as a whole."""
+
+    def figure(name: str, metric: str, unit: str, key: str = "", **limits: float) -> Figure:
+        value = values.get((metric, key))
+        infinity = float("inf")
+        verdict = _judge(value, limits.get("warning", infinity), limits.get("critical", infinity))
+        return Figure(name, value, unit, verdict)
+
+    wait = thresholds.customer_wait
+    yield figure(
+        "longest unanswered wait of a user",
+        "chatqueue_customer_oldest_wait_seconds",
+        "seconds",
+        warning=limit_seconds(wait.warning),
+        critical=limit_seconds(wait.critical),
+    )
+    yield figure("chats that are owed an answer", "chatqueue_unanswered_chats", "chats")
+    yield figure(
+        "chats the idle detector should have released",
+        "chatqueue_idle_overdue_chats",
+        "chats",
+        warning=0,
+    )
+    for status in ("available", "on_chat", "stale"):
+        yield figure(f"operators {status}", "chatqueue_operators", "operators", status)
+    yield figure(
+        "platform's own oldest wait (since creation)",
+        "chatqueue_platform_queue_oldest_age_seconds",
+        "seconds",
+    )
+    yield figure(
+        "platform's own mean wait (since creation)",
+        "chatqueue_platform_queue_mean_age_seconds",
+        "seconds",
+    )
+
+
+def _judge(value: float | None, warning: float, critical: float) -> Verdict:
+    """A value against two limits."""
+    if value is None:
+        return "unknown"
+    if value > critical:
+        return "critical"
+    return "warning" if value > warning else "ok"
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Return the status as plain data for scripts."""
+    return {
+        "database": status.database,
+        "verdict": status.verdict,
+        "problems": list(status.problems),
+        "states": [
+            {
+                "state": line.state,
+                "chats": line.chats,
+                "platform_stuck_chats": line.platform_stuck,
+                "oldest_age_seconds": line.oldest_age_s,
+                "overdue_chats": line.overdue,
+                "verdict": line.verdict,
+            }
+            for line in status.states
+        ],
+        "figures": [
+            {"name": f.name, "value": f.value, "unit": f.unit, "verdict": f.verdict}
+            for f in status.figures
+        ],
+    }

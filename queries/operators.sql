@@ -1,0 +1,64 @@
+-- Operators by what they are doing, each counted once.
+--
+-- Purpose: is anybody there? disabled: not active. on_chat: holds an assigned chat and shows life.
+--          available: says so, holds none and shows life. stale: holds a chat or says available, but
+--          shows no life for the platform's idle timeout. away: active, and neither of these.
+--          Life on a chat is the heartbeat on the database's clock; a browser's clock in the future
+--          counts as life. Available without a chat: the operator's own last_activity counts too.
+-- Reads:   public.operators, public.operator_activity, public.chats, public.platform_config.
+-- Cost:    in proportion to the operators and the assigned chats.
+WITH setting AS (
+    SELECT
+        coalesce(
+            (
+                SELECT
+                    CASE
+                        WHEN p.value #>> '{}' ~ '^\s*\d{1,9}(\.\d+)?\s*$'
+                            THEN (p.value #>> '{}')::double precision
+                    END
+                FROM public.platform_config AS p
+                WHERE p.key = 'idle_timeout_minutes'
+            ),
+            5
+        ) * interval '1 minute' AS idle_timeout
+),
+
+held AS (
+    SELECT
+        c.assigned_operator_id AS operator_id,
+        max(greatest(h.updated_at, h.last_activity)) AS beat_at,
+        max(c.assignment_time) AS assigned_at
+    FROM public.chats AS c
+    LEFT JOIN public.operator_activity AS h
+        ON h.chat_id = c.id AND h.operator_id = c.assigned_operator_id
+    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    GROUP BY c.assigned_operator_id
+),
+
+judged AS (
+    SELECT
+        CASE
+            WHEN o.is_active IS NOT TRUE THEN 'disabled'
+            WHEN held.operator_id IS NULL AND o.is_available IS NOT TRUE THEN 'away'
+            WHEN
+                coalesce(
+                    CASE
+                        WHEN held.operator_id IS NULL THEN o.last_activity
+                        ELSE coalesce(held.beat_at, held.assigned_at)
+                    END,
+                    '-infinity'
+                ) < now() - setting.idle_timeout
+                THEN 'stale'
+            WHEN held.operator_id IS NULL THEN 'available'
+            ELSE 'on_chat'
+        END AS status
+    FROM public.operators AS o
+    CROSS JOIN setting
+    LEFT JOIN held ON held.operator_id = o.id
+)
+
+SELECT
+    j.status,
+    count(*) AS operators
+FROM judged AS j
+GROUP BY j.status
