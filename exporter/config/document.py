@@ -91,7 +91,7 @@ def read_document(path: Path, environ: Mapping[str, str]) -> Document:
     """
     name = str(path)
     root = _compose(_read_text(path), name)
-    if root is None:
+    if root is None or root.tag == SAFE_TAGS["null"]:
         _fail(name, "the file is empty", "a YAML mapping with at least the key databases")
     if not isinstance(root, yaml.MappingNode):
         found = f"the file holds {_describe(root)}"
@@ -292,7 +292,7 @@ class _Builder:
             if tag == SAFE_TAGS["float"]:
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except (KeyError, ValueError):
-            return self.fault(line, path, "is not what its YAML tag (!!) says", "a plain value")
+            return self.fault(line, path, "does not fit its YAML type", "a plain value")
         return self.expand(text, path, line)
 
     def expand(self, text: str, path: KeyPath, line: int) -> object:

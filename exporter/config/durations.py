@@ -55,8 +55,8 @@ def format_duration(duration: timedelta) -> str:
         duration: Not negative; fractions of a millisecond are dropped.
 
     Returns:
-        Text which `parse_duration` reads back; `0s` for nothing. As in Prometheus, years, weeks
-        and days are used only where nothing smaller remains, so 36h stays in hours as `1d12h`.
+        Text which `parse_duration` reads back; `0s` for nothing. As in Prometheus, years and
+        weeks are used only where nothing smaller remains.
 
     Raises:
         ValueError: The duration is negative.

@@ -39,7 +39,8 @@ class FaultList:
             path = path[:-1]
         shown = repr(path[-1]) if of_key else self._show(path, error["input"], root)
         found, expected = _words(error, path, root)
-        found = found if error["type"] in ("extra_forbidden", "missing") else f"{shown} {found}"
+        bare = error["type"] in ("extra_forbidden", "missing") or error.get("ctx", {}).get("bare")
+        found = found if bare else f"{shown} {found}"
         self.add(path, found, expected, at_key=of_key or error["type"] == "extra_forbidden")
 
     def sorted(self) -> list[Fault]:
@@ -67,7 +68,7 @@ class FaultList:
 
 # pydantic's names for "not this shape": found, expected ({keys} are the section's).
 _SHAPES = {
-    "missing": ("missing", "at least one entry"),
+    "missing": ("missing", "at least one database"),
     "model_type": ("is not a mapping", "a mapping with {keys}"),
     "dict_type": ("is not a mapping", "a mapping, one name: value a line"),
     "mapping_type": ("is not a mapping", "a mapping, one name: value a line"),
@@ -90,7 +91,7 @@ def _words(error: ErrorDetails, path: KeyPath, root: type[BaseModel]) -> tuple[s
 
 def _nearest(key: str, known: list[str]) -> str:
     expected = f"one of {_listed(known)}"
-    close = difflib.get_close_matches(key.lower(), known, n=1)
+    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.5)
     return f"{expected}; did you mean {close[0]}?" if close else expected
 
 

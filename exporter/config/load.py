@@ -67,7 +67,7 @@ def _read_dsn_files(document: Document, folder: Path, faults: FaultList) -> None
             faults.add((*path, "dsn_file"), "stands beside dsn", "only one of the two", at_key=True)
         elif "dsn_file" in database:
             database["dsn"] = _read_dsn_file(database["dsn_file"], folder, faults, path)
-            if isinstance(database["dsn_file"], str):
+            if database["dsn_file"] and isinstance(database["dsn_file"], str):
                 database["dsn_file"] = str(folder / database["dsn_file"])
         elif "dsn" not in database:
             faults.add((*path, "dsn"), "neither dsn nor dsn_file is given", "exactly one of them")
@@ -76,10 +76,12 @@ def _read_dsn_files(document: Document, folder: Path, faults: FaultList) -> None
 def _read_dsn_file(value: object, folder: Path, faults: FaultList, path: KeyPath) -> str:
     # The placeholder keeps a missing dsn from being reported on top of the true fault.
     placeholder = "host="
-    if not isinstance(value, str) or not value:
-        return placeholder
+    if value is not None and (not isinstance(value, str) or not value):
+        return placeholder  # the model says why
     expected = "a file holding a connection string such as postgresql://… or host=… dbname=…"
     try:
+        if value is None:
+            raise ValueError("no file is named")
         return read_dsn(read_limited(folder / value, _DSN_FILE_LIMIT_BYTES).strip())
     except PydanticCustomError as error:
         problem = f"its content {(error.context or {})['problem']}"

@@ -21,7 +21,7 @@ SAFE_TAGS: Final = {
 _QUOTES = "quotes around a value with special characters"
 # What PyYAML says (a prefix, sometimes cut by a character from the file) → found, expected.
 _COMPLAINTS = (
-    (r"found character '\\t'", "a tab where spaces are needed", "spaces"),
+    (r"found character '\t'", "a tab where spaces are needed", "spaces"),
     (r"found character", "a value begins with a special character", _QUOTES),
     ("found a tab", "a tab where spaces are needed", "spaces"),
     ("mapping values are not allowed", "a second colon", f"one key a line, or {_QUOTES}"),

@@ -46,11 +46,10 @@ RESERVED_LABELS = frozenset(
 """Labels the exporter or Prometheus puts on series itself."""
 
 
-def fault(problem: str, expected: str) -> PydanticCustomError:
-    """Build the refusal of a value; `problem` follows the value as it stands in the file."""
-    return PydanticCustomError(
-        "fault", "{problem}, expected {expected}", {"problem": problem, "expected": expected}
-    )
+def fault(problem: str, expected: str, *, bare: bool = False) -> PydanticCustomError:
+    """Build the refusal of a value; `problem` follows the value as written, unless `bare`."""
+    context = {"problem": problem, "expected": expected, "bare": bare}
+    return PydanticCustomError("fault", "{problem}, expected {expected}", context)
 
 
 def _read_duration(value: object) -> timedelta:
@@ -109,7 +108,7 @@ def _read_whole_number(value: object) -> int:
     # A number out of the environment arrives as text.
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
         return int(value)
-    raise fault(_not("a whole number", value), "a whole number")
+    raise fault(_not("a whole number", value), "digits such as 10")
 
 
 def _read_switch(value: object) -> bool | None:
@@ -118,7 +117,7 @@ def _read_switch(value: object) -> bool | None:
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if isinstance(value, str) and value.lower() in words:
         return words[value.lower()]
-    raise fault("is not true or false", "true or false")
+    raise fault("is not a switch", "true or false")
 
 
 def _read_parameter(value: object) -> str | int | float | bool:
@@ -133,9 +132,9 @@ def read_dsn(value: object) -> str:
     """Check that a value can be a connection string; no message repeats it."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
     expected = "a connection string such as postgresql://… or host=… dbname=…"
-    if not isinstance(text, str):
-        raise fault(_not("text", text), expected)
-    if not text.strip():
+    if not isinstance(text, str | None):
+        raise fault("is not text", expected)
+    if text is None or not text.strip():
         raise fault("is empty", expected)
     if not re.match(r"postgres(?:ql)?://", text, re.IGNORECASE) and "=" not in text:
         raise fault("is not a connection string", expected)
@@ -227,7 +226,7 @@ def _no_entries_if_none(value: object) -> object:
 
 def _at_least_one(value: Mapping[str, V]) -> Mapping[str, V]:
     if not value:
-        raise fault("is empty", "at least one entry")
+        raise fault("no database is named", "at least one", bare=True)
     return value
 
 
