@@ -1,0 +1,57 @@
+# The two promises: `make demo` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMPS := .stamps
+
+.PHONY: demo test lint bench docs format clean tools
+
+demo: $(STAMPS)/demo
+	@$(BIN)/chatqueue demo $(ARGS)
+
+# Two workers: a session runs two PostgreSQL servers a worker, and machines are small.
+test: $(STAMPS)/test tools
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --fail-under=95
+
+lint: $(STAMPS)/lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMPS)/lint
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMPS)/test
+	@.ci/tools bench
+	@$(BIN)/python -m bench $(ARGS)
+
+# References that are generated from the code: configuration, metrics.
+docs: $(STAMPS)/demo
+	@$(BIN)/python -m exporter.config.reference
+	@$(BIN)/python -m exporter.reference
+
+tools:
+	@.ci/tools test
+
+$(STAMPS)/venv:
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
+	@echo "Installing into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/demo
+	@$(BIN)/python -m pip install --quiet --group test
+	@touch $@
+
+$(STAMPS)/lint: $(STAMPS)/test
+	@$(BIN)/python -m pip install --quiet --group lint
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(STAMPS) .bench .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
