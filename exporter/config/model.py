@@ -294,8 +294,9 @@ class Config(Section):
     databases: Annotated[
         Mapping[DatabaseName, Database], EMPTY_MEANS_NONE, AT_LEAST_ONE, FREEZE
     ] = Field(
+        title="sections by name",
         description="The databases to watch, each under the name its `database` label shows: 1 to "
-        "63 letters, digits, _, . or -."
+        "63 letters, digits, _, . or -.",
     )
     poll: Poll = Field(
         default=Poll(), description="How often and how patiently databases are asked."

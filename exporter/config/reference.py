@@ -194,8 +194,8 @@ def _table(section: Schema, schema: Schema) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for key, property_ in section["properties"].items():
-        inner, by_name = _section_of(property_, schema)
-        kind = property_.get("title") or ("sections by name" if by_name else "section")
+        inner, _ = _section_of(property_, schema)
+        kind = property_.get("title", "section")
         description = property_.get("description") or (inner or {})["description"]
         default = _default(key, property_, section)
         yield f"| `{key}` | {kind} | {default} | {description} |"

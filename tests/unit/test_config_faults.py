@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.config import load_config
 from exporter.errors import ConfigError
@@ -380,6 +382,13 @@ CASES: dict[str, tuple[str, str]] = {
         HEAD + "poll:\n  ? [a]\n  : b\n",
         "F:3: poll: a list stands as a key, expected text",
     ),
+    "faults behind an alias, once": (
+        "databases:\n"
+        "  a: &a {dsn: host=db, dsn: host=db, [x]: y}\n"
+        "  b: *a\n",
+        "F:2: databases.a.dsn: set twice, first on line 2, expected each key once\n"
+        "F:2: databases.a: a list stands as a key, expected text",
+    ),
     "merge of a word": (
         HEAD + "poll:\n  <<: soon\n",
         "F:3: poll.<<: does not merge a mapping, expected an alias of one",
@@ -498,3 +507,28 @@ def test_no_fault_shows_what_came_from_the_environment_or_a_secret_key(tmp_path:
 
     assert message.count("\n") == 7
     assert "hunter2" not in message
+
+
+EXAMPLE = (Path(__file__).parents[2] / "config.example.yaml").read_text(encoding="utf-8")
+SCRAPS = ["\n", "  ", "- ", ": ", "{", "}", "[", "]", "&a ", "*a", "<<: *a", "!!int ", "? ", "| ", "'",
+          '"', "\t", "#", "${", "}", "off", "null", "1", "~", "---\n", "\\", "databases:", "dsn:"]  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_no_text_gives_anything_but_a_configuration_or_faults(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = "".join(line for line in EXAMPLE.splitlines(keepends=True) if "# " not in line)
+    for _ in range(data.draw(st.integers(1, 6))):
+        start = data.draw(st.integers(0, len(text)))
+        end = start + data.draw(st.integers(0, 12))
+        text = text[:start] + data.draw(st.sampled_from(SCRAPS)) + text[end:]
+    path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
+    path.write_text(text, encoding="utf-8")
+
+    try:
+        load_config(path, {"CHATQUEUE_DSN": "host=db password=hunter2"})
+    except ConfigError as error:
+        assert error.faults
+        assert "hunter2" not in str(error)
