@@ -200,7 +200,7 @@ class _Builder:
         self.visits += 1
         if self.visits > NODE_LIMIT:
             expected = f"at most {NODE_LIMIT} values in all"
-            _fail(_at(self.name, node), "aliases expand to too many values", expected)
+            _fail(_at(self.name, node), "too many values, aliases expanded", expected)
         if id(node) in self.open_nodes:
             expected = "aliases of finished values only"
             _fail(_at(self.name, node), "an alias holds itself", expected)

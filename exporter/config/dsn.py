@@ -13,6 +13,7 @@ MASK = "***"
 _KEY = r"(?:(?:ssl)?password|oauth_client_secret|scram_(?:client|server)_key)"
 
 # One pass from the left: a form that has begun swallows whatever looks like another inside it.
+# The bounds keep a text of 100,000 colons from taking seconds; no password is that long.
 _SECRET = re.compile(
     rf"""
     (?P<query> [?&]{_KEY}= ) [^&\s]*
@@ -20,9 +21,9 @@ _SECRET = re.compile(
       (?: (?P<quote>') (?:\\.|[^'\\])* (?:'|\\?\Z)   # an open quote runs to the end of the text
         | (?:\\.|[^\s\\])+ (?:\\\Z)? | \\\Z )
     | (?P<uri> (?<![\w+.-])\w[\w+.-]*:// (?: (?![?&]{_KEY}=)[^\s:@] )* : )
-      (?P<rest> \S*@\S*
+      (?P<rest> \S{0, 2048}@\S*
         # A raw blank in a password: on to an @ of the line, unless the colon announces a port.
-        | (?!\d*(?:[/,?\#\s]|\Z)) [^@\n]+@\S* )
+        | (?!\d*(?:[/,?\#\s]|\Z)) [^@\n]{1, 256}@\S* )
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )

@@ -75,6 +75,12 @@ def test_leaves_texts_without_a_password_alone(text: str) -> None:
     assert redact(text) == text
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("scrap", ["a://b:x ", "a://", "a:", "password=", "password='", "\\", "@"])
+def test_a_text_full_of_beginnings_takes_no_long_time(scrap: str) -> None:
+    assert redact(scrap * 5000)
+
+
 def _quoted_for_uri(password: str) -> str:
     return quote(password, safe="")
 

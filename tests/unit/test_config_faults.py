@@ -115,7 +115,7 @@ SYNTAX = {
     "alias bomb": (
         "a0: &a0 [x]\n"
         + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)),
-        "F:1: aliases expand to too many values, expected at most 20000 values in all",
+        "F:1: too many values, aliases expanded, expected at most 20000 values in all",
     ),
 }  # fmt: skip
 
@@ -527,8 +527,11 @@ def test_no_text_gives_anything_but_a_configuration_or_faults(
     path = tmp_path_factory.getbasetemp() / "fuzzed.yaml"
     path.write_text(text, encoding="utf-8")
 
+    message = "loaded"
     try:
         load_config(path, {"CHATQUEUE_DSN": "host=db password=hunter2"})
     except ConfigError as error:
-        assert error.faults
-        assert "hunter2" not in str(error)
+        message = str(error)
+
+    assert message
+    assert "hunter2" not in message
