@@ -21,9 +21,9 @@ _SECRET = re.compile(
       (?: (?P<quote>') (?:\\.|[^'\\])* (?:'|\\?\Z)   # an open quote runs to the end of the text
         | (?:\\.|[^\s\\])+ (?:\\\Z)? | \\\Z )
     | (?P<uri> (?<![\w+.-])\w[\w+.-]*:// (?: (?![?&]{_KEY}=)[^\s:@] )* : )
-      (?P<rest> \S{0, 2048}@\S*
+      (?P<rest> \S{{0,2048}}@\S*
         # A raw blank in a password: on to an @ of the line, unless the colon announces a port.
-        | (?!\d*(?:[/,?\#\s]|\Z)) [^@\n]{1, 256}@\S* )
+        | (?!\d*(?:[/,?\#\s]|\Z)) [^@\n]{{1,256}}@\S* )
     """,
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
