@@ -120,7 +120,7 @@ class RequestParser:
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_head(len(name) + len(value))
+        self._count_head(len(name) + len(value) + 4)  # with colon, space and line end
         if self._in_body:
             return  # A trailer: counted, of no use.
         key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
