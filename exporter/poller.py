@@ -233,7 +233,9 @@ class Worker:
                 families = build_families(query, outcome.columns, outcome.rows)
             except DatabaseError as mismatch:
                 error = mismatch
-        if self._rota.weigh(query.name, outcome.duration_s):
+        # What a lock or a lost connection took says nothing of the query's own cost.
+        has_cost = error is None or error.reason is Reason.TIMEOUT
+        if has_cost and self._rota.weigh(query.name, outcome.duration_s):
             log.warning(
                 "query costs too much for its interval"
                 if self._rota.interval_s(query.name) > query.interval_s

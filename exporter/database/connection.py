@@ -43,10 +43,15 @@ _CLOCK: LiteralString = (
 _BEGIN: LiteralString = (
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
     " SET LOCAL statement_timeout = {probe_ms};"
-    " SET LOCAL lock_timeout = {lock_ms};"
     " SET LOCAL idle_in_transaction_session_timeout = 10000;"
     " SET LOCAL jit = off;"
     " SET LOCAL max_parallel_workers_per_gather = 0"
+)
+# The lock limit is the shorter one, or a locked table would pass for a slow query.
+_LIMITS: LiteralString = (
+    "SAVEPOINT query;"
+    " SET LOCAL statement_timeout = {statement_ms};"
+    " SET LOCAL lock_timeout = {lock_ms}"
 )
 
 
@@ -203,9 +208,7 @@ class Connection:
     ) -> Poll:
         """The transaction of one poll; psycopg's errors before the first query come out."""
         watchdog.arm(PROBE_TIMEOUT_S + DEADLINE_GRACE_S)
-        connection.execute(
-            _BEGIN.format(probe_ms=_ms(PROBE_TIMEOUT_S), lock_ms=_ms(LOCK_TIMEOUT_S))
-        )
+        connection.execute(_BEGIN.format(probe_ms=_ms(PROBE_TIMEOUT_S)))
         asked_s = time.time()
         server = connection.execute(_CLOCK).fetchone()
         answered_s = time.time()
@@ -275,7 +278,10 @@ class Connection:
         started = time.perf_counter()
         try:
             connection.execute(
-                f"SAVEPOINT query; SET LOCAL statement_timeout = {_ms(query.timeout_s)}"
+                _LIMITS.format(
+                    statement_ms=_ms(query.timeout_s),
+                    lock_ms=_ms(min(LOCK_TIMEOUT_S, query.timeout_s / 2)),
+                )
             )
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
@@ -339,7 +345,7 @@ def _need_fault(need: Need, row: Row) -> QueryFailed | None:
         on = need.name if need.kind == "relation" else f"FUNCTION {need.name}"
         return QueryFailed(
             Reason.PERMISSION,
-            f"role {row['reader']} may not {verb} {need.name}{behind} "
+            f"role {row['reader']} may not {verb} {need.name}{behind or ','} "
             f"expected GRANT {grant} ON {on} TO {row['reader']}",
         )
     if row["is_hidden"]:
