@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from exporter.catalogue.entries import Label, Metric, Need, Query, Series
-from exporter.catalogue.mapping import MetricMapping, QueryMapping
+from exporter.catalogue.mapping import EXPECTED_KEYS, MetricMapping, QueryMapping
 from exporter.catalogue.statement import check_statement, parameter_names, statement_text
-from exporter.config import Override, Poll
+from exporter.config import Override, Poll, format_duration
 from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.errors import CatalogueError, ConfigError, Fault
@@ -58,7 +60,7 @@ def load_catalogue(
             known = f"one of {', '.join(sorted(queries))}"
             faults.append(Fault("the configuration", f"queries.overrides.{name}", "unknown", known))
             continue
-        queries[name] = _override(queries[name], override)
+        queries[name] = _override(queries[name], override, faults)
         if override.enabled is not None:
             (disabled.discard if override.enabled else disabled.add)(name)
     enabled_queries = tuple(queries[name] for name in sorted(queries) if name not in disabled)
@@ -78,7 +80,12 @@ def _names(folder: Path, faults: list[Fault]) -> list[str]:
         there, missing = (".sql", ".yaml") if name in found[".sql"] else (".yaml", ".sql")
         where = str(folder / f"{name}{there}")
         faults.append(Fault(where, "", "stands alone", f"{name}{missing} beside it"))
-    return sorted(found[".sql"] & found[".yaml"])
+    names = sorted(found[".sql"] & found[".yaml"])
+    for name in names:
+        if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
+            where, expected = str(folder / f"{name}.sql"), "letters, digits, _, . and -"
+            faults.append(Fault(where, "", "its name is not a query name", expected))
+    return names
 
 
 def _load_query(
@@ -87,9 +94,9 @@ def _load_query(
     """One pair of files and whether it is enabled; None where there are faults."""
     path = folder / f"{name}.sql"
     before = len(faults)
-    mapping = _load_mapping(path.with_suffix(".yaml"), faults)
+    mapping = _load_mapping(path.with_suffix(".yaml"), poll, faults)
     try:
-        sql = read_limited(path, _SQL_LIMIT_BYTES).strip().rstrip(";")
+        sql = read_limited(path, _SQL_LIMIT_BYTES).rstrip("; \t\r\n")
     except ValueError as error:
         faults.append(Fault(str(path), "", str(error), "a readable SQL file in UTF-8"))
         return None
@@ -109,10 +116,10 @@ def _load_query(
         max_rows=mapping.max_rows,
         parameters=tuple(sorted(parameter_names(sql))),
     )
-    return query, mapping.enabled
+    return query, mapping.enabled is not False
 
 
-def _load_mapping(path: Path, faults: list[Fault]) -> QueryMapping | None:
+def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping | None:
     """A mapping file, or None and its faults."""
     try:
         document = read_document(path, {})
@@ -125,9 +132,15 @@ def _load_mapping(path: Path, faults: list[Fault]) -> QueryMapping | None:
         mapping = QueryMapping.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            found.add_refusal(detail, QueryMapping)
+            if detail["type"] == "missing":
+                found.add(detail["loc"], "missing", EXPECTED_KEYS[str(detail["loc"][-1])])
+            else:
+                found.add_refusal(detail, QueryMapping)
     if mapping is not None:
         _check_references(mapping, found)
+        interval = mapping.interval or poll.interval
+        for key, problem, expected in _misfits(interval, mapping.timeout, mapping.max_age):
+            found.add((key,), f"{found.shown((key,))} {problem}", expected)
     listed = found.sorted()
     faults.extend(listed)
     return None if listed else mapping
@@ -138,9 +151,11 @@ def _check_references(mapping: QueryMapping, found: FaultList) -> None:
     for index, metric in enumerate(mapping.metrics):
         path = ("metrics", index)
         for number, label in enumerate(metric.labels):
-            if label not in mapping.labels:
+            where = (*path, "labels", number)
+            if label in metric.labels[:number]:
+                found.add(where, f"{label!r} stands twice", "each label once")
+            elif label not in mapping.labels:
                 known = ", ".join(mapping.labels) or "none there"
-                where = (*path, "labels", number)
                 found.add(where, f"{label!r} is not described", f"one of labels: {known}")
             elif metric.empty is not None and not mapping.labels[label].values:
                 found.add(
@@ -177,7 +192,7 @@ def _metric(metric: MetricMapping, mapping: QueryMapping) -> Metric:
         name=metric.name,
         type=metric.type,
         help=metric.help,
-        unit=metric.unit,
+        unit=metric.unit or "",
         labels=tuple(
             Label(name, mapping.labels[name].column, mapping.labels[name].values)
             for name in metric.labels
@@ -188,16 +203,35 @@ def _metric(metric: MetricMapping, mapping: QueryMapping) -> Metric:
     )
 
 
-def _override(query: Query, override: Override) -> Query:
+def _misfits(
+    interval: timedelta, timeout: timedelta | None, max_age: timedelta | None
+) -> Iterable[tuple[str, str, str]]:
+    """Key, problem and what is expected of durations that do not fit the interval."""
+    text = format_duration(interval)
+    if timeout is not None and timeout > interval:
+        yield "timeout", f"is longer than interval ({text})", f"{text} or less"
+    if max_age is not None and max_age < interval:
+        # The figures would come and go between two runs, and alerts with them.
+        yield "max_age", f"is shorter than interval ({text})", f"{text} or more"
+
+
+def _override(query: Query, override: Override, faults: list[Fault]) -> Query:
     """The query with what the configuration changes."""
-    interval = override.interval
-    interval_s = query.interval_s if interval is None else interval.total_seconds()
-    timeout = override.timeout
+    interval = override.interval or timedelta(seconds=query.interval_s)
+    interval_s = interval.total_seconds()
+    timeout, max_age = override.timeout, override.max_age
+    if max_age is None and query.max_age_s is not None:
+        max_age = timedelta(seconds=query.max_age_s)
+    for key, problem, expected in _misfits(interval, timeout, max_age):
+        value = {"timeout": timeout, "max_age": max_age}[key]
+        found = f"{format_duration(value or interval)} {problem}"
+        where = f"queries.overrides.{query.name}.{key}"
+        faults.append(Fault("the configuration", where, found, expected))
     return replace(
         query,
         interval_s=interval_s,
         timeout_s=min(query.timeout_s, interval_s) if timeout is None else timeout.total_seconds(),
-        max_age_s=query.max_age_s if override.max_age is None else override.max_age.total_seconds(),
+        max_age_s=None if max_age is None else max_age.total_seconds(),
     )
 
 
@@ -206,25 +240,28 @@ def _conflicts(queries: Sequence[Query]) -> Iterable[Fault]:
     known: dict[str, list[tuple[Query, Metric]]] = {}
     for query in queries:
         for metric in query.metrics:
-            for other_query, other in known.setdefault(metric.name, []):
+            # OpenMetrics knows a counter by its name without _total.
+            alike = known.setdefault(metric.name.removesuffix("_total"), [])
+            for other_query, other in alike:
                 problem = _conflict(metric, other)
                 if problem:
+                    found, expected = problem
                     where = str(query.path.with_suffix(".yaml"))
-                    expected = f"the same as in {other_query.path.with_suffix('.yaml')}"
-                    yield Fault(where, metric.name, problem, expected)
-            known[metric.name].append((query, metric))
+                    there = other_query.path.with_suffix(".yaml")
+                    yield Fault(where, metric.name, found, f"{expected} {there}")
+            alike.append((query, metric))
 
 
-def _conflict(metric: Metric, other: Metric) -> str | None:
-    """What keeps two queries from feeding one metric."""
+def _conflict(metric: Metric, other: Metric) -> tuple[str, str] | None:
+    """What keeps two queries from feeding one metric, and what is expected."""
     for attribute in ("type", "help", "unit"):
         if getattr(metric, attribute) != getattr(other, attribute):
-            return f"differs in {attribute}"
+            return f"differs in {attribute}", f"the same as {other.name} in"
     mine, theirs = _label_values(metric), _label_values(other)
     if mine.keys() != theirs.keys():
-        return "differs in its labels"
+        return "differs in its labels", f"the same as {other.name} in"
     if not any(mine[name] and theirs[name] and not mine[name] & theirs[name] for name in mine):
-        return "may give the same series (no label with disjoint values)"
+        return "may give the same series", "a label that has no value in common with"
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,15 +10,23 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    Field,
-    StringConstraints,
+    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from exporter.config.model import Section
-from exporter.config.values import Duration, Text, WholeNumber, between, fault, from_to
+from exporter.config.values import (
+    EMPTY_MEANS_NONE,
+    Duration,
+    Switch,
+    Text,
+    WholeNumber,
+    between,
+    fault,
+    from_to,
+)
 
 # Names that the exporter gives out itself, whatever the catalogue says.
 OWN_PREFIXES = (
@@ -25,7 +34,10 @@ OWN_PREFIXES = (
     "chatqueue_database_",
     "chatqueue_threshold_",
     "chatqueue_release_",
+    "process_",
+    "python_",
 )
+UNITS = ("seconds", "bytes", "ratio")
 RESERVED_LABELS = frozenset({"database", "job", "instance", "le", "quantile"})
 
 _RELATION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
@@ -61,11 +73,34 @@ def _check_function(name: str) -> str:
     return name
 
 
-MetricName = Annotated[str, AfterValidator(_check_metric_name)]
+def _read_unit(value: object) -> str:
+    if not isinstance(value, str) or value not in UNITS:
+        raise fault("is not a base unit", f"one of {', '.join(UNITS)}, or no unit")
+    return value
+
+
+def _read_number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise fault("is not a finite number", "a number such as 0")
+    return float(value)
+
+
+MetricName = Annotated[Text, AfterValidator(_check_metric_name)]
 LabelName = Annotated[str, AfterValidator(_check_label_name)]
-Relation = Annotated[str, AfterValidator(_check_relation)]
-Function = Annotated[str, AfterValidator(_check_function)]
-Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+Relation = Annotated[Text, AfterValidator(_check_relation)]
+Function = Annotated[Text, AfterValidator(_check_function)]
+Unit = Annotated[str, PlainValidator(_read_unit)]
+Number = Annotated[float, PlainValidator(_read_number)]
+
+# What stands behind `expected` where a required key is missing.
+EXPECTED_KEYS = {
+    "metrics": "at least one metric",
+    "name": "a metric name",
+    "type": "gauge or counter",
+    "help": "a sentence",
+    "column": "a column of the query",
+    "value": "a column of the query",
+}
 
 
 class NeedMapping(Section):
@@ -77,8 +112,10 @@ class NeedMapping(Section):
 
     @model_validator(mode="after")
     def _is_one_of_them(self) -> NeedMapping:
-        if (self.relation is None) == (self.function is None):
-            raise fault("names neither or both", "either relation or function")
+        if self.relation is None and self.function is None:
+            raise fault("names neither relation nor function", "one of them", bare=True)
+        if self.relation is not None and self.function is not None:
+            raise fault("names both relation and function", "one of them", bare=True)
         return self
 
 
@@ -92,7 +129,7 @@ class LabelMapping(Section):
 class SeriesMapping(Section):
     """One value column with labels of its own."""
 
-    labels: Mapping[LabelName, Annotated[str, StringConstraints(min_length=1)]] = {}
+    labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE] = {}
     value: Text
 
 
@@ -102,7 +139,7 @@ class MetricMapping(Section):
     name: MetricName
     type: Literal["gauge", "counter"]
     help: Text
-    unit: Literal["", "seconds", "bytes", "ratio"] = ""
+    unit: Unit | None = None
     labels: tuple[LabelName, ...] = ()
     value: Text | None = None
     series: tuple[SeriesMapping, ...] = ()
@@ -119,7 +156,7 @@ class MetricMapping(Section):
 
     @field_validator("unit")
     @classmethod
-    def _ends_name(cls, unit: str, info: ValidationInfo) -> str:
+    def _ends_name(cls, unit: str | None, info: ValidationInfo) -> str | None:
         name = str(info.data.get("name", "")).removesuffix("_total")
         if unit and name and not name.endswith(f"_{unit}"):
             raise fault(f"does not end the name {name}", f"a name ending in _{unit}")
@@ -127,22 +164,31 @@ class MetricMapping(Section):
 
     @model_validator(mode="after")
     def _has_one_kind_of_value(self) -> MetricMapping:
-        if (self.value is None) == (not self.series):
-            raise fault("has neither or both", "either value or series")
+        if self.value is None and not self.series:
+            raise fault("has neither value nor series", "one of them", bare=True)
+        if self.value is not None and self.series:
+            raise fault("has both value and series", "one of them", bare=True)
         return self
 
 
 class QueryMapping(Section):
     """A whole mapping file."""
 
-    enabled: bool = True
+    enabled: Switch = True
     interval: Annotated[Duration | None, between("1s", "1d")] = None
     timeout: Annotated[Duration | None, between("100ms", "1h")] = None
     max_age: Annotated[Duration | None, between("1s", "7d")] = None
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
     needs: tuple[NeedMapping, ...] = ()
-    labels: Mapping[LabelName, LabelMapping] = {}
-    metrics: Annotated[tuple[MetricMapping, ...], Field(min_length=1)]
+    labels: Annotated[Mapping[LabelName, LabelMapping], EMPTY_MEANS_NONE] = {}
+    metrics: tuple[MetricMapping, ...]
+
+    @field_validator("metrics")
+    @classmethod
+    def _are_some(cls, metrics: tuple[MetricMapping, ...]) -> tuple[MetricMapping, ...]:
+        if not metrics:
+            raise fault("no metric is given", "at least one", bare=True)
+        return metrics
 
     def seconds(self, value: timedelta | None) -> float | None:
         """A duration of this mapping in seconds; None stays None."""

@@ -11,7 +11,15 @@ from exporter.errors import Fault
 _PARAMETER = re.compile(r"%\((?P<name>\w+)\)s")
 # Comments, quoted text, quoted names and dollar quotes: places where a semicolon means nothing.
 _OPAQUE = re.compile(
-    r"""--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|"(?:[^"]|"")*"|(?P<tag>\$\w*\$).*?(?P=tag)""", re.DOTALL
+    r"""
+    --[^\n]*
+    | /\*.*?\*/
+    | \b[eE]'(?:[^'\\]|\\.|'')*'
+    | '(?:[^']|'')*'
+    | "(?:[^"]|"")*"
+    | (?P<tag>\$\w*\$).*?(?P=tag)
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 _LONE_PERCENT = re.compile(r"%(?!%|\(\w+\)s)")
 
@@ -38,7 +46,7 @@ def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterab
         where = _at(path, sql, first.start())
         yield Fault(where, "", f"begins with {first[0]}", "SELECT or WITH")
     semicolon = bare.find(";")
-    if semicolon >= 0:
+    if semicolon >= 0 and bare[semicolon:].strip("; \t\r\n"):
         yield Fault(_at(path, sql, semicolon), "", "holds a second statement (;)", "one SELECT")
     code = _without_comments(sql)
     known = ", ".join(sorted(parameters))
