@@ -7,24 +7,14 @@ from collections.abc import Sequence
 import click
 
 from exporter.cli import options
+from exporter.demo.scenarios import SCENARIOS
 from exporter.logs import configure_logging
-
-SCENARIOS = (
-    "calm",
-    "rush",
-    "vanished-operators",
-    "dead-idle-detector",
-    "same-chat",
-    "invalid-states",
-    "lost-replies",
-    "database-down",
-)
 
 
 @click.command()
 @click.option(
     "--scenario",
-    type=click.Choice(SCENARIOS),
+    type=click.Choice(sorted(SCENARIOS)),
     default="calm",
     show_default=True,
     help="The trouble to play.",

@@ -1,0 +1,141 @@
+"""The demo as a whole: embedded PostgreSQL, the platform alive on it, and the daemon.
+
+Everything lies in temporary folders and ends with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import psycopg
+import yaml
+
+from exporter.cli.run import serve
+from exporter.daemon import Daemon
+from exporter.demo.machine import find_free_port
+from exporter.demo.platform import install_platform
+from exporter.demo.postgres import LocalServer, embedded_bin_dir
+from exporter.demo.scenarios import find_scenario
+from exporter.demo.simulation import Simulation
+from exporter.resources import find_resource
+
+HOST, PORT = "127.0.0.1", 10847
+# A newcomer looks for minutes, not hours: the demo asks more often than a production watch.
+_INTERVALS = {
+    "5s": ("state_clock", "customer_wait", "operators", "operator_load", "idle_detector"),
+    "15s": ("state_summary", "queue_status", "stuck_chats", "reply_clock"),
+}
+
+
+def run_demo(*, scenario: str, seed: int, listen_addresses: Sequence[str]) -> None:
+    """Run until SIGTERM or Ctrl-C, and leave nothing behind.
+
+    Args:
+        scenario: Name of the trouble to play.
+        seed: Of every decision of the simulated people.
+        listen_addresses: Where to serve; none for port 10847 or a free one, on loopback.
+
+    Raises:
+        ChatqueueError: The embedded PostgreSQL is missing or does not start, or the address is
+            taken.
+    """
+    started = time.monotonic()
+    # Until the daemon handles signals itself, a SIGTERM must unwind as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    click.echo("Starting PostgreSQL and a chat platform on it …")
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        LocalServer(embedded_bin_dir()) as server,
+        tempfile.TemporaryDirectory(prefix="chatqueue-demo-") as folder,
+        _living_platform(server, scenario, seed),
+    ):
+        config_file = _write_config(Path(folder), server)
+        addresses = listen_addresses or [_free_address()]
+
+        def tell(bound: Sequence[str]) -> None:
+            _tell(scenario, bound[0], config_file, server, time.monotonic() - started)
+
+        serve(Daemon(config_file), addresses, enable_lifecycle=True, on_ready=tell)
+    click.echo("The demo has ended; nothing is left behind.")
+
+
+@contextlib.contextmanager
+def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[None]:
+    """The platform with two hours of history, its people going on in a thread."""
+
+    def switch(on: bool) -> None:
+        if on:
+            server.start()
+        else:
+            server.stop()
+
+    install_platform(server.dsn())
+    with psycopg.connect(server.dsn()) as owner:
+        owner.execute((find_resource("deploy") / "postgresql" / "reader.sql").read_bytes())
+    simulation = Simulation(server.dsn(), seed=seed, scenario=scenario, database_switch=switch)
+    simulation.seed_history()
+    stop = threading.Event()
+    thread = threading.Thread(target=simulation.run, args=(stop,), name="simulation", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(5)
+
+
+def _write_config(folder: Path, server: LocalServer) -> Path:
+    """The daemon's configuration, as an ops team would write it."""
+    overrides = {
+        name: {"interval": interval} for interval, names in _INTERVALS.items() for name in names
+    }
+    config = {
+        "databases": {"demo": {"dsn": server.dsn(user="chatqueue_reader")}},
+        "queries": {"overrides": overrides},
+    }
+    file = folder / "chatqueue.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def _free_address() -> str:
+    """The usual port, or a free one where that is taken."""
+    try:
+        socket.create_server((HOST, PORT)).close()
+    except OSError:
+        return f"{HOST}:{find_free_port()}"
+    return f"{HOST}:{PORT}"
+
+
+def _tell(
+    scenario: str, address: str, config_file: Path, server: LocalServer, ready_s: float
+) -> None:
+    """What to open, once it can be opened."""
+    story = find_scenario(scenario)
+    click.echo(
+        f"""
+The demo is alive after {ready_s:.1f} s. Open:
+
+  http://{address}/          what is watched
+  http://{address}/metrics   the figures, for Prometheus
+
+Scenario "{scenario}": {story.summary}
+Look at: {story.look_at}
+
+In another terminal:
+
+  {sys.argv[0]} status --config.file {config_file}
+  psql '{server.dsn()}'
+
+Ctrl-C ends the demo and leaves nothing behind.
+"""
+    )
