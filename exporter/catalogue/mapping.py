@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from exporter.config.model import Section
+from exporter.config.section import Section
 from exporter.config.values import (
     EMPTY_MEANS_NONE,
     Duration,

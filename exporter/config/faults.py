@@ -104,7 +104,8 @@ def _kind_at(root: type[BaseModel], path: KeyPath) -> Any:
     kind: Any = root
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
+            fields = {field.alias or name: field for name, field in kind.model_fields.items()}
+            field = fields.get(str(part))
             kind = field.annotation if field else None
         else:
             arguments = get_args(kind)
@@ -114,4 +115,6 @@ def _kind_at(root: type[BaseModel], path: KeyPath) -> Any:
 
 def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
     kind = _kind_at(root, path)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return []
+    return [field.alias or name for name, field in kind.model_fields.items()]

@@ -71,9 +71,29 @@ def _read_dsn_files(document: Document, folder: Path, faults: FaultList) -> None
                 database["dsn_file"] = str(folder / database["dsn_file"])
         elif "dsn" not in database:
             faults.add((*path, "dsn"), "neither dsn nor dsn_file is given", "exactly one of them")
+        _read_release_dsn_file(database, folder, faults, path)
 
 
-def _read_dsn_file(value: object, folder: Path, faults: FaultList, path: KeyPath) -> str:
+def _read_release_dsn_file(
+    database: dict[str, object], folder: Path, faults: FaultList, path: KeyPath
+) -> None:
+    """The same for the releaser's, which may be left out."""
+    key = "release_dsn_file"
+    if key not in database:
+        return
+    if "release_dsn" in database:
+        found = "stands beside release_dsn"
+        faults.add((*path, key), found, "only one of the two", at_key=True)
+        return
+    value = database[key]
+    database["release_dsn"] = _read_dsn_file(value, folder, faults, path, key)
+    if value and isinstance(value, str):
+        database[key] = str(folder / value)
+
+
+def _read_dsn_file(
+    value: object, folder: Path, faults: FaultList, path: KeyPath, key: str = "dsn_file"
+) -> str:
     # The placeholder keeps a missing dsn from being reported on top of the true fault.
     placeholder = "host="
     if value is not None and (not isinstance(value, str) or not value):
@@ -87,7 +107,7 @@ def _read_dsn_file(value: object, folder: Path, faults: FaultList, path: KeyPath
         problem = f"its content {(error.context or {})['problem']}"
     except ValueError as error:
         problem = str(error)
-    faults.add((*path, "dsn_file"), f"{faults.shown((*path, 'dsn_file'))}: {problem}", expected)
+    faults.add((*path, key), f"{faults.shown((*path, key))}: {problem}", expected)
     return placeholder
 
 

@@ -11,17 +11,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.config.dsn import redact
 from exporter.config.durations import format_duration
+from exporter.config.release import Release
+from exporter.config.section import Section
 from exporter.config.values import (
     AT_LEAST_ONE,
     EMPTY_MEANS_NONE,
@@ -49,23 +44,6 @@ from exporter.config.values import (
 )
 
 
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are faults, an empty one means its defaults."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        # Defaults are checked too: a shortened poll.interval must not leave a longer timeout.
-        validate_default=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_defaults(cls, value: object) -> object:
-        return {} if value is None else value
-
-
 def _check_timeout(timeout: timedelta, interval: timedelta | None) -> timedelta:
     if interval is not None and timeout > interval:
         text = format_duration(interval)
@@ -91,6 +69,16 @@ class Database(Section):
         default=None,
         description="A file which holds the connection string and nothing else; its text is taken "
         "as it is, without ${NAME}. Relative to this file. Read again at every reload.",
+    )
+    release_dsn: Dsn | None = Field(
+        default=None,
+        description="How the releaser connects, with a role that may write what a release writes "
+        "and nothing else; as dsn unless given. Give at most one of release_dsn and "
+        "release_dsn_file.",
+    )
+    release_dsn_file: FilePath | None = Field(
+        default=None,
+        description="A file which holds that connection string, as dsn_file does.",
     )
     labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
@@ -358,6 +346,9 @@ class Config(Section):
     events: Events = Field(default=Events(), description="How events are counted.")
     checks: Checks = Field(
         default=Checks(), description="How chats in an impossible state are found."
+    )
+    release: Release = Field(
+        default=Release(), description="Handing stuck chats back to the queue."
     )
 
 

@@ -34,6 +34,8 @@ _EXAMPLE_HEAD = """\
 _EXAMPLE_LINES = {
     "dsn": ["dsn: ${CHATQUEUE_DSN}"],
     "dsn_file": ["# dsn_file: /run/secrets/chatqueue_dsn"],
+    "release_dsn": ["# release_dsn: ${CHATQUEUE_RELEASE_DSN}"],
+    "release_dsn_file": ["# release_dsn_file: /run/secrets/chatqueue_release_dsn"],
     "labels": ["labels: {}", "# labels: {env: production, region: eu}"],
     "dirs": ["dirs: []", "# dirs: [queries.d]"],
     "parameters": ["parameters: {}", "# parameters: {vip_after: 3, team: support}"],
@@ -163,8 +165,12 @@ def _example_lines(section: Schema, schema: Schema, depth: int) -> Iterator[str]
             yield f"{indent}{key}:"
             yield from _example_lines(inner, schema, depth + 1)
         else:
-            shown = _EXAMPLE_LINES.get(key) or [f"{key}: {property_['default']}"]
+            shown = _EXAMPLE_LINES.get(key) or [f"{key}: {_yaml(property_['default'])}"]
             yield from (indent + line for line in shown)
+
+
+def _yaml(default: object) -> str:
+    return json.dumps(default) if isinstance(default, bool) else str(default)
 
 
 def _comment(text: str, indent: str, mark: str = "# ") -> list[str]:

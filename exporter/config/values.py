@@ -33,7 +33,8 @@ from exporter.config.frozen import FrozenDict
 
 V = TypeVar("V")
 
-_FROM_ENVIRONMENT = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+FROM_ENVIRONMENT = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+"""A value that is taken from the environment, as a pattern of the JSON Schema."""
 
 RESERVED_LABELS = frozenset(
     (
@@ -178,7 +179,7 @@ def whole_number_schema(low: int, high: int) -> WithJsonSchema:
             "type": ["integer", "string"],
             "minimum": low,
             "maximum": high,
-            "pattern": rf"^[0-9]+$|{_FROM_ENVIRONMENT}",
+            "pattern": rf"^[0-9]+$|{FROM_ENVIRONMENT}",
         }
     )
 
@@ -241,7 +242,7 @@ FREEZE = AfterValidator(_freeze)
 _DURATION_SCHEMA = {
     "title": "duration",
     "type": "string",
-    "pattern": f"{DURATION_PATTERN}|{_FROM_ENVIRONMENT}",
+    "pattern": f"{DURATION_PATTERN}|{FROM_ENVIRONMENT}",
 }
 
 Duration = Annotated[
@@ -258,7 +259,7 @@ Limit = Annotated[
         {
             "title": "duration or off",
             "anyOf": [
-                {"type": "string", "pattern": f"{DURATION_PATTERN}|{_FROM_ENVIRONMENT}"},
+                {"type": "string", "pattern": f"{DURATION_PATTERN}|{FROM_ENVIRONMENT}"},
                 {"enum": ["off", False]},
             ],
         }
@@ -275,7 +276,7 @@ Switch = Annotated[
         {
             "title": "true or false",
             "type": ["boolean", "string", "null"],
-            "pattern": f"^(true|false|yes|no|on|off)$|{_FROM_ENVIRONMENT}",
+            "pattern": f"^(true|false|yes|no|on|off)$|{FROM_ENVIRONMENT}",
         }
     ),
 ]
@@ -349,7 +350,7 @@ OperatorLabel = Annotated[
             "title": "name or id",
             "anyOf": [
                 {"enum": ["name", "id"]},
-                {"type": "string", "pattern": _FROM_ENVIRONMENT},
+                {"type": "string", "pattern": FROM_ENVIRONMENT},
             ],
         }
     ),

@@ -133,7 +133,7 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     section, key = _at_schema(path[:-1]), path[-1]
     default = section["properties"][key].get("default", ...)
 
-    if key == "dsn_file" or "overrides" in path[:-1]:
+    if key in ("dsn_file", "release_dsn", "release_dsn_file") or "overrides" in path[:-1]:
         assert re.search(rf"^ +# +{key}: \S+$", text, re.MULTILINE)
     elif default is not ...:
         assert _at(data, path) == default
@@ -199,7 +199,9 @@ def test_the_schema_accepts_the_example_and_names_itself_in_it() -> None:
         ("queries: {parameters: {a: 1.5, b: true, c: x}}", True),
         ("queries: {parameters: {a: [1]}}", False),
         ("queries: {dirs: [a, b]}", True),
-        ("release: {mode: off}", False),
+        ("release: {mode: off}", True),
+        ("release: {mode: on}", False),
+        ("release: {confirm: {polls: 3, for: 2m}}", True),
     ],
 )
 def test_the_schema_judges_as_the_loader_does(text: str, accepted: bool) -> None:

@@ -19,7 +19,7 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, poll, queries, thresholds, operators"
+SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 QUOTES = "quotes around a value with special characters"
@@ -138,7 +138,8 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "database as text": (
         "databases:\n  main: host=db\n",
-        "F:2: databases.main: 'host=db' is not a mapping, expected a mapping with dsn, dsn_file, labels",
+        "F:2: databases.main: 'host=db' is not a mapping, expected a mapping with dsn, dsn_file, "
+        "release_dsn, release_dsn_file, labels",
     ),
     "database name": (
         "databases:\n  'a b': {dsn: host=db}\n",
@@ -237,7 +238,8 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "password under the wrong key": (
         "databases:\n  main: {dsn: host=db, password: hunter2}\n",
-        "F:2: databases.main.password: unknown key, expected one of dsn, dsn_file, labels",
+        "F:2: databases.main.password: unknown key, expected one of dsn, dsn_file, "
+        "release_dsn, release_dsn_file, labels",
     ),
     "section as text": (
         HEAD + "poll: 15s\n",

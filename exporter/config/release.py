@@ -1,0 +1,187 @@
+"""The section `release`: when a stuck chat may be handed back, and how often at the most."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from exporter.config.section import Section
+from exporter.config.values import (
+    FROM_ENVIRONMENT,
+    Duration,
+    Share,
+    WholeNumber,
+    between,
+    fault,
+    from_to,
+    whole_number_schema,
+)
+
+MODES = ("off", "observe", "enforce")
+
+
+def _read_mode(value: object) -> str:
+    # YAML 1.1 reads a bare off as false, YAML 1.2 as text; both mean it. True means nothing.
+    if value is False:
+        return "off"
+    if isinstance(value, str) and value in MODES:
+        return value
+    raise fault("is not a mode" if value is not None else "is given", f"one of {', '.join(MODES)}")
+
+
+def _read_flag(value: object) -> bool:
+    words = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise fault("is not a switch" if value is not None else "is given", "true or false")
+
+
+Mode = Annotated[
+    Literal["off", "observe", "enforce"],
+    PlainValidator(_read_mode),
+    WithJsonSchema(
+        {
+            "title": "off, observe or enforce",
+            "anyOf": [
+                {"enum": [*MODES, False]},
+                {"type": "string", "pattern": FROM_ENVIRONMENT},
+            ],
+        }
+    ),
+]
+WouldClose = Annotated[
+    Literal["escalate", "requeue"],
+    WithJsonSchema(
+        {
+            "title": "escalate or requeue",
+            "anyOf": [
+                {"enum": ["escalate", "requeue"]},
+                {"type": "string", "pattern": FROM_ENVIRONMENT},
+            ],
+        }
+    ),
+]
+Flag = Annotated[
+    bool,
+    PlainValidator(_read_flag),
+    WithJsonSchema(
+        {
+            "title": "true or false",
+            "type": ["boolean", "string"],
+            "pattern": f"^(true|false)$|{FROM_ENVIRONMENT}",
+        }
+    ),
+]
+Count = Annotated[WholeNumber, from_to(1, 1000), whole_number_schema(1, 1000)]
+
+
+class Confirm(Section):
+    """How often a chat must have looked stuck, without any change, before it is released."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    polls: Count = Field(
+        default=3, description="Successive polls that saw the same assignment and the same signs."
+    )
+    for_: Annotated[Duration, between("0s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        alias="for",
+        description="Time from the first of those polls to the last, at the least.",
+    )
+
+
+class Rate(Section):
+    """How many chats are released in a time, by all daemons on the database together."""
+
+    per_hour: Count = Field(default=20, description="Releases an hour in the long run.")
+    burst: Count = Field(default=5, description="Releases at once after a quiet time.")
+
+
+class PerChat(Section):
+    """How often one chat is released before a human must look at it."""
+
+    releases: Count = Field(default=2, description="Releases of one chat within the window.")
+    window: Annotated[Duration, between("1m", "90d")] = Field(
+        default=timedelta(hours=24), description="The time in which they count."
+    )
+
+
+class Breaker(Section):
+    """When so many chats look stuck that something else is broken: nothing is released then."""
+
+    share: Share = Field(
+        default=0.2,
+        description="Trips when more than this share of the assigned chats looks stuck; above 0 "
+        "and below 1.",
+    )
+    at_least: Count = Field(
+        default=3, description="And at least that many chats; fewer never trip it."
+    )
+    hold: Annotated[Duration, between("0s", "7d")] = Field(
+        default=timedelta(minutes=10),
+        description="How long things must be well again before it lets go.",
+    )
+
+
+class Sensor(Section):
+    """When the heartbeats cannot be believed: nothing is released then."""
+
+    silence: Annotated[Duration, between("10s", "1d")] = Field(
+        default=timedelta(minutes=3),
+        description="No heartbeat from anybody for this long, with two or more chats assigned, "
+        "means that the heartbeats are broken and not the operators gone.",
+    )
+    after_restart: Annotated[Duration, between("0s", "1d")] = Field(
+        default=timedelta(minutes=15),
+        description="How long after a start of the database server nothing is released.",
+    )
+
+
+class Release(Section):
+    """Handing stuck chats back to the queue. Off unless asked for."""
+
+    mode: Mode = Field(
+        default="off",
+        description="off; observe: decide everything, inside a transaction that is rolled back, "
+        "and say what would have been done; enforce: do it. Observe for a week first.",
+    )
+    stuck_after: Annotated[Duration, between("1m", "7d")] = Field(
+        default=timedelta(minutes=15),
+        description="An assigned chat is stuck when its operator showed no sign of life for this "
+        "long, by the database's clock. At least 1m.",
+    )
+    confirm: Confirm = Field(
+        default=Confirm(), description="How surely a chat must have looked stuck."
+    )
+    on_would_close: WouldClose = Field(
+        default="escalate",
+        description="What to do where the platform's own release would close the chat for ever: "
+        "escalate tells a human and touches nothing; requeue puts it back in the queue as a "
+        "manual unassign does.",
+    )
+    per_cycle: Count = Field(default=3, description="Releases in one poll.")
+    per_operator: Count = Field(default=1, description="Releases of one operator in one poll.")
+    rate: Rate = Field(default=Rate(), description="Releases in a time.")
+    cooldown: Annotated[Duration, between("0s", "90d")] = Field(
+        default=timedelta(hours=1), description="A chat is left alone this long after a release."
+    )
+    per_chat: PerChat = Field(default=PerChat(), description="Releases of one chat.")
+    breaker: Breaker = Field(
+        default=Breaker(), description="Holds everything when too many chats look stuck."
+    )
+    sensor: Sensor = Field(
+        default=Sensor(), description="Holds everything when heartbeats cannot be believed."
+    )
+    alongside_idle_detector: Flag = Field(
+        default=False,
+        description="Whether to release while the platform's own idle detector does, too. While "
+        "it is false, releases by that detector in the last 10 minutes turn enforce into observe.",
+    )
+    require_free_operator: Flag = Field(
+        default=True,
+        description="Release only when another operator is available to take the chat.",
+    )
