@@ -1,0 +1,140 @@
+"""What people do to our own tables: install, pause, resume, exempt, read the audit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from exporter.database.session import Session
+from exporter.errors import ChatqueueError
+from exporter.release.schema import VERSION, build_script
+from exporter.release.statements import STATEMENTS
+
+# A release that is under way ends within its own limits; a pause waits that long for it.
+PATIENCE_S = 20.0
+
+
+class SchemaMissing(ChatqueueError):
+    """Our schema is absent or too old for what was asked."""
+
+
+def find_version(session: Session) -> int:
+    """Return the installed version of our schema; 0 where there is none.
+
+    Raises:
+        DatabaseError: It cannot be told.
+    """
+    with _transaction(session, read_only=True):
+        (row,) = session.rows("SELECT to_regclass('chatqueue.schema_version') AS found")
+        if row["found"] is None:
+            return 0
+        (row,) = session.rows(STATEMENTS["schema_version"])
+        return int(row["version"] or 0)
+
+
+def require_schema(session: Session) -> None:
+    """Check that our schema is there and new enough.
+
+    Raises:
+        SchemaMissing: With what to do about it.
+        DatabaseError: It cannot be told.
+    """
+    version = find_version(session)
+    if version < VERSION:
+        found = f"is at version {version}" if version else "is missing"
+        raise SchemaMissing(
+            f"the schema chatqueue {found}, expected version {VERSION}: "
+            "run chatqueue install --apply as the owner of the database"
+        )
+
+
+def install(session: Session) -> tuple[int, int]:
+    """Install our schema or bring it up to date; return the versions before and after.
+
+    Raises:
+        DatabaseError: Nothing was changed.
+    """
+    before = find_version(session)
+    script = build_script(before)
+    if script:
+        with _transaction(session):
+            session.rows(script)
+    return before, max(before, VERSION)
+
+
+def pause(session: Session, duration: timedelta, reason: str, by: str) -> str:
+    """Let nothing be released for a time; return until when, by the database's clock.
+
+    Waits for a release that is under way: once this has returned, no other is committed.
+
+    Raises:
+        SchemaMissing: There is no schema to keep the pause in.
+        DatabaseError: It is not paused.
+    """
+    values = {"seconds": duration.total_seconds(), "reason": reason, "by": by}
+    return str(_change(session, "pause", values)["until"])
+
+
+def resume(session: Session) -> None:
+    """End a pause.
+
+    Raises:
+        SchemaMissing: There is no schema.
+        DatabaseError: The pause goes on.
+    """
+    _change(session, "resume", {})
+
+
+def exempt(
+    session: Session, kind: str, subject: UUID, duration: timedelta, by: str, reason: str
+) -> str:
+    """Keep a chat, or all chats of an operator, from being released; return until when.
+
+    Raises:
+        SchemaMissing: There is no schema.
+        DatabaseError: It is not exempt.
+    """
+    values = {
+        "kind": kind,
+        "subject": subject,
+        "seconds": duration.total_seconds(),
+        "by": by,
+        "reason": reason,
+    }
+    return str(_change(session, "exempt", values)["until"])
+
+
+def read_audit(session: Session, limit: int) -> Sequence[Mapping[str, Any]]:
+    """Return the latest rows of the audit, the newest first.
+
+    Raises:
+        SchemaMissing: There is no schema.
+        DatabaseError: It cannot be read.
+    """
+    require_schema(session)
+    with _transaction(session, read_only=True):
+        return session.rows(STATEMENTS["audit"], {"limit": limit})
+
+
+def _change(session: Session, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Run one statement that changes one row, and commit it."""
+    require_schema(session)
+    with _transaction(session):
+        rows = session.rows(STATEMENTS[name], values)
+        if len(rows) != 1:
+            raise SchemaMissing(f"{name} touched {len(rows)} rows of chatqueue, expected 1")
+    return rows[0]
+
+
+@contextlib.contextmanager
+def _transaction(session: Session, *, read_only: bool = False) -> Iterator[None]:
+    """Commit what is done inside, or undo it."""
+    session.begin(read_only=read_only, lock_timeout_s=PATIENCE_S, statement_timeout_s=PATIENCE_S)
+    try:
+        yield
+        session.commit()
+    finally:
+        session.rollback()

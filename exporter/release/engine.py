@@ -1,0 +1,453 @@
+"""The guarded transaction: lock, judge, record, release, look, commit; one chat at a time.
+
+Nothing is released on what was seen before the locks. Any doubt ends in ROLLBACK with a reason.
+What must hold, and which test shows it, is in docs/release.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from exporter.database.session import CommitUnknown, ServerTrouble, Session
+from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
+from exporter.release.facts import (
+    Control,
+    Decision,
+    Evidence,
+    Ledger,
+    Limits,
+    Look,
+    Surroundings,
+)
+from exporter.release.guards import GUARDS
+from exporter.release.policy import POLICY, Finding, Guard, Situation, count_tokens, find_all, judge
+from exporter.release.policy import would_close as would_close_now
+from exporter.release.statements import RELATIONS, STATEMENTS
+
+STEPS = (
+    "control",
+    "lock_chat",
+    "lock_assignment",
+    "lock_heartbeat",
+    "judge",
+    "audit",
+    "release",
+    "look",
+    "spend",
+    "commit",
+)
+"""The transaction, in order; `begin` comes before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One chat to release, if it may be.
+
+    Attributes:
+        observed: What was confirmed; anything else found under the locks ends it.
+        mode: `observe` rolls back what `enforce` commits.
+        tripped: Whether the daemon's own breaker stands.
+        overrides: Limits that a person overrides by name.
+        closes: Whether a person allows that the chat is closed.
+        actor: `daemon`, or who asked.
+    """
+
+    observed: Evidence
+    mode: str
+    tripped: bool = False
+    overrides: frozenset[str] = frozenset()
+    closes: bool = False
+    actor: str = "daemon"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of an order.
+
+    Attributes:
+        decision: In one word.
+        reason: In a sentence, with the figures.
+        order: What was asked.
+        audit_id: Of the audit row that was written, or may have been.
+        outcome: `released`, `requeued` or `closed`, where something was or would be done.
+        findings: Every condition as judged under the locks; empty where it did not come to that.
+    """
+
+    decision: Decision
+    reason: str
+    order: Order
+    audit_id: UUID | None = None
+    outcome: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+class _Stop(Exception):
+    """Ends the transaction without a release."""
+
+    def __init__(self, decision: Decision, reason: str) -> None:
+        self.decision, self.reason = decision, reason
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One run of the transaction, as far as it has come."""
+
+    order: Order
+    audit_id: UUID
+    control: Control | None = None
+    has_schema: bool = False
+    now: Evidence | None = None
+    look: Look | None = None
+    outcome: str = "released"
+    findings: tuple[Finding, ...] = ()
+    trail: list[str] = field(default_factory=list)
+
+    @property
+    def reason(self) -> str:
+        """What the platform will show as the reason of the release."""
+        return f"auto_release:{self.audit_id}"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Parameters of the statements."""
+        observed = self.order.observed
+        return {
+            "chat": observed.chat_id,
+            "operator": observed.operator_id,
+            "assignment": observed.assignment_id,
+            "reason": self.reason,
+            "id": self.audit_id,
+        }
+
+
+class Engine:
+    """Runs the guarded transaction on one session.
+
+    Args:
+        session: Its own connection.
+        limits: What to hold a release against.
+        daemon: Who this is, for the audit.
+        on_step: Called with the name of each step before it runs; tests stop there.
+        guards: The conditions; tests take one out.
+        statements: The SQL; tests take a lock out.
+        steps: The order of the transaction; tests change it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        limits: Limits,
+        *,
+        daemon: str,
+        on_step: Callable[[str], None] = lambda _: None,
+        guards: Mapping[str, Guard] = GUARDS,
+        statements: Mapping[str, str] = STATEMENTS,
+        steps: Sequence[str] = STEPS,
+    ) -> None:
+        self.session = session
+        self.limits = limits
+        self._daemon = daemon
+        self._on_step = on_step
+        self._guards = guards
+        self._sql = statements
+        self._steps = tuple((name, getattr(self, f"_step_{name}")) for name in steps)
+
+    def scan(self) -> tuple[Look, Control | None]:
+        """Look at every assigned chat, read-only, and at our control row where there is one.
+
+        Raises:
+            DatabaseError: The look failed, or this role does not see everything.
+        """
+        self.session.begin(read_only=True)
+        try:
+            blind = self.session.find_blindness(RELATIONS)
+            if blind is not None:
+                raise QueryFailed(Reason.ROW_SECURITY, blind)
+            look = self._look()
+            (server,) = self._rows("server")
+            control = None
+            if server["has_schema"]:
+                text = self._sql["control"].replace("FOR UPDATE", "")
+                control = _one_control(self.session.rows(text))
+            return look, control
+        finally:
+            self.session.rollback()
+
+    def release(self, order: Order) -> Result:
+        """Release one chat, if under its locks everything still speaks for it.
+
+        Never raises for the database's sake: whatever goes wrong is a decision with its reason.
+        """
+        attempt = _Attempt(order, uuid4())
+        try:
+            self._on_step("begin")
+            self.session.begin()
+            for name, step in self._steps:
+                attempt.trail.append(name)
+                self._on_step(name)
+                step(attempt)
+        except _Stop as stop:
+            self.session.rollback()
+            return self._result(attempt, stop.decision, stop.reason)
+        except CommitUnknown as error:
+            return self._result(attempt, Decision.UNKNOWN, f"the commit went unanswered: {error}")
+        except DatabaseError as error:
+            self.session.rollback()
+            return self._result(attempt, *_failure(error, attempt.trail))
+        except BaseException:
+            self.session.close()
+            raise
+        decision = Decision.RELEASED if order.mode == "enforce" else Decision.WOULD_RELEASE
+        return self._result(attempt, decision, _sentence(attempt))
+
+    def settle(self, unknown: Result) -> Result:
+        """Find out what became of a commit that went unanswered; never try it again.
+
+        The control row is locked first: while the lost transaction still runs it holds that row,
+        and the audit would not yet show what it is about to commit.
+
+        Raises:
+            DatabaseError: It cannot be told yet.
+        """
+        self.session.begin()
+        try:
+            _one_control(self._rows("control"))
+            found = self._rows("find_audit", {"id": unknown.audit_id})
+        finally:
+            self.session.rollback()
+        if found:
+            return replace(unknown, decision=Decision.RELEASED, reason="found in the audit")
+        return replace(unknown, decision=Decision.ERROR, reason="the commit did not happen")
+
+    def explain(self, order: Order) -> tuple[Finding, ...]:
+        """Return every condition's finding for a chat, read-only and without any lock.
+
+        Raises:
+            DatabaseError: It cannot be told.
+        """
+        look, control = self.scan()
+        ledger = None
+        if control is not None:
+            self.session.begin(read_only=True)
+            try:
+                ledger = self._ledger(order.observed)
+            finally:
+                self.session.rollback()
+        situation = Situation(
+            order.mode, order.observed, look, control, ledger, order.tripped, order.closes
+        )
+        return find_all(situation, self.limits, self._guards)
+
+    def escalate(self, result: Result) -> bool:
+        """Note that a human must look at this assignment; whether this is the first time.
+
+        Raises:
+            DatabaseError: It could not be noted; it will be tried again.
+        """
+        self.session.begin()
+        try:
+            attempt = _Attempt(result.order, uuid4(), findings=result.findings)
+            inserted = self._rows("insert_escalation", self._audit_values(attempt))
+            self.session.commit()
+        finally:
+            self.session.rollback()
+        return bool(inserted)
+
+    # The steps, each named as in STEPS.
+
+    def _step_control(self, attempt: _Attempt) -> None:
+        """Refuse where nothing can be written; then take the row that all replicas take first."""
+        (server,) = self._rows("server")
+        if server["in_recovery"] or server["is_read_only"]:
+            what = "a standby in recovery" if server["in_recovery"] else "read-only"
+            raise _Stop(Decision.REFUSED, f"the server is {what}")
+        attempt.has_schema = server["has_schema"]
+        if attempt.has_schema:
+            attempt.control = _one_control(self._rows("control"))
+        elif attempt.order.mode != "observe":
+            raise _Stop(Decision.REFUSED, "the schema chatqueue is missing, see chatqueue install")
+        blind = self.session.find_blindness(RELATIONS)
+        if blind is not None:
+            raise _Stop(Decision.REFUSED, blind)
+
+    def _step_lock_chat(self, attempt: _Attempt) -> None:
+        if not self._rows("lock_chat", attempt.values):
+            raise _Stop(Decision.BUSY, "somebody is writing to the chat")
+
+    def _step_lock_assignment(self, attempt: _Attempt) -> None:
+        (row,) = self._rows("lock_assignment", attempt.values)
+        locked, visible = row["locked"] or [], row["visible"] or []
+        if set(locked) != set(visible):
+            raise _Stop(Decision.BUSY, "somebody is writing to the assignment")
+        if locked != [attempt.order.observed.assignment_id]:
+            raise _Stop(Decision.CHANGED, "the open assignment is not the one observed")
+
+    def _step_lock_heartbeat(self, attempt: _Attempt) -> None:
+        (row,) = self._rows("lock_heartbeat", attempt.values)
+        if set(row["locked"] or []) != set(row["visible"] or []):
+            raise _Stop(Decision.BUSY, "a heartbeat is being written")
+
+    def _step_judge(self, attempt: _Attempt) -> None:
+        """Judge by new statements: what was read before the locks is an old snapshot."""
+        order = attempt.order
+        look = self._look()
+        ledger = self._ledger(order.observed) if attempt.has_schema else None
+        situation = Situation(
+            order.mode,
+            order.observed,
+            look,
+            attempt.control,
+            ledger,
+            order.tripped,
+            order.closes,
+        )
+        attempt.look, attempt.now = look, situation.now
+        attempt.findings = find_all(situation, self.limits, self._guards)
+        refusal = judge(situation, self.limits, self._guards, order.overrides)
+        if refusal is not None:
+            raise _Stop(refusal.decision, f"{refusal.guard}: {refusal.value}")
+        if would_close_now(situation):
+            attempt.outcome = "closed" if order.closes else "requeued"
+
+    def _step_audit(self, attempt: _Attempt) -> None:
+        if attempt.has_schema:
+            self._rows("insert_audit", self._audit_values(attempt))
+
+    def _step_release(self, attempt: _Attempt) -> None:
+        """Call the platform's function, or do what its manual unassign does."""
+        if attempt.outcome == "requeued":
+            for name in ("requeue_assignment", "requeue_heartbeat", "requeue_chat"):
+                rows = self._rows(name, attempt.values)
+                if name != "requeue_heartbeat" and len(rows) != 1:
+                    raise _Stop(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
+            return
+        (row,) = self._rows("call_platform", attempt.values)
+        if row["requeued"] is not (attempt.outcome == "released"):
+            raise _Stop(
+                Decision.DEFECT, f"release_and_reassign_chat returned {row['requeued']}, undone"
+            )
+
+    def _step_look(self, attempt: _Attempt) -> None:
+        """See that exactly the release happened, and nothing else."""
+        rows = self._rows("look", attempt.values)
+        closed = attempt.outcome == "closed"
+        expected = {
+            "chat_state": "completed" if closed else "waiting_assignment",
+            "is_active": not closed,
+            "is_free": True,
+            "is_unclocked": True,
+            "open_assignments": 0,
+            "past_turns": attempt.order.observed.past_turns + 1,
+            "release_reason": attempt.reason + (" - max reassignments reached" if closed else ""),
+        }
+        if not rows or dict(rows[0]) != expected:
+            raise _Stop(Decision.DEFECT, f"the release left {[dict(r) for r in rows]}, undone")
+
+    def _step_spend(self, attempt: _Attempt) -> None:
+        if attempt.control is None or attempt.look is None:
+            return
+        now_s = attempt.look.surroundings.now_s
+        left = count_tokens(attempt.control, now_s, self.limits) - 1
+        spent = self._rows("spend_token", {"tokens": max(0.0, left), "now_s": now_s})
+        if len(spent) != 1:
+            raise _Stop(Decision.DEFECT, f"{len(spent)} control rows, expected 1")
+
+    def _step_commit(self, attempt: _Attempt) -> None:
+        if attempt.order.mode == "enforce":
+            self.session.commit()
+        else:
+            self.session.rollback()
+
+    # What the steps share.
+
+    def _rows(self, name: str, values: Mapping[str, Any] | None = None) -> list[Mapping[str, Any]]:
+        """Run one of our statements."""
+        return self.session.rows(self._sql[name], values)
+
+    def _look(self) -> Look:
+        """Everything as it is now, by new statements."""
+        chats = tuple(Evidence(**row) for row in self._rows("evidence", {}))
+        (around,) = self._rows("surroundings", {})
+        return Look(chats, Surroundings(**around))
+
+    def _ledger(self, observed: Evidence) -> Ledger:
+        """What our tables say of the chat."""
+        values = {
+            "chat": observed.chat_id,
+            "operator": observed.operator_id,
+            "assignment": observed.assignment_id,
+            "window_s": self.limits.chat_window_s,
+        }
+        (row,) = self._rows("ledger", values)
+        return Ledger(**row)
+
+    def _audit_values(self, attempt: _Attempt) -> dict[str, Any]:
+        """Parameters of an audit row."""
+        observed = asdict(attempt.order.observed)
+        evidence = {
+            "observed": {key: _plain(value) for key, value in observed.items()},
+            "findings": {finding.guard: finding.value for finding in attempt.findings},
+        }
+        return {
+            **attempt.values,
+            "outcome": attempt.outcome,
+            "actor": attempt.order.actor,
+            "daemon": self._daemon,
+            "policy": POLICY,
+            "config_hash": self.limits.config_hash,
+            "overrides": sorted(attempt.order.overrides),
+            "evidence": json.dumps(evidence),
+        }
+
+    def _result(self, attempt: _Attempt, decision: Decision, reason: str) -> Result:
+        done = decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.UNKNOWN)
+        return Result(
+            decision,
+            reason,
+            attempt.order,
+            attempt.audit_id if decision in (Decision.RELEASED, Decision.UNKNOWN) else None,
+            attempt.outcome if done else "",
+            attempt.findings,
+        )
+
+
+def _one_control(rows: Sequence[Mapping[str, Any]]) -> Control:
+    """The control row; its absence is no permission."""
+    if len(rows) != 1:
+        raise QueryFailed(
+            Reason.MISMATCH, f"chatqueue.release_control has {len(rows)} rows, expected 1"
+        )
+    return Control.of(rows[0])
+
+
+def _failure(error: DatabaseError, trail: Sequence[str]) -> tuple[Decision, str]:
+    """What a database error makes of an attempt; it was rolled back, or never began."""
+    step = trail[-1] if trail else "begin"
+    reason = f"{step}: {error}"
+    if error.reason is Reason.LOCKED:
+        return Decision.BUSY, reason
+    trouble = isinstance(error, ServerTrouble | DatabaseUnavailable)
+    if step == "release" and not trouble and error.reason is not Reason.TIMEOUT:
+        return Decision.DEFECT, reason
+    return Decision.ERROR, reason
+
+
+def _sentence(attempt: _Attempt) -> str:
+    """Why it was released, in the words of its evidence."""
+    silence = next((f.value for f in attempt.findings if f.guard == "silence"), "")
+    closing = next((f.value for f in attempt.findings if f.guard == "closing"), "")
+    return "; ".join(filter(None, (silence, closing)))
+
+
+def _plain(value: object) -> object:
+    """A value as JSON takes it; infinity is no JSON."""
+    if isinstance(value, UUID) or (
+        isinstance(value, float) and value in (float("inf"), -float("inf"))
+    ):
+        return str(value)
+    return value

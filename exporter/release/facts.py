@@ -1,0 +1,234 @@
+"""What a release is decided on, as read from the database, and the limits it is held against."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from exporter.config.model import Config
+
+Row = Mapping[str, Any]
+
+
+class Decision(StrEnum):
+    """What came of one look at one chat; a label of `chatqueue_release_decisions_total`."""
+
+    RELEASED = "released"
+    WOULD_RELEASE = "would_release"
+    ESCALATED = "escalated"
+    BUSY = "busy"
+    CHANGED = "changed"
+    COOLING_DOWN = "cooling_down"
+    EXEMPT = "exempt"
+    OVER_LIMIT = "over_limit"
+    PAUSED = "paused"
+    BREAKER = "breaker"
+    SENSOR = "sensor"
+    IDLE_DETECTOR = "idle_detector"
+    NO_OPERATOR = "no_operator"
+    WOULD_CLOSE = "would_close"
+    REFUSED = "refused"
+    """The server or the role cannot do it: standby, read-only, row-level security, no schema."""
+    UNCLEAR = "unclear"
+    """A setting of the platform cannot be read, so nobody can say what a release would do."""
+    DEFECT = "defect"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+    """The connection broke in COMMIT; the audit will tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One assigned chat and its operator's signs of life; times are Unix seconds.
+
+    Attributes:
+        chat_id: Which chat.
+        operator_id: Who has it.
+        open_assignments: Assignment rows without an end; exactly one is sound.
+        assignment_id: The open row, where there is exactly one.
+        assignment_operator_id: Whom that row names.
+        assignment_time_s: The chat's own time of assignment.
+        assigned_at_s: The assignment row's.
+        beat_s: Heartbeat by the database's clock; None without a heartbeat row.
+        browser_beat_s: Heartbeat by the browser's clock.
+        message_s: The operator's last message since the assignment.
+        past_turns: Ended assignment rows; the platform closes a chat by their number.
+    """
+
+    chat_id: UUID
+    operator_id: UUID | None
+    open_assignments: int
+    assignment_id: UUID | None
+    assignment_operator_id: UUID | None
+    assignment_time_s: float | None
+    assigned_at_s: float | None
+    beat_s: float | None
+    browser_beat_s: float | None
+    message_s: float | None
+    past_turns: int
+
+    @property
+    def is_one_episode(self) -> bool:
+        """Whether exactly one open assignment names the chat's operator, and since when."""
+        return (
+            self.open_assignments == 1
+            and self.operator_id is not None
+            and self.assignment_operator_id == self.operator_id
+            and self.assignment_time_s is not None
+            and self.assigned_at_s is not None
+        )
+
+    @property
+    def signs(self) -> tuple[float | None, ...]:
+        """Every sign of life."""
+        return (
+            self.assignment_time_s,
+            self.assigned_at_s,
+            self.beat_s,
+            self.browser_beat_s,
+            self.message_s,
+        )
+
+    def silence_s(self, now_s: float) -> float:
+        """Return the seconds since the latest sign of life; negative for one in the future."""
+        return now_s - max((sign for sign in self.signs if sign is not None), default=now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What holds for all chats of a database; times are Unix seconds on its clock.
+
+    Attributes:
+        now_s: The database's clock.
+        server_started_s: When the server started.
+        latest_beat_s: The latest heartbeat of anybody; None without any.
+        free_operators: Who could take a chat now.
+        idle_releases: Releases by the platform's idle detector in the last 10 minutes.
+        limit_type: JSON type of `max_reassignments`; None where it is not set.
+        limit_text: Its text.
+    """
+
+    now_s: float
+    server_started_s: float
+    latest_beat_s: float | None
+    free_operators: int
+    idle_releases: int
+    limit_type: str | None
+    limit_text: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything one look saw: every assigned chat, and what surrounds them."""
+
+    chats: tuple[Evidence, ...]
+    surroundings: Surroundings
+
+    def find(self, chat_id: UUID) -> Evidence | None:
+        """Return the chat's evidence; None where it is not active and assigned."""
+        return next((chat for chat in self.chats if chat.chat_id == chat_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """The breaker's memory; all None while it never tripped. Unix seconds."""
+
+    tripped_at_s: float | None = None
+    healthy_since_s: float | None = None
+    healthy_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The row of `release_control`; times are Unix seconds."""
+
+    mode_cap: str
+    now_s: float
+    paused_until_s: float | None
+    pause_reason: str | None
+    paused_by: str | None
+    trip: Trip
+    tokens: float | None
+    tokens_at_s: float | None
+
+    @classmethod
+    def of(cls, row: Row) -> Control:
+        """Read a row of control.sql."""
+        trip = Trip(row["tripped_at_s"], row["healthy_since_s"], row["healthy_at_s"])
+        names = (
+            *("mode_cap", "now_s", "paused_until_s", "pause_reason", "paused_by"),
+            *("tokens", "tokens_at_s"),
+        )
+        return cls(trip=trip, **{name: row[name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What our tables say of one chat, its operator and its assignment."""
+
+    exemption: str | None
+    assignment_releases: int
+    last_release_s: float | None
+    releases_in_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The section `release` in plain numbers; `…_s` are seconds."""
+
+    mode: str
+    stuck_after_s: float
+    confirm_polls: int
+    confirm_for_s: float
+    on_would_close: str
+    per_cycle: int
+    per_operator: int
+    rate_per_hour: float
+    burst: float
+    cooldown_s: float
+    chat_releases: int
+    chat_window_s: float
+    breaker_share: float
+    breaker_at_least: int
+    breaker_hold_s: float
+    sensor_silence_s: float
+    after_restart_s: float
+    alongside_idle_detector: bool
+    require_free_operator: bool
+
+    @property
+    def config_hash(self) -> str:
+        """A short mark by which the audit tells configurations apart."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def build_limits(config: Config) -> Limits:
+    """Return the limits of a configuration."""
+    release = config.release
+    return Limits(
+        mode=release.mode,
+        stuck_after_s=release.stuck_after.total_seconds(),
+        confirm_polls=release.confirm.polls,
+        confirm_for_s=release.confirm.for_.total_seconds(),
+        on_would_close=release.on_would_close,
+        per_cycle=release.per_cycle,
+        per_operator=release.per_operator,
+        rate_per_hour=float(release.rate.per_hour),
+        burst=float(release.rate.burst),
+        cooldown_s=release.cooldown.total_seconds(),
+        chat_releases=release.per_chat.releases,
+        chat_window_s=release.per_chat.window.total_seconds(),
+        breaker_share=release.breaker.share,
+        breaker_at_least=release.breaker.at_least,
+        breaker_hold_s=release.breaker.hold.total_seconds(),
+        sensor_silence_s=release.sensor.silence.total_seconds(),
+        after_restart_s=release.sensor.after_restart.total_seconds(),
+        alongside_idle_detector=release.alongside_idle_detector,
+        require_free_operator=release.require_free_operator,
+    )

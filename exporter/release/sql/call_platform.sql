@@ -1,0 +1,1 @@
+SELECT public.release_and_reassign_chat(%(chat)s, %(reason)s) AS requeued

@@ -1,0 +1,50 @@
+-- Every assigned chat with what speaks for its operator being alive; times are Unix seconds.
+--
+-- Reads:  chats, chat_assignments, operator_activity, messages.
+-- Cost:   in proportion to the assigned chats, by the platform's own indexes: messages only from
+--         the assignment on, since an older one says nothing that the assignment does not.
+--
+-- A message of an operator that names nobody counts for the operator who has the chat: better
+-- one chat left alone than one taken from somebody who just wrote.
+SELECT
+    c.id AS chat_id,
+    c.assigned_operator_id AS operator_id,
+    o.open_assignments,
+    o.assignment_id,
+    o.assignment_operator_id,
+    extract(EPOCH FROM c.assignment_time)::double precision AS assignment_time_s,
+    extract(EPOCH FROM o.assigned_at)::double precision AS assigned_at_s,
+    extract(EPOCH FROM h.updated_at)::double precision AS beat_s,
+    extract(EPOCH FROM h.last_activity)::double precision AS browser_beat_s,
+    extract(EPOCH FROM m.sent_at)::double precision AS message_s,
+    p.past_turns
+FROM public.chats AS c
+CROSS JOIN LATERAL (
+    SELECT
+        count(*)::integer AS open_assignments,
+        (array_agg(a.id ORDER BY a.id))[1] AS assignment_id,
+        (array_agg(a.operator_id ORDER BY a.id))[1] AS assignment_operator_id,
+        max(a.assigned_at) AS assigned_at
+    FROM public.chat_assignments AS a
+    WHERE a.chat_id = c.id AND a.released_at IS NULL
+) AS o
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS past_turns
+    FROM public.chat_assignments AS a
+    WHERE a.chat_id = c.id AND a.released_at IS NOT NULL
+) AS p
+LEFT JOIN public.operator_activity AS h
+    ON h.chat_id = c.id AND h.operator_id = c.assigned_operator_id
+CROSS JOIN LATERAL (
+    SELECT max(s.created_at) AS sent_at
+    FROM public.messages AS s
+    WHERE
+        s.chat_id = c.id
+        AND s.created_at >= least(c.assignment_time, o.assigned_at)
+        AND s.sender_type = 'fictional'
+        AND (
+            s.handled_by_operator_id = c.assigned_operator_id
+            OR s.handled_by_operator_id IS NULL
+        )
+) AS m
+WHERE c.is_active AND c.chat_state = 'assigned'

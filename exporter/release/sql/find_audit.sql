@@ -1,0 +1,3 @@
+SELECT outcome
+FROM chatqueue.release_audit
+WHERE id = %(id)s

@@ -1,0 +1,710 @@
+"""The guarded transaction on a real server: what it does, what it refuses, what it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from exporter.database.session import Session
+from exporter.demo.platform import application
+from exporter.errors import QueryFailed
+from exporter.release import desk
+from exporter.release.engine import STEPS, Engine, Order
+from exporter.release.facts import Decision
+from exporter.release.policy import find_suspects
+from exporter.release.schema import VERSION, build_script
+from tests import builders
+from tests.release import (
+    assert_audit_and_releases_agree,
+    checksum,
+    install,
+    make_engine,
+    make_limits,
+    make_stuck_chat,
+    observe,
+    release,
+    state_of,
+)
+from tests.servers import PgBouncer, Platform, clone_platform
+
+WAITING = ("waiting_assignment", True, None)
+
+
+@pytest.fixture(autouse=True)
+def _schema(request: pytest.FixtureRequest) -> None:
+    if "platform" in request.fixturenames and "without_schema" not in request.keywords:
+        install(request.getfixturevalue("platform"))
+
+
+def test_a_stuck_chat_is_released_and_audited(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+
+    result = release(platform, chat)
+
+    assert (result.decision, result.outcome) == (Decision.RELEASED, "released")
+    assert result.reason.startswith("no sign of life for 30m")
+    assert state_of(platform, chat) == WAITING
+    assert_audit_and_releases_agree(platform)
+    assert platform.fetch(
+        "SELECT id, chat_id, outcome, actor, daemon, policy FROM chatqueue.release_audit"
+    ) == [(result.audit_id, chat, "released", "daemon", "test", "1")]
+    assert platform.value("SELECT tokens FROM chatqueue.release_control") == 4
+    assert platform.value("SELECT count(*) FROM operator_activity") == 0
+
+
+def test_a_missing_heartbeat_row_lets_the_other_signs_decide(platform: Platform) -> None:
+    silent = make_stuck_chat(platform, heartbeat=False)
+    assert release(platform, silent).decision is Decision.RELEASED
+
+    operator = builders.add_operator(platform)
+    writing = make_stuck_chat(platform, operator, heartbeat=False)
+    builders.add_message(platform, writing, "fictional", operator=operator, age_s=60)
+
+    assert release(platform, writing).decision is Decision.CHANGED
+    assert state_of(platform, writing)[0] == "assigned"
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        "UPDATE operator_activity SET last_activity = now()",
+        "UPDATE operator_activity SET last_activity = now() + interval '1 h'",
+        "UPDATE operator_activity SET last_activity = 'infinity'",
+        # The trigger stamps updated_at with now().
+        "UPDATE operator_activity SET last_activity = last_activity",
+        "UPDATE chats SET assignment_time = now()",
+        "UPDATE chat_assignments SET assigned_at = now()",
+        "INSERT INTO messages (chat_id, sender_type, content, handled_by_operator_id)"
+        " SELECT id, 'fictional', 'x', assigned_operator_id FROM chats",
+        "INSERT INTO messages (chat_id, sender_type, content) SELECT id, 'fictional', 'x'"
+        " FROM chats",
+    ],
+)
+def test_any_sign_of_life_keeps_the_chat(platform: Platform, sign: str) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(sign)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.CHANGED
+    assert result.reason.startswith("silence: ")
+    assert state_of(platform, chat)[0] == "assigned"
+
+
+def test_a_users_message_is_no_sign_of_the_operators_life(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    application.write_as_user(platform.connection, chat, "hello?")
+
+    assert release(platform, chat).decision is Decision.RELEASED
+
+
+@pytest.mark.parametrize("limit", ["3", "2", "0"])
+def test_what_the_platform_would_close_is_escalated_once_and_not_touched(
+    platform: Platform, limit: str
+) -> None:
+    chat = make_stuck_chat(platform, past_turns=3)
+    builders.set_config(platform, "max_reassignments", int(limit))
+    forbid_the_function(platform)
+    before = checksum(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.WOULD_CLOSE
+    assert "3 past turns, the platform closes at" in result.reason
+    assert checksum(platform) == before
+    engine = make_engine(platform)
+    assert [engine.escalate(result), engine.escalate(result)] == [True, False]
+    engine.session.close()
+    assert platform.fetch("SELECT outcome FROM chatqueue.release_audit") == [("escalated",)]
+
+
+def forbid_the_function(platform: Platform) -> None:
+    """Make every call of the platform's function show, whatever it would return."""
+    platform.execute(
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        " RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called'; END; $$"
+    )
+
+
+def test_a_platform_without_the_setting_closes_at_three(platform: Platform) -> None:
+    platform.execute("DELETE FROM platform_config WHERE key = 'max_reassignments'")
+
+    assert release(platform, make_stuck_chat(platform, past_turns=2)).decision is Decision.RELEASED
+    third = make_stuck_chat(platform, past_turns=3)
+    assert release(platform, third).decision is Decision.WOULD_CLOSE
+
+
+@pytest.mark.parametrize("value", ["3", None, 3.5, [3], True])
+def test_a_setting_that_the_platform_cannot_read_holds(platform: Platform, value: Any) -> None:
+    chat = make_stuck_chat(platform)
+    builders.set_config(platform, "max_reassignments", value)
+    before = checksum(platform)
+
+    for close in ("escalate", "requeue"):
+        result = release(platform, chat, on_would_close=close)
+
+        assert result.decision is Decision.UNCLEAR
+        assert "expected a whole number" in result.reason
+    assert checksum(platform) == before
+
+
+def test_requeue_leaves_what_a_manual_unassign_leaves(platform: Platform) -> None:
+    operator, other = builders.add_operator(platform), builders.add_operator(platform)
+    ours = make_stuck_chat(platform, operator, past_turns=3)
+    theirs = make_stuck_chat(platform, other, past_turns=3)
+    builders.make_assigned_chat(platform)  # whose heartbeat shows that heartbeats work
+    platform.execute("ALTER TABLE chats ADD COLUMN note text DEFAULT 'kept'")
+    forbid_the_function(platform)
+
+    result = release(platform, ours, on_would_close="requeue")
+    application.unassign(platform.connection, theirs)
+
+    assert (result.decision, result.outcome) == (Decision.RELEASED, "requeued")
+    assert snapshot_of(platform, ours, operator) == snapshot_of(platform, theirs, other)
+    assert platform.value("SELECT count(*) FROM operator_activity") == 1
+    assert application.assign(platform.connection, builders.add_operator(platform)) in (
+        ours,
+        theirs,
+    )
+    assert_audit_and_releases_agree(platform)
+
+
+def snapshot_of(platform: Platform, chat: UUID, operator: UUID) -> list[dict[str, Any]]:
+    """Every column of a chat, its assignments and heartbeats, ids and times made comparable."""
+    found = []
+    for table, key in (("chats", "id"), ("chat_assignments", "chat_id")):
+        for (row,) in platform.fetch(
+            f"SELECT to_jsonb(t) FROM {table} t WHERE {key} = %s ORDER BY created_at DESC", [chat]
+        ):
+            for name, value in row.items():
+                if name in ("updated_at", "released_at") and value:
+                    row[name] = "now" if value > str(platform.value(
+                        "SELECT to_jsonb(now() - interval '1 min') #>> '{}'"
+                    )) else "then"  # fmt: skip
+                elif name.endswith(("_at", "_time")) and value:
+                    row[name] = "then"
+                elif value == str(operator):
+                    row[name] = "operator"
+                elif name == "release_reason" and value != "operator_sent_message":
+                    row[name] = "ours"
+                elif name in ("id", "chat_id", "real_user_id", "fictional_user_id"):
+                    row[name] = "id"
+            found.append(row)
+    return found
+
+
+@pytest.mark.parametrize("past_turns", [0, 3])
+def test_observe_changes_nothing_at_all(platform: Platform, past_turns: int) -> None:
+    chat = make_stuck_chat(platform, past_turns=past_turns)
+    before = checksum(platform)
+
+    result = release(platform, chat, mode="observe", on_would_close="requeue")
+
+    assert result.decision is Decision.WOULD_RELEASE
+    assert result.outcome == ("requeued" if past_turns else "released")
+    assert checksum(platform) == before
+    assert release(platform, chat, on_would_close="requeue").decision is Decision.RELEASED
+
+
+@pytest.mark.without_schema
+def test_without_the_schema_it_observes_and_enforces_nothing(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    before = checksum(platform)
+
+    observed = release(platform, chat, mode="observe")
+    enforced = release(platform, chat)
+
+    assert observed.decision is Decision.WOULD_RELEASE
+    assert {f.guard for f in observed.findings if "without the schema" in f.value} == {
+        *("mode", "pause", "exemption", "once", "per_chat", "cooldown", "rate")
+    }
+    assert enforced.decision is Decision.REFUSED
+    assert "the schema chatqueue is missing" in enforced.reason
+    assert checksum(platform) == before
+    with Session(platform.dsn) as session, pytest.raises(desk.SchemaMissing, match="install"):
+        desk.require_schema(session)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "decision", "words"),
+    [
+        ("UPDATE chatqueue.release_control SET mode_cap = 'observe'", Decision.PAUSED, "mode"),
+        (
+            "UPDATE chatqueue.release_control SET paused_until = now() + interval '1 h',"
+            " paused_by = 'ann', pause_reason = 'deploy'",
+            Decision.PAUSED,
+            "by ann: deploy",
+        ),
+        ("UPDATE chatqueue.release_control SET tripped_at = now()", Decision.BREAKER, "trip"),
+        (
+            "UPDATE chatqueue.release_control SET tokens = 0.5, tokens_at = now()",
+            Decision.OVER_LIMIT,
+            "0.50 releases left",
+        ),
+        (
+            "INSERT INTO chatqueue.release_exemption SELECT 'chat', id, now() + interval '1 h',"
+            " now(), 'ann', 'vip' FROM chats",
+            Decision.EXEMPT,
+            "by ann: vip",
+        ),
+        (
+            "INSERT INTO chatqueue.release_exemption SELECT 'operator', assigned_operator_id,"
+            " now() + interval '1 h', now(), 'ann', 'ill' FROM chats",
+            Decision.EXEMPT,
+            "by ann: ill",
+        ),
+        ("UPDATE operators SET is_available = false", Decision.NO_OPERATOR, "0 other operators"),
+        (
+            "INSERT INTO chat_assignments (chat_id, operator_id)"
+            " SELECT id, assigned_operator_id FROM chats",
+            Decision.CHANGED,
+            "open assignment",
+        ),
+        (
+            "UPDATE chat_assignments SET operator_id = (SELECT id FROM operators WHERE id <>"
+            " chat_assignments.operator_id LIMIT 1)",
+            Decision.CHANGED,
+            "episode",
+        ),
+        ("UPDATE chats SET assignment_time = NULL", Decision.CHANGED, "episode"),
+    ],
+)
+def test_each_refusal_leaves_everything(
+    platform: Platform, spoil: str, decision: Decision, words: str
+) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(spoil)
+    before = checksum(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is decision
+    assert words in result.reason
+    assert checksum(platform) == before
+
+
+def test_a_control_row_that_is_gone_is_no_permission(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    order = Order(make_observation(platform), "enforce")
+    platform.execute("DELETE FROM chatqueue.release_control")
+    engine = make_engine(platform)
+
+    result = engine.release(order)
+
+    engine.session.close()
+    assert result.decision is Decision.ERROR
+    assert "release_control has 0 rows, expected 1" in result.reason
+    assert state_of(platform, chat)[0] == "assigned"
+
+
+def test_an_expired_pause_or_exemption_holds_nothing(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(
+        "UPDATE chatqueue.release_control SET paused_until = now() - interval '1 s',"
+        " paused_by = 'ann', pause_reason = 'deploy'"
+    )
+    platform.execute(
+        "INSERT INTO chatqueue.release_exemption"
+        " SELECT 'chat', id, now() - interval '1 s', now(), 'ann', 'vip' FROM chats"
+    )
+
+    assert release(platform, chat).decision is Decision.RELEASED
+
+
+def test_many_stuck_chats_are_an_outage(platform: Platform) -> None:
+    chats = [make_stuck_chat(platform) for _ in range(3)]
+    builders.make_assigned_chat(platform)
+
+    result = release(platform, chats[0])
+
+    assert result.decision is Decision.BREAKER
+    assert result.reason.startswith("breaker: 3 of 4 assigned chats look stuck")
+
+
+def test_two_stuck_chats_of_two_are_a_dead_sensor(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    make_stuck_chat(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.SENSOR
+    assert "last heartbeat 30m ago, 2 chats assigned" in result.reason
+
+
+def test_heartbeats_that_nobody_sends_are_a_dead_sensor(platform: Platform) -> None:
+    chat = make_stuck_chat(platform, heartbeat=False)
+    make_stuck_chat(platform, heartbeat=False)
+
+    assert "no heartbeat at all" in release(platform, chat).reason
+
+
+def test_a_server_that_has_just_started_holds(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+
+    result = release(platform, chat, after_restart_s=86_400.0)
+
+    assert result.decision is Decision.SENSOR
+    assert "the server is up for" in result.reason
+
+
+def test_another_releaser_at_work_holds_unless_allowed(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    builders.add_assignment(
+        platform,
+        builders.make_waiting_chat(platform),
+        builders.add_operator(platform),
+        assigned_s=900,
+        released_s=300,
+        reason="idle_timeout",
+    )
+
+    assert release(platform, chat).decision is Decision.IDLE_DETECTOR
+    assert release(platform, chat, mode="observe").decision is Decision.WOULD_RELEASE
+    assert release(platform, chat, alongside_idle_detector=True).decision is Decision.RELEASED
+
+
+def test_a_chat_is_left_alone_after_a_release_and_then_for_a_human(platform: Platform) -> None:
+    operator = builders.add_operator(platform)
+    chat = make_stuck_chat(platform, operator)
+    builders.set_config(platform, "max_reassignments", 99)
+
+    def stick() -> None:
+        """Let the chat be assigned again, long ago."""
+        taken = application.assign(platform.connection, operator)
+        assert taken == chat
+        platform.execute("UPDATE chats SET assignment_time = now() - interval '30 min'")
+        platform.execute(
+            "UPDATE chat_assignments SET assigned_at = now() - interval '30 min'"
+            " WHERE released_at IS NULL"
+        )
+        platform.execute("DELETE FROM operator_activity")
+
+    decisions = []
+    for cooldown_s in (3600.0, 3600.0, 0.0, 0.0):
+        if state_of(platform, chat)[0] != "assigned":
+            stick()
+        decisions.append(release(platform, chat, cooldown_s=cooldown_s).decision)
+
+    assert decisions == [
+        Decision.RELEASED,
+        Decision.COOLING_DOWN,
+        Decision.RELEASED,
+        Decision.OVER_LIMIT,
+    ]
+    assert_audit_and_releases_agree(platform)
+
+
+def test_the_rate_holds_across_engines(platform: Platform) -> None:
+    decisions = []
+    for _ in range(4):
+        chat = make_stuck_chat(platform)
+        decisions.append(release(platform, chat, burst=3.0, breaker_at_least=99).decision)
+
+    assert decisions == [Decision.RELEASED] * 3 + [Decision.OVER_LIMIT]
+
+
+def test_a_person_overrides_limits_by_name_and_never_the_proof(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute("UPDATE operators SET is_available = false")
+    assert release(platform, chat).decision is Decision.NO_OPERATOR
+
+    living = builders.make_assigned_chat(platform)
+    overrides = frozenset({"silence", "closing", "pause", "free_operator"})
+    assert release(platform, living, overrides=overrides).decision is Decision.CHANGED
+    closing = make_stuck_chat(platform, past_turns=3)
+    assert release(platform, closing, overrides=overrides).decision is Decision.WOULD_CLOSE
+
+    result = release(platform, chat, overrides=frozenset({"free_operator"}), actor="ann")
+
+    assert result.decision is Decision.RELEASED
+    assert platform.fetch("SELECT actor, overrides FROM chatqueue.release_audit") == [
+        ("ann", ["free_operator"])
+    ]
+
+
+def test_a_person_may_close_a_chat_and_only_with_close(platform: Platform) -> None:
+    chat = make_stuck_chat(platform, past_turns=3)
+
+    result = release(platform, chat, closes=True, actor="ann")
+
+    assert (result.decision, result.outcome) == (Decision.RELEASED, "closed")
+    assert state_of(platform, chat) == ("completed", False, None)
+    assert platform.fetch("SELECT outcome, actor FROM chatqueue.release_audit") == [
+        ("closed", "ann")
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "RETURN false;",
+        "RETURN NULL;",
+        "RETURN true;",
+        "RAISE EXCEPTION 'Chat is not currently assigned';",
+        "UPDATE chats SET chat_state = 'waiting_assignment', assigned_operator_id = NULL,"
+        " assignment_time = NULL WHERE id = p_chat_id; RETURN true;",
+        "UPDATE chats SET chat_state = 'completed', is_active = false, assigned_operator_id ="
+        " NULL, assignment_time = NULL WHERE id = p_chat_id; UPDATE chat_assignments SET"
+        " released_at = now(), release_reason = p_reason WHERE chat_id = p_chat_id; RETURN true;",
+    ],
+)
+def test_a_function_that_does_anything_else_is_undone_and_a_defect(
+    platform: Platform, body: str
+) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        f" RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN {body} END; $$"
+    )
+    before = checksum(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.DEFECT
+    assert checksum(platform) == before
+
+
+def test_a_limit_lowered_at_the_last_moment_closes_nothing(platform: Platform) -> None:
+    chat = make_stuck_chat(platform, past_turns=2)
+
+    def lower(step: str) -> None:
+        if step == "release":
+            builders.set_config(platform, "max_reassignments", 2)
+
+    result = release(platform, chat, on_step=lower)
+
+    assert result.decision is Decision.DEFECT
+    assert state_of(platform, chat)[:2] == ("assigned", True)
+    assert_audit_and_releases_agree(platform)
+
+
+def test_everything_works_through_a_transaction_pooler(
+    platform: Platform, pgbouncer: PgBouncer
+) -> None:
+    chat = make_stuck_chat(platform)
+    dsn = pgbouncer.dsn(platform.database)
+
+    observed = release(platform, chat, dsn=dsn, mode="observe")
+    released = release(platform, chat, dsn=dsn)
+
+    assert observed.decision is Decision.WOULD_RELEASE
+    assert released.decision is Decision.RELEASED
+    assert_audit_and_releases_agree(platform)
+
+
+@pytest.mark.parametrize("blind_to", ["chats", "messages", "operator_activity", "platform_config"])
+def test_a_role_that_does_not_see_every_row_decides_nothing(
+    platform: Platform, blind_to: str
+) -> None:
+    make_stuck_chat(platform)
+    role = builders.make_role(platform, "releaser", policies=True)
+    platform.execute(f"DROP POLICY {role} ON {blind_to}")
+    engine = make_engine(platform, dsn=platform.dsn_as(role))
+
+    with pytest.raises(QueryFailed, match=f"row-level security hides rows of public.{blind_to}"):
+        engine.scan()
+
+    seeing = make_engine(platform)
+    look, _ = seeing.scan()
+    platform.execute(f"GRANT ALL ON SCHEMA chatqueue TO {role}")
+    platform.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA chatqueue TO {role}")
+    result = engine.release(Order(look.chats[0], "enforce"))
+    assert result.decision is Decision.REFUSED
+    assert f"hides rows of public.{blind_to}" in result.reason
+    engine.session.close()
+    seeing.session.close()
+
+
+def test_a_role_without_rights_is_told_so(platform: Platform) -> None:
+    make_stuck_chat(platform)
+    role = builders.make_role(platform, "reader", policies=True)
+    engine = make_engine(platform, dsn=platform.dsn_as(role))
+
+    result = engine.release(Order(make_observation(platform), "enforce"))
+
+    engine.session.close()
+    assert result.decision is Decision.ERROR
+    assert "permission denied for schema chatqueue" in result.reason
+
+
+def make_observation(platform: Platform) -> Any:
+    """What a superuser's scan says of the one chat."""
+    engine = make_engine(platform)
+    look, _ = engine.scan()
+    engine.session.close()
+    return look.chats[0]
+
+
+def test_a_read_only_server_is_refused(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(f"ALTER DATABASE {platform.database} SET default_transaction_read_only = on")
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.REFUSED
+    assert result.reason == "the server is read-only"
+
+
+def test_a_table_lock_delays_no_longer_than_the_limit(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    engine = make_engine(platform)
+    order = Order(observe(engine, chat), "enforce")
+    with platform.connect(autocommit=False) as locker:
+        locker.execute("LOCK TABLE chatqueue.release_control IN ACCESS EXCLUSIVE MODE")
+
+        result = engine.release(order)
+
+        locker.rollback()
+    assert result.decision is Decision.BUSY
+    assert engine.release(order).decision is Decision.RELEASED
+    engine.session.close()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_backend_that_dies_at_any_step_leaves_audit_and_release_agreeing(
+    platform: Platform, step: str
+) -> None:
+    chat = make_stuck_chat(platform)
+
+    def kill(name: str) -> None:
+        if name == step:
+            platform.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE"
+                " application_name LIKE 'chatqueue-releaser%%' AND datname = %s",
+                [platform.database],
+            )
+
+    engine = make_engine(platform, on_step=kill)
+    order = Order(observe(engine, chat), "enforce")
+    result = engine.release(order)
+
+    assert result.decision is (Decision.UNKNOWN if step == "commit" else Decision.ERROR)
+    assert state_of(platform, chat)[0] == "assigned"
+    assert_audit_and_releases_agree(platform)
+    settler = make_engine(platform)
+    if result.decision is Decision.UNKNOWN:
+        assert settler.settle(result).reason == "the commit did not happen"
+    assert settler.release(order).decision is Decision.RELEASED
+    assert_audit_and_releases_agree(platform)
+    engine.session.close()
+    settler.session.close()
+
+
+class DeafEngine(Engine):
+    """Commits, and never hears of it."""
+
+    def _step_commit(self, attempt: Any) -> None:
+        connection = self.session._connection
+        assert connection is not None
+        connection.execute("COMMIT")
+        connection.close()
+        super()._step_commit(attempt)
+
+
+def test_a_commit_whose_answer_is_lost_is_settled_by_the_audit(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    engine = DeafEngine(Session(platform.dsn), make_limits(), daemon="test")
+
+    result = engine.release(Order(observe(engine, chat), "enforce"))
+    settled = engine.settle(result)
+
+    assert result.decision is Decision.UNKNOWN
+    assert (settled.decision, settled.reason) == (Decision.RELEASED, "found in the audit")
+    assert_audit_and_releases_agree(platform)
+    engine.session.close()
+
+
+def test_a_full_disk_in_mid_transaction_loses_nothing(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute(
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        " RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN UPDATE chats SET chat_state ="
+        " 'waiting_assignment', assigned_operator_id = NULL; RAISE EXCEPTION 'could not extend"
+        " file: No space left on device' USING ERRCODE = '53100'; END; $$"
+    )
+    before = checksum(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.ERROR
+    assert "No space left on device" in result.reason
+    assert checksum(platform) == before
+
+
+def test_an_unreachable_database_is_an_error_and_nothing_more(platform: Platform) -> None:
+    make_stuck_chat(platform)
+    order = Order(make_observation(platform), "enforce")
+    engine = make_engine(platform, dsn="host=127.0.0.1 port=1 dbname=none")
+
+    result = engine.release(order)
+
+    assert result.decision is Decision.ERROR
+    assert result.reason.startswith("begin: ")
+
+
+@pytest.mark.without_schema
+def test_the_schema_installs_again_and_again_and_upgrades(
+    platform: Platform, tmp_path: Any
+) -> None:
+    with Session(platform.dsn) as session:
+        assert desk.install(session) == (0, VERSION)
+        platform.execute("UPDATE chatqueue.release_control SET mode_cap = 'observe'")
+        assert desk.install(session) == (VERSION, VERSION)
+        desk.require_schema(session)
+    platform.connection.execute(build_script().encode())  # as psql would, over what is there
+    assert platform.value("SELECT mode_cap FROM chatqueue.release_control") == "observe"
+
+    (tmp_path / "002_more.sql").write_text("CREATE TABLE chatqueue.more (a int);")
+    platform.connection.execute(build_script(VERSION, tmp_path).encode())
+    assert platform.value("SELECT version FROM chatqueue.schema_version") == 2
+    assert build_script(2, tmp_path) == ""
+
+
+def test_the_audit_is_append_only(platform: Platform) -> None:
+    release(platform, make_stuck_chat(platform))
+
+    for statement in (
+        "UPDATE chatqueue.release_audit SET actor = 'nobody'",
+        "DELETE FROM chatqueue.release_audit",
+        "TRUNCATE chatqueue.release_audit",
+    ):
+        with pytest.raises(Exception, match="append-only"):
+            platform.execute(statement)
+
+
+def test_a_lone_stuck_chat_is_the_one_suspect(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    builders.make_waiting_chat(platform)
+    builders.make_replied_chat(platform, age_s=9999)
+    engine = make_engine(platform)
+
+    look, control = engine.scan()
+
+    engine.session.close()
+    assert [c.chat_id for c in find_suspects(look, engine.limits)] == [chat]
+    assert control is not None
+    assert control.mode_cap == "enforce"
+
+
+def test_a_standby_is_refused(own_platform: Platform) -> None:
+    with clone_platform(own_platform.server) as platform:
+        install(platform)
+        make_stuck_chat(platform)
+        order = Order(make_observation(platform), "enforce")
+        data = platform.server.data_dir
+        platform.server.stop()
+        (data / "standby.signal").touch()
+        platform.server.start()
+        try:
+            engine = make_engine(platform)
+            result = engine.release(order)
+            engine.session.close()
+            assert result.decision is Decision.REFUSED
+            assert result.reason == "the server is a standby in recovery"
+        finally:
+            platform.close()
+            platform.server.stop()
+            (data / "standby.signal").unlink(missing_ok=True)
+            platform.server.start()

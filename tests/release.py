@@ -1,0 +1,129 @@
+"""Stuck chats, engines without the limits that are not under test, and what must always hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from exporter.config import Config
+from exporter.database.session import Session
+from exporter.release import desk
+from exporter.release.engine import Engine, Order, Result
+from exporter.release.facts import Evidence, Limits, build_limits
+from tests import builders
+from tests.servers import Platform
+
+STUCK_S = 1800.0
+TABLES = (
+    *("chats", "chat_assignments", "operator_activity", "messages", "operators"),
+    *("platform_config", "real_users", "fictional_users"),
+)
+OWN_TABLES = ("release_control", "release_audit", "release_exemption", "schema_version")
+
+
+def make_limits(**changes: Any) -> Limits:
+    """The defaults, enforced, on a server that has just been started for the tests."""
+    config = Config.model_validate({"databases": {"main": {"dsn": "host=db"}}})
+    limits = replace(build_limits(config), mode="enforce", after_restart_s=0.0)
+    return replace(limits, **changes)
+
+
+def install(platform: Platform) -> None:
+    """Install our schema."""
+    with Session(platform.dsn) as session:
+        desk.install(session)
+
+
+def make_stuck_chat(
+    platform: Platform,
+    operator: UUID | None = None,
+    *,
+    silent_s: float = STUCK_S,
+    heartbeat: bool = True,
+    past_turns: int = 0,
+) -> UUID:
+    """Make a chat whose operator vanished `silent_s` ago, and an operator who is free."""
+    builders.add_operator(platform)
+    return builders.make_assigned_chat(
+        platform,
+        operator,
+        age_s=silent_s,
+        heartbeat_s=silent_s if heartbeat else None,
+        past_turns=past_turns,
+    )
+
+
+def make_engine(
+    platform: Platform,
+    *,
+    dsn: str | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
+    limits: Limits | None = None,
+    **changes: Any,
+) -> Engine:
+    """An engine on a session of its own; changes are those of the limits."""
+    return Engine(
+        Session(dsn or platform.dsn),
+        limits or make_limits(**changes),
+        daemon="test",
+        on_step=on_step,
+    )
+
+
+def observe(engine: Engine, chat: UUID) -> Evidence:
+    """What a scan says of a chat now."""
+    look, _ = engine.scan()
+    found = look.find(chat)
+    assert found is not None
+    return found
+
+
+def release(platform: Platform, chat: UUID, *, mode: str = "enforce", **options: Any) -> Result:
+    """Observe a chat and order its release at once, on a fresh engine."""
+    order_options = {
+        key: options.pop(key)
+        for key in ("overrides", "closes", "tripped", "actor")
+        if key in options
+    }
+    engine = make_engine(platform, **options)
+    try:
+        return engine.release(Order(observe(engine, chat), mode, **order_options))
+    finally:
+        engine.session.close()
+
+
+def state_of(platform: Platform, chat: UUID) -> tuple[Any, ...]:
+    """State, activity and operator of a chat."""
+    (row,) = platform.fetch(
+        "SELECT chat_state, is_active, assigned_operator_id FROM chats WHERE id = %s", [chat]
+    )
+    return row
+
+
+def checksum(platform: Platform) -> Mapping[str, str]:
+    """A mark of every row of every table, ours included where they are."""
+    names = [f"public.{table}" for table in TABLES]
+    if platform.value("SELECT to_regclass('chatqueue.release_audit') IS NOT NULL"):
+        names += [f"chatqueue.{table}" for table in OWN_TABLES]
+    marks = {}
+    for name in names:
+        rows = platform.fetch(f"SELECT t::text FROM {name} t ORDER BY 1")
+        marks[name] = hashlib.sha256(repr(rows).encode()).hexdigest()
+    return marks
+
+
+def assert_audit_and_releases_agree(platform: Platform) -> None:
+    """I3: every audit row has its release, every release its audit row; I1: nothing was closed."""
+    audited = platform.fetch(
+        "SELECT 'auto_release:' || id, assignment_id FROM chatqueue.release_audit"
+        " WHERE outcome <> 'escalated' ORDER BY 1"
+    )
+    released = platform.fetch(
+        "SELECT release_reason, id FROM chat_assignments"
+        " WHERE release_reason LIKE 'auto_release:%' ORDER BY 1"
+    )
+    assert audited == released
+    assert platform.value("SELECT count(*) FROM chats WHERE NOT is_active") == 0
