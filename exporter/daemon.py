@@ -1,8 +1,9 @@
-"""The running whole: workers, the page and the routes, and what a reload does to them."""
+"""The running whole: workers, releasers, the page, and what a reload does to them."""
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import structlog
 
+from exporter import __version__
 from exporter.config import Config, load_config
-from exporter.errors import ChatqueueError
+from exporter.database.session import Session
+from exporter.errors import ChatqueueError, DatabaseError
 from exporter.exposition import Exposition, Source, own_families
-from exporter.planning import build_plans
+from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Plan, Worker
+from exporter.release import desk
+from exporter.release.releaser import Notifier, ReleasePlan, Releaser
 
 log = structlog.get_logger("chatqueue.daemon")
 
@@ -24,20 +29,27 @@ class Daemon:
 
     Args:
         config_file: Read now and at every reload.
+        notifier: Told of releases, escalations and trips; nobody by default.
 
     Raises:
         ConfigError: The configuration cannot be used.
         CatalogueError: A query's files cannot be used.
     """
 
-    def __init__(self, config_file: Path) -> None:
+    def __init__(self, config_file: Path, notifier: Notifier | None = None) -> None:
         self._config_file = config_file
+        self._notifier = notifier
+        self._releasers: dict[str, Releaser] = {}
         self._config, plans = self._load()
         self._loaded_at_s = time.time()
         self._load_succeeded = True
         self._reload_lock = threading.Lock()
         self.exposition = Exposition(self._source)
         self._workers = {name: self._new_worker(plan) for name, plan in plans.items()}
+        self._releasers = {
+            name: self._new_releaser(plan)
+            for name, plan in build_release_plans(self._config).items()
+        }
         self.reload_hooks: list[Callable[[], None]] = []
 
     @property
@@ -50,22 +62,35 @@ class Daemon:
         """One a database."""
         return tuple(self._workers.values())
 
+    @property
+    def releasers(self) -> tuple[Releaser, ...]:
+        """One a database, whatever its mode."""
+        return tuple(self._releasers.values())
+
     def start(self) -> None:
-        """Begin to poll every database."""
-        for worker in self.workers:
-            worker.start()
+        """Begin to poll every database.
+
+        Raises:
+            SchemaMissing: Releases are to be enforced where our schema is not installed.
+        """
+        _require_schemas(build_release_plans(self._config))
+        every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
+        for each in every:
+            each.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Stop polling, in mid-query too; return whether every worker has ended in time."""
         deadline = time.monotonic() + timeout_s
-        for worker in self.workers:
-            worker.ask_to_stop()
-        ended = [w.stop(max(0.0, deadline - time.monotonic())) for w in self.workers]
+        every: tuple[Worker | Releaser, ...] = (*self.releasers, *self.workers)
+        for each in every:
+            each.ask_to_stop()
+        ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:
         """Return the databases whose poller no longer turns; none means healthy."""
-        return tuple(worker.database for worker in self.workers if not worker.is_turning())
+        every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
+        return tuple(dict.fromkeys(each.database for each in every if not each.is_turning()))
 
     def is_ready(self) -> bool:
         """Return whether every database was polled once, with or without success."""
@@ -80,6 +105,8 @@ class Daemon:
         with self._reload_lock:
             try:
                 config, plans = self._load()
+                releases = build_release_plans(config)
+                _require_schemas(releases)
                 # Certificates and users first: what can still be refused comes before the switch.
                 for hook in self.reload_hooks:
                     hook()
@@ -89,6 +116,7 @@ class Daemon:
                 log.error("reload failed", file=str(self._config_file), error=str(error))
                 raise
             self._switch(plans)
+            self._switch_releasers(releases)
             self._config, self._load_succeeded = config, True
             self._loaded_at_s = time.time()
             self.exposition.publish()
@@ -118,6 +146,27 @@ class Daemon:
         for worker in gone:
             worker.ask_to_stop()
 
+    def _switch_releasers(self, plans: dict[str, ReleasePlan]) -> None:
+        """The same for the releasers."""
+        old, self._releasers = self._releasers, {}
+        for name, plan in plans.items():
+            if name in old:
+                old[name].apply(plan)
+                self._releasers[name] = old[name]
+            else:
+                self._releasers[name] = releaser = self._new_releaser(plan)
+                releaser.start()
+        for name, releaser in old.items():
+            if name not in plans:
+                releaser.ask_to_stop()
+
+    def _new_releaser(self, plan: ReleasePlan) -> Releaser:
+        """A releaser that renders the page when it has decided something."""
+        daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
+        return Releaser(
+            plan, daemon=daemon, notifier=self._notifier, on_change=self.exposition.publish
+        )
+
     def _new_worker(self, plan: Plan) -> Worker:
         """A worker that renders the page when it knows more."""
         return Worker(plan, self.exposition.publish)
@@ -127,4 +176,21 @@ class Daemon:
         own = own_families(
             reload_success=self._load_succeeded, reload_success_time_s=self._loaded_at_s
         )
-        return Source(tuple(worker.snapshot for worker in self.workers), own)
+        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
+        return Source(tuple(worker.snapshot for worker in self.workers), own, releases)
+
+
+def _require_schemas(plans: dict[str, ReleasePlan]) -> None:
+    """Refuse to enforce without our schema; a database that does not answer is judged later."""
+    for name, plan in plans.items():
+        if plan.limits.mode != "enforce":
+            continue
+        try:
+            with Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as session:
+                desk.require_schema(session)
+        except desk.SchemaMissing as error:
+            raise desk.SchemaMissing(
+                f"database {name}: release.mode is enforce, but {error}"
+            ) from None
+        except DatabaseError as error:
+            log.warning("schema chatqueue not checked", database=name, error=str(error))

@@ -58,10 +58,12 @@ class Source:
     Attributes:
         snapshots: The latest of each database.
         own: Families of the exporter itself, without `database`.
+        releases: Families of each database's releaser, with the labels all of them carry.
     """
 
     snapshots: tuple[Snapshot, ...]
     own: tuple[Family, ...]
+    releases: tuple[tuple[Labels, tuple[Family, ...]], ...] = ()
 
 
 class Exposition:
@@ -192,6 +194,8 @@ class _SnapshotCollector(Collector):
         for snapshot in source.snapshots:
             labels = (("database", snapshot.database), *snapshot.labels)
             _add(metrics, labels, snapshot.families(now))
+        for labels, families in source.releases:
+            _add(metrics, labels, families)
         yield from metrics.values()
 
 

@@ -11,6 +11,8 @@ from exporter.config import Config, Threshold, limit_seconds
 from exporter.database import check_dsn
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
+from exporter.release.facts import build_limits
+from exporter.release.releaser import ReleasePlan
 from exporter.resources import find_resource
 from exporter.snapshot import Family, Labels, Sample
 
@@ -135,9 +137,10 @@ def build_plans(config: Config) -> dict[str, Plan]:
     """
     expected = "a postgresql:// URI or key=value pairs"
     faults = [
-        Fault("the configuration", f"databases.{name}.dsn", problem, expected)
+        Fault("the configuration", f"databases.{name}.{key}", problem, expected)
         for name, database in config.databases.items()
-        if (problem := check_dsn(database.dsn.get_secret_value()))
+        for key, dsn in (("dsn", database.dsn), ("release_dsn", database.release_dsn))
+        if dsn is not None and (problem := check_dsn(dsn.get_secret_value()))
     ]
     if faults:
         raise ConfigError(faults)
@@ -153,6 +156,21 @@ def build_plans(config: Config) -> dict[str, Plan]:
             queries=queries,
             parameters=parameters,
             thresholds=thresholds,
+        )
+        for name, database in config.databases.items()
+    }
+
+
+def build_release_plans(config: Config) -> dict[str, ReleasePlan]:
+    """Return one plan a database for the releaser; `build_plans` has checked the rest."""
+    return {
+        name: ReleasePlan(
+            database=name,
+            dsn=(database.release_dsn or database.dsn).get_secret_value(),
+            labels=_labels(database.labels),
+            connect_timeout_s=config.poll.connect_timeout.total_seconds(),
+            interval_s=config.poll.interval.total_seconds(),
+            limits=build_limits(config),
         )
         for name, database in config.databases.items()
     }

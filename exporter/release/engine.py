@@ -22,9 +22,19 @@ from exporter.release.facts import (
     Limits,
     Look,
     Surroundings,
+    Trip,
 )
 from exporter.release.guards import GUARDS
-from exporter.release.policy import POLICY, Finding, Guard, Situation, count_tokens, find_all, judge
+from exporter.release.policy import (
+    POLICY,
+    Finding,
+    Guard,
+    Situation,
+    count_tokens,
+    find_all,
+    judge,
+    next_trip,
+)
 from exporter.release.policy import would_close as would_close_now
 from exporter.release.statements import RELATIONS, STATEMENTS
 
@@ -75,6 +85,7 @@ class Result:
         audit_id: Of the audit row that was written, or may have been.
         outcome: `released`, `requeued` or `closed`, where something was or would be done.
         findings: Every condition as judged under the locks; empty where it did not come to that.
+        guard: The condition that refused, if one did.
     """
 
     decision: Decision
@@ -83,13 +94,14 @@ class Result:
     audit_id: UUID | None = None
     outcome: str = ""
     findings: tuple[Finding, ...] = ()
+    guard: str = ""
 
 
 class _Stop(Exception):
     """Ends the transaction without a release."""
 
-    def __init__(self, decision: Decision, reason: str) -> None:
-        self.decision, self.reason = decision, reason
+    def __init__(self, decision: Decision, reason: str, guard: str = "") -> None:
+        self.decision, self.reason, self.guard = decision, reason, guard
         super().__init__(reason)
 
 
@@ -193,7 +205,7 @@ class Engine:
                 step(attempt)
         except _Stop as stop:
             self.session.rollback()
-            return self._result(attempt, stop.decision, stop.reason)
+            return replace(self._result(attempt, stop.decision, stop.reason), guard=stop.guard)
         except CommitUnknown as error:
             return self._result(attempt, Decision.UNKNOWN, f"the commit went unanswered: {error}")
         except DatabaseError as error:
@@ -258,6 +270,24 @@ class Engine:
             self.session.rollback()
         return bool(inserted)
 
+    def note_breaker(self, outage: bool, gap_s: float) -> Trip:
+        """Add one look to the breaker's memory in the database, which all replicas share.
+
+        Raises:
+            DatabaseError: It could not be noted.
+        """
+        self.session.begin()
+        try:
+            control = _one_control(self._rows("control"))
+            hold_s = self.limits.breaker_hold_s
+            trip = next_trip(control.trip, outage, control.now_s, hold_s, gap_s)
+            if trip != control.trip:
+                self._rows("write_trip", asdict(trip))
+                self.session.commit()
+        finally:
+            self.session.rollback()
+        return trip
+
     # The steps, each named as in STEPS.
 
     def _step_control(self, attempt: _Attempt) -> None:
@@ -310,7 +340,8 @@ class Engine:
         attempt.findings = find_all(situation, self.limits, self._guards)
         refusal = judge(situation, self.limits, self._guards, order.overrides)
         if refusal is not None:
-            raise _Stop(refusal.decision, f"{refusal.guard}: {refusal.value}")
+            reason = f"{refusal.guard}: {refusal.value}"
+            raise _Stop(refusal.decision, reason, refusal.guard)
         if would_close_now(situation):
             attempt.outcome = "closed" if order.closes else "requeued"
 

@@ -1,0 +1,292 @@
+"""`chatqueue release`, `explain`, `pause`, `resume`, `exempt`, `audit`, `install`: a person's hand.
+
+All go through the transaction and the tables of `exporter.release`; none has a way around them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+
+from exporter.cli import options
+from exporter.config import load_config, parse_duration
+from exporter.database.session import Session
+from exporter.errors import ChatqueueError
+from exporter.planning import build_release_plans
+from exporter.release import desk
+from exporter.release.engine import Engine, Order, Result
+from exporter.release.facts import Decision, Evidence
+from exporter.release.guards import LIMIT_NAMES
+from exporter.release.policy import Finding
+from exporter.release.releaser import ReleasePlan, describe
+from exporter.release.schema import build_script
+
+DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)
+
+
+class _Span(click.ParamType[timedelta]):
+    """A duration as in the configuration, and more than none."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Read it, or say what was expected."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            span = parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not span:
+            self.fail("0 is no time, expected a duration such as 2h", param, ctx)
+        return span
+
+
+database = click.option(
+    "--database", "name", default=None, help="Which database; needed where there are several."
+)
+chat_argument = click.argument("chat", type=click.UUID)
+span = click.option("--for", "span", type=_Span(), required=True, help="How long, e.g. 2h.")
+reason = click.option("--reason", required=True, help="Why; shown to whoever asks.")
+by = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
+
+
+@click.command()
+@options.config_file
+@database
+@chat_argument
+@click.option("--enforce", is_flag=True, help="Do it; without this everything is rolled back.")
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    type=click.Choice(LIMIT_NAMES),
+    help="A limit to set aside; may be given more than once.",
+)
+@click.option("--close", "closes", is_flag=True, help="Allow the platform to close the chat.")
+@by
+def release(
+    config_file: Path,
+    name: str | None,
+    chat: UUID,
+    enforce: bool,
+    overrides: Sequence[str],
+    closes: bool,
+    by: str,
+) -> None:
+    """Release one chat by the guarded transaction, and print what it checked.
+
+    Exit code 0: released, or it would be. 1: it was not, and why is printed.
+    """
+    mode = "enforce" if enforce else "observe"
+    with _engine(config_file, name) as engine:
+        order = Order(
+            _observe(engine, chat), mode, False, frozenset(overrides), closes, f"person {by}"
+        )
+        result = engine.release(order)
+        if result.decision is Decision.UNKNOWN:
+            result = engine.settle(result)
+    _print_findings(result.findings, overrides)
+    click.echo(_sentence(result))
+    sys.exit(0 if result.decision in DONE else 1)
+
+
+@click.command()
+@options.config_file
+@database
+@chat_argument
+@options.as_json
+def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> None:
+    """Show every condition of a release of this chat, with its value and verdict. Read-only.
+
+    Exit code 0: all allow it. 1: one or more do not.
+    """
+    with _engine(config_file, name) as engine:
+        mode = "enforce" if engine.limits.mode == "enforce" else "observe"
+        findings = engine.explain(Order(_observe(engine, chat), mode))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _print_findings(findings, ())
+    sys.exit(0 if all(finding.passed for finding in findings) else 1)
+
+
+@click.command()
+@options.config_file
+@database
+@span
+@reason
+@by
+def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by: str) -> None:
+    """Let nothing be released for a time; once this has returned, it holds."""
+
+    def act(session: Session) -> str:
+        return f"paused until {desk.pause(session, span, reason, by)}"
+
+    _each(config_file, name, act)
+
+
+@click.command()
+@options.config_file
+@database
+def resume(config_file: Path, name: str | None) -> None:
+    """End a pause."""
+
+    def act(session: Session) -> str:
+        desk.resume(session)
+        return "not paused"
+
+    _each(config_file, name, act)
+
+
+@click.command()
+@options.config_file
+@database
+@click.argument("kind", type=click.Choice(("chat", "operator")))
+@click.argument("subject", type=click.UUID, metavar="ID")
+@span
+@by
+@reason
+def exempt(
+    config_file: Path,
+    name: str | None,
+    kind: str,
+    subject: UUID,
+    span: timedelta,
+    by: str,
+    reason: str,
+) -> None:
+    """Keep one chat, or all chats of one operator, from being released."""
+    plan = _plan(config_file, name)
+    with _session(plan) as session:
+        until = desk.exempt(session, kind, subject, span, by, reason)
+    click.echo(f"{plan.database}: {kind} {subject} is exempt until {until}")
+
+
+@click.command()
+@options.config_file
+@database
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@options.as_json
+def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> None:
+    """Show what was released and escalated: who, what, when and why, the newest first."""
+    with _session(_plan(config_file, name)) as session:
+        rows = [dict(row) for row in desk.read_audit(session, limit)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("when", "outcome", "chat", "operator", "by", "why"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        why = row["evidence"].get("findings", {}).get("silence", "")
+        actor = row["actor"] + "".join(f" without {name}" for name in row["overrides"])
+        cells = (row["decided_at"], row["outcome"], row["chat"], row["operator"], actor, why)
+        table.add_row(*map(escape, cells))
+    Console(highlight=False).print(table)
+
+
+@click.command()
+@options.config_file
+@database
+@click.option("--apply", "applies", is_flag=True, help="Run it instead of printing it.")
+def install(config_file: Path, name: str | None, applies: bool) -> None:
+    """Print the SQL of the schema chatqueue, which enforcing needs; or run it.
+
+    It may be run again at any time, and brings an older version up to date.
+    """
+    if not applies:
+        click.echo(f"BEGIN;\n\n{build_script()}\nCOMMIT;")
+        return
+
+    def act(session: Session) -> str:
+        before, after = desk.install(session)
+        return f"schema chatqueue is at version {after}" + (
+            ", as before" if before == after else f", was at {before or 'none'}"
+        )
+
+    _each(config_file, name, act)
+
+
+COMMANDS = (release, explain, pause, resume, exempt, audit, install)
+
+
+def _plan(config_file: Path, name: str | None) -> ReleasePlan:
+    """The plan of the database that is meant."""
+    plans = build_release_plans(load_config(config_file))
+    if name is None and len(plans) == 1:
+        return next(iter(plans.values()))
+    if name not in plans:
+        found = "is not configured" if name else "is not given"
+        raise ChatqueueError(f"--database {found}, expected one of {', '.join(plans)}")
+    return plans[name]
+
+
+def _session(plan: ReleasePlan) -> Session:
+    return Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
+
+
+def _each(config_file: Path, name: str | None, act: Callable[[Session], str]) -> None:
+    """Do something to the database that is named, or to every one."""
+    plans = build_release_plans(load_config(config_file))
+    for plan in plans.values() if name is None else (_plan(config_file, name),):
+        with _session(plan) as session:
+            click.echo(f"{plan.database}: {act(session)}")
+
+
+@contextlib.contextmanager
+def _engine(config_file: Path, name: str | None) -> Iterator[Engine]:
+    """An engine on a session that is closed afterwards."""
+    plan = _plan(config_file, name)
+    with _session(plan) as session:
+        yield Engine(session, plan.limits, daemon="chatqueue release")
+
+
+def _observe(engine: Engine, chat: UUID) -> Evidence:
+    """The chat as it is now."""
+    look, _ = engine.scan()
+    found = look.find(chat)
+    if found is None:
+        raise ChatqueueError(f"chat {chat} is not active and assigned, so there is nothing to do")
+    return found
+
+
+def _sentence(result: Result) -> str:
+    """What came of it, in a line."""
+    fields = describe(result)
+    return f"{fields['decision']}: {fields['reason']}" + (
+        f" (audit {result.audit_id})" if result.audit_id else ""
+    )
+
+
+def _print_findings(findings: Sequence[Finding], overrides: Sequence[str]) -> None:
+    """A line for each condition."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not findings:
+        return
+    table = Table("condition", "verdict", "found", box=None, pad_edge=False)
+    for finding in findings:
+        verdict = "[green]ok[/]" if finding.passed else "[red]refuses[/]"
+        if not finding.passed and finding.guard in overrides:
+            verdict = "[yellow]overridden[/]"
+        table.add_row(finding.guard, verdict, escape(finding.value))
+    Console(highlight=False).print(table)

@@ -1,0 +1,101 @@
+"""The releaser's state as metric families. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from exporter.config.release import MODES
+from exporter.release.facts import Decision
+from exporter.snapshot import Family, Labels, Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What the latest look found; there is none while the database does not answer.
+
+    Attributes:
+        suspects: Chats that look stuck.
+        would_close: Those among them that the platform's release would close.
+        tripped: Whether the breaker stands.
+        paused: Whether a person paused releases; None without our schema.
+        tokens: Releases that the rate allows now; None without our schema.
+    """
+
+    suspects: int
+    would_close: int
+    tripped: bool
+    paused: bool | None
+    tokens: float | None
+
+
+def build_figures(
+    mode: str,
+    decisions: Mapping[Decision, int],
+    last_release_s: float,
+    gauges: Gauges | None,
+) -> tuple[Family, ...]:
+    """Return the families `chatqueue_release_…` of one database.
+
+    Args:
+        mode: In force now.
+        decisions: Since the daemon started.
+        last_release_s: Unix time of the last release, 0 before the first.
+        gauges: Of the latest look.
+    """
+    families = [
+        _family(
+            "mode",
+            "gauge",
+            "Mode of the releaser in force: 1 for one of off, observe and enforce.",
+            [((("mode", name),), float(name == mode)) for name in MODES],
+        ),
+        _family(
+            "decisions_total",
+            "counter",
+            "Decisions on confirmed stuck chats; one that stays the same counts once a chat.",
+            [((("decision", str(d)),), float(decisions.get(d, 0))) for d in Decision],
+        ),
+        _family(
+            "last_timestamp_seconds",
+            "gauge",
+            "Unix time of the last release by this daemon; 0 before the first.",
+            [((), last_release_s)],
+            "seconds",
+        ),
+    ]
+    if gauges is not None:
+        families += _look_families(gauges)
+    return tuple(families)
+
+
+def _look_families(gauges: Gauges) -> list[Family]:
+    """What the latest look found."""
+    values = (
+        ("suspect_chats", "Assigned chats whose operator shows no sign of life.", gauges.suspects),
+        (
+            "would_close_chats",
+            "Suspect chats that the platform's own release would close for ever.",
+            gauges.would_close,
+        ),
+        (
+            "breaker_tripped",
+            "Whether so many chats look stuck that nothing is released.",
+            gauges.tripped,
+        ),
+        ("paused", "Whether a person paused releases.", gauges.paused),
+        ("tokens", "Releases that the rate allows now.", gauges.tokens),
+    )
+    return [
+        _family(name, "gauge", text, [((), float(value))])
+        for name, text, value in values
+        if value is not None
+    ]
+
+
+def _family(
+    name: str, kind: str, text: str, samples: list[tuple[Labels, float]], unit: str = ""
+) -> Family:
+    return Family(
+        f"chatqueue_release_{name}", kind, text, unit, tuple(Sample(*pair) for pair in samples)
+    )

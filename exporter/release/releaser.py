@@ -1,0 +1,412 @@
+"""One releaser a database: look, confirm, order, tell; poll after poll, and whatever goes wrong.
+
+It decides nothing by itself: `policy` judges, `engine` holds the locks. What it remembers between
+polls is only what must start over after a restart anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from exporter.database.session import Session
+from exporter.errors import DatabaseError
+from exporter.release.confirm import Confirmations
+from exporter.release.engine import Engine, Order, Result
+from exporter.release.facts import Control, Decision, Evidence, Limits, Look, Trip
+from exporter.release.figures import Gauges, build_figures
+from exporter.release.policy import (
+    choose,
+    count_tokens,
+    effective_mode,
+    find_suspects,
+    is_outage,
+    next_trip,
+    read_max_reassignments,
+)
+from exporter.snapshot import Family, Labels
+
+log = structlog.get_logger("chatqueue.release")
+
+# Held chats are tried again at every poll; this bounds what that costs when many are held.
+ATTEMPTS_PER_CYCLE = 20
+STUCK_AFTER_S = 120.0
+_FUTURE_S = 60.0
+
+
+class Notifier(Protocol):
+    """Takes what people should hear of; must return at once and never raise."""
+
+    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Queue one event: released, would_release, escalated, tripped or defect."""
+        ...
+
+
+class Silence:
+    """Tells nobody."""
+
+    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan:
+    """What a releaser is to do; a reload replaces it whole.
+
+    Attributes:
+        database: Name in the configuration.
+        dsn: Connection string of the releasing role; kept out of repr.
+        labels: Extra labels of the database.
+        connect_timeout_s: For each host of the connection string.
+        interval_s: Time between polls.
+        limits: With the mode.
+    """
+
+    database: str
+    dsn: str
+    labels: Labels
+    connect_timeout_s: float
+    interval_s: float
+    limits: Limits
+
+    def __repr__(self) -> str:
+        return f"ReleasePlan(database={self.database!r}, mode={self.limits.mode!r})"
+
+    @property
+    def gap_s(self) -> float:
+        """Polls further apart than this are not successive."""
+        return max(2.5 * self.interval_s, self.interval_s + 10)
+
+
+class Releaser:
+    """Hands stuck chats of one database back until stopped.
+
+    Args:
+        plan: What to do.
+        daemon: Who this is, for the audit.
+        notifier: Told after each commit.
+        on_change: Called from the releaser's thread when the figures have changed.
+    """
+
+    def __init__(
+        self,
+        plan: ReleasePlan,
+        *,
+        daemon: str,
+        notifier: Notifier | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._plan = self._wanted = plan
+        self._daemon = daemon
+        self._notifier = notifier or Silence()
+        self._on_change = on_change
+        self._engine = self._new_engine(plan)
+        self._confirmations = Confirmations()
+        self._trip = Trip()
+        self._unsettled: list[Result] = []
+        self._answers: dict[UUID | None, tuple[Evidence, Decision]] = {}
+        self._escalated: set[UUID | None] = set()
+        self._skewed: set[UUID] = set()
+        self._counts: Counter[Decision] = Counter()
+        self._last_release_s = 0.0
+        self._mode = plan.limits.mode
+        self._trouble = ""
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._turned_at = time.monotonic()
+        self._thread = threading.Thread(
+            target=self._run, name=f"releaser-{plan.database}", daemon=True
+        )
+        self.families: tuple[Family, ...] = ()
+        self._publish(None)
+
+    @property
+    def database(self) -> str:
+        """Name in the configuration."""
+        return self._plan.database
+
+    @property
+    def labels(self) -> Labels:
+        """Labels of every series, `database` first."""
+        return (("database", self.database), *self._plan.labels)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Stop without waiting; what is not committed is undone."""
+        self._stopping.set()
+        self._wake.set()
+        self._engine.session.abort()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Stop; return whether the thread has ended in time."""
+        self.ask_to_stop()
+        if self._thread.ident is None:
+            self._engine.session.close()
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def apply(self, plan: ReleasePlan) -> None:
+        """Change what this releaser does, before its next poll."""
+        self._wanted = plan
+        self._wake.set()
+
+    def is_turning(self) -> bool:
+        """Return whether the releaser still gets round, whatever the database does."""
+        turned_s = time.monotonic() - self._turned_at
+        return self._thread.is_alive() and turned_s < STUCK_AFTER_S + self._plan.interval_s
+
+    # The rest runs in the releaser's own thread, or in a test's.
+
+    def _run(self) -> None:
+        """Poll, wait, and so on."""
+        due = 0.0
+        while not self._stopping.is_set():
+            self._turn()
+            if time.monotonic() >= due or self._wanted is not self._plan:
+                due = time.monotonic() + self._wanted.interval_s
+                try:
+                    self.poll()
+                except Exception:
+                    # A defect of ours releases nothing and does not end the watch.
+                    self._confirmations.reset()
+                    self._count(Decision.DEFECT)
+                    log.exception("releaser failed", database=self.database)
+            self._wake.wait(min(max(0.0, due - time.monotonic()), STUCK_AFTER_S / 4))
+            self._wake.clear()
+        self._engine.session.close()
+
+    def poll(self) -> None:
+        """Look once and do what is due."""
+        self._take_over()
+        if self._plan.limits.mode == "off":
+            self._mode = "off"
+            self._publish(None)
+            return
+        try:
+            self._settle()
+            look, control = self._engine.scan()
+        except DatabaseError as error:
+            self._lose(error)
+            return
+        if self._trouble:
+            log.info("releaser works again", database=self.database)
+            self._trouble = ""
+        self._act(look, control)
+        self._publish(self._gauges(look, control))
+
+    def _turn(self) -> None:
+        self._turned_at = time.monotonic()
+
+    def _take_over(self) -> None:
+        """Put a new plan into force; what was confirmed under the old one starts over."""
+        plan, old = self._wanted, self._plan
+        if plan is old:
+            return
+        self._plan = plan
+        if (plan.dsn, plan.connect_timeout_s, plan.limits) != (
+            old.dsn,
+            old.connect_timeout_s,
+            old.limits,
+        ):
+            self._engine.session.close()
+            self._engine = self._new_engine(plan)
+            self._confirmations.reset()
+            self._answers.clear()
+
+    def _new_engine(self, plan: ReleasePlan) -> Engine:
+        session = Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s, on_step=self._turn)
+        return Engine(session, plan.limits, daemon=self._daemon)
+
+    def _settle(self) -> None:
+        """Find out what became of commits that went unanswered, before anything else is done."""
+        while self._unsettled:
+            settled = self._engine.settle(self._unsettled[0])
+            self._unsettled.pop(0)
+            self._tell(settled)
+
+    def _lose(self, error: DatabaseError) -> None:
+        """Note that nothing could be seen: whatever was confirmed starts over."""
+        self._confirmations.reset()
+        if self._stopping.is_set():
+            return
+        if str(error.reason) != self._trouble:
+            self._trouble = str(error.reason)
+            log.error(
+                "releaser cannot look, nothing is released",
+                database=self.database,
+                reason=self._trouble,
+                error=str(error),
+            )
+            self._count(Decision.ERROR)
+        self._publish(None)
+
+    def _act(self, look: Look, control: Control | None) -> None:
+        """Confirm, and order what is confirmed, within the caps of one poll."""
+        limits, now_s = self._plan.limits, look.surroundings.now_s
+        self._change_mode(look, control)
+        self._mind_breaker(look, control)
+        self._mind_clocks(look)
+        suspects = find_suspects(look, limits)
+        confirmed = self._confirmations.confirm(suspects, now_s, limits, self._plan.gap_s)
+        known = {chat.assignment_id for chat in look.chats}
+        self._answers = {key: value for key, value in self._answers.items() if key in known}
+        self._escalated &= known
+        if self._mode == "off":
+            return
+        left = [c for c in confirmed if not self._is_answered(c)]
+        released: Counter[str] = Counter()
+        for _ in range(ATTEMPTS_PER_CYCLE):
+            chosen = choose(left, limits, released, released.total())
+            if chosen is None or self._stopping.is_set() or self._unsettled:
+                return
+            left.remove(chosen)
+            tripped = self._trip.tripped_at_s is not None
+            result = self._engine.release(Order(chosen, self._mode, tripped=tripped))
+            if result.outcome:
+                released[str(chosen.operator_id)] += 1
+            self._tell(result)
+
+    def _is_answered(self, chat: Evidence) -> bool:
+        """Whether it was said of this very evidence that it would be released."""
+        return self._answers.get(chat.assignment_id) == (chat, Decision.WOULD_RELEASE) and (
+            self._mode == "observe"
+        )
+
+    def _change_mode(self, look: Look, control: Control | None) -> None:
+        """Find the mode in force, and say when it changes."""
+        idle = look.surroundings.idle_releases
+        cap = control.mode_cap if control is not None else "enforce"
+        mode = effective_mode(self._plan.limits, cap, idle)
+        if mode != self._mode:
+            log.warning(
+                "release mode changed",
+                database=self.database,
+                mode=mode,
+                configured=self._plan.limits.mode,
+                cap=cap,
+                idle_releases=idle,
+            )
+            self._mode = mode
+
+    def _mind_breaker(self, look: Look, control: Control | None) -> None:
+        """Keep the breaker's memory, in the database too where we may write there."""
+        outage, before = is_outage(look, self._plan.limits), self._trip
+        hold_s, gap_s = self._plan.limits.breaker_hold_s, self._plan.gap_s
+        self._trip = next_trip(before, outage, look.surroundings.now_s, hold_s, gap_s)
+        shared = control.trip if control is not None else Trip()
+        if self._mode == "enforce" and (outage or shared.tripped_at_s is not None):
+            try:
+                self._engine.note_breaker(outage, gap_s)
+            except DatabaseError as error:
+                log.error("breaker not noted", database=self.database, error=str(error))
+        is_new = before.tripped_at_s is None and shared.tripped_at_s is None
+        if self._trip.tripped_at_s is not None and is_new:
+            suspects = len(find_suspects(look, self._plan.limits))
+            fields = {"suspects": suspects, "assigned": len(look.chats)}
+            log.error("release breaker tripped", database=self.database, **fields)
+            self._notify("tripped", fields)
+
+    def _mind_clocks(self, look: Look) -> None:
+        """Report browsers whose clock is ahead, once each while it lasts."""
+        now_s = look.surroundings.now_s
+        ahead = {
+            chat.chat_id for chat in look.chats if (chat.browser_beat_s or 0) > now_s + _FUTURE_S
+        }
+        for chat_id in ahead - self._skewed:
+            log.warning("heartbeat from the future", database=self.database, chat=str(chat_id))
+        self._skewed = ahead
+
+    def _tell(self, result: Result) -> None:
+        """Count a result once, log it with its evidence, escalate, notify."""
+        observed, decision = result.order.observed, result.decision
+        if decision is Decision.UNKNOWN:
+            self._unsettled.append(result)
+        if decision is Decision.RELEASED:
+            self._last_release_s = time.time()
+        answer = (observed, decision)
+        previous = self._answers.get(observed.assignment_id)
+        self._answers[observed.assignment_id] = answer
+        self._maybe_escalate(result)
+        if previous is not None and previous[1] is decision and decision is not Decision.RELEASED:
+            return
+        self._count(decision)
+        fields = describe(result)
+        level = "error" if decision in (Decision.DEFECT, Decision.UNKNOWN) else "info"
+        getattr(log, level)("release decided", database=self.database, **fields)
+        if decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.DEFECT):
+            self._notify(str(decision), fields)
+
+    def _maybe_escalate(self, result: Result) -> None:
+        """Hand a chat that only a human may help to one, once."""
+        wanted = result.decision is Decision.WOULD_CLOSE or result.guard == "per_chat"
+        key = result.order.observed.assignment_id
+        if not wanted or result.order.mode != "enforce" or key in self._escalated:
+            return
+        try:
+            is_first = self._engine.escalate(result)
+        except DatabaseError as error:
+            log.error("escalation not noted", database=self.database, error=str(error))
+            return
+        self._escalated.add(key)
+        if is_first:
+            self._count(Decision.ESCALATED)
+            fields = describe(result)
+            log.warning("chat needs a human", database=self.database, **fields)
+            self._notify("escalated", fields)
+
+    def _notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Pass an event on; nothing that goes wrong there matters here."""
+        try:
+            self._notifier.notify(event, {"database": self.database, **fields})
+        except Exception:
+            log.exception("notifier failed", database=self.database)
+
+    def _count(self, decision: Decision) -> None:
+        self._counts[decision] += 1
+
+    def _gauges(self, look: Look, control: Control | None) -> Gauges:
+        """The latest look in figures."""
+        limits, now_s = self._plan.limits, look.surroundings.now_s
+        suspects = find_suspects(look, limits)
+        most = read_max_reassignments(look.surroundings)
+        tripped = self._trip.tripped_at_s is not None
+        paused = tokens = None
+        if control is not None:
+            paused = (control.paused_until_s or 0) > control.now_s
+            tokens = count_tokens(control, now_s, limits)
+            tripped = tripped or control.trip.tripped_at_s is not None
+        closing = sum(most is not None and chat.past_turns >= most for chat in suspects)
+        return Gauges(len(suspects), closing, tripped, paused, tokens)
+
+    def _publish(self, gauges: Gauges | None) -> None:
+        """Make the figures the latest, by one assignment, and say so."""
+        self.families = build_figures(self._mode, self._counts, self._last_release_s, gauges)
+        self._on_change()
+
+
+def describe(result: Result) -> dict[str, Any]:
+    """Return a result's fields for logs and notifications: who, what, and on which evidence."""
+    observed = result.order.observed
+    return {
+        "decision": str(result.decision),
+        "reason": result.reason,
+        "chat": str(observed.chat_id),
+        "operator": str(observed.operator_id),
+        "assignment": str(observed.assignment_id),
+        "mode": result.order.mode,
+        "outcome": result.outcome,
+        "audit": str(result.audit_id or ""),
+        "evidence": json.dumps({f.guard: f.value for f in result.findings}),
+    }

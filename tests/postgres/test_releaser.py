@@ -1,0 +1,383 @@
+"""The releaser poll by poll, inside the daemon, and by a person's hand on the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from exporter.cli import cli
+from exporter.daemon import Daemon
+from exporter.demo.platform import application
+from exporter.release.desk import SchemaMissing
+from exporter.release.facts import Limits
+from exporter.release.releaser import ReleasePlan, Releaser
+from tests import builders
+from tests.release import (
+    assert_audit_and_releases_agree,
+    checksum,
+    install,
+    make_limits,
+    make_stuck_chat,
+    state_of,
+)
+from tests.servers import Platform
+from tests.watch import run_watch, write_config
+
+AT_ONCE = {"confirm_polls": 1, "confirm_for_s": 0.0}
+
+
+class Ear:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+
+    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Remember."""
+        self.events.append((event, fields))
+
+    @property
+    def names(self) -> list[str]:
+        """Only which events."""
+        return [event for event, _ in self.events]
+
+
+class BadEar:
+    """A notifier with a defect."""
+
+    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Break."""
+        raise RuntimeError(event)
+
+
+def make_releaser(platform: Platform, notifier: Any = None, **changes: Any) -> Releaser:
+    """A releaser without its thread; a test calls `poll`."""
+    limits: Limits = make_limits(**changes)
+    plan = ReleasePlan("main", platform.dsn, (), 5.0, 15.0, limits)
+    return Releaser(plan, daemon="test", notifier=notifier)
+
+
+def figures(releaser: Releaser) -> dict[str, float]:
+    """Every sample by name and label value; decisions that were never made left out."""
+    found = {}
+    for family in releaser.families:
+        for sample in family.samples:
+            name = family.name.removeprefix("chatqueue_release_")
+            key = ".".join((name, *(value for _, value in sample.labels)))
+            if sample.value or not name.startswith("decisions"):
+                found[key] = sample.value
+    return found
+
+
+def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    ear = Ear()
+    releaser = make_releaser(platform, ear, confirm_for_s=0.0)
+
+    states = []
+    for _ in range(3):
+        releaser.poll()
+        states.append(state_of(platform, chat)[0])
+
+    releaser.stop(1)
+    assert states == ["assigned", "assigned", "waiting_assignment"]
+    assert ear.names == ["released"]
+    assert ear.events[0][1]["chat"] == str(chat)
+    assert "silence" in json.loads(ear.events[0][1]["evidence"])
+    assert figures(releaser)["decisions_total.released"] == 1
+    assert figures(releaser)["tokens"] == 5  # as of the look, before the release
+    assert_audit_and_releases_agree(platform)
+
+
+def test_a_change_starts_the_confirmation_over(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    releaser = make_releaser(platform, confirm_for_s=0.0)
+
+    for _ in range(2):
+        releaser.poll()
+    platform.execute("ALTER TABLE operator_activity DISABLE TRIGGER ALL")
+    platform.execute("UPDATE operator_activity SET last_activity = last_activity + interval '1 s'")
+    for _ in range(2):
+        releaser.poll()
+
+    releaser.stop(1)
+    assert state_of(platform, chat)[0] == "assigned"
+    assert not any(key.startswith("decisions") for key in figures(releaser))
+
+
+def test_observe_says_it_once_and_changes_nothing(platform: Platform) -> None:
+    install(platform)
+    make_stuck_chat(platform)
+    before = checksum(platform)
+    ear = Ear()
+    releaser = make_releaser(platform, ear, mode="observe", **AT_ONCE)
+
+    for _ in range(4):
+        releaser.poll()
+
+    releaser.stop(1)
+    assert checksum(platform) == before
+    assert ear.names == ["would_release"]
+    assert figures(releaser)["decisions_total.would_release"] == 1
+    assert figures(releaser)["mode.observe"] == 1
+
+
+def test_one_that_would_be_closed_is_escalated_once_by_all_releasers(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform, past_turns=3)
+    ear = Ear()
+    releasers = [make_releaser(platform, ear, **AT_ONCE) for _ in range(2)]
+
+    for releaser in (*releasers, *releasers):
+        releaser.poll()
+        assert figures(releaser)["decisions_total.would_close"] == 1
+        assert figures(releaser)["would_close_chats"] == 1
+
+    for releaser in releasers:
+        releaser.stop(1)
+    assert ear.names == ["escalated"]
+    assert state_of(platform, chat)[:2] == ("assigned", True)
+
+
+def test_the_caps_of_a_poll_hold_and_the_longest_silent_goes_first(platform: Platform) -> None:
+    install(platform)
+    operator = builders.add_operator(platform)
+    older, newer = (make_stuck_chat(platform, operator, silent_s=s) for s in (5000, 4000))
+    builders.make_assigned_chat(platform)
+    releaser = make_releaser(platform, **AT_ONCE)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert state_of(platform, older)[0] == "waiting_assignment"
+    assert state_of(platform, newer)[0] == "assigned"
+
+
+def test_a_cycle_releases_no_more_than_its_cap(platform: Platform) -> None:
+    install(platform)
+    for _ in range(5):
+        make_stuck_chat(platform)
+    for _ in range(3):
+        builders.make_assigned_chat(platform)
+    releaser = make_releaser(platform, breaker_at_least=99, **AT_ONCE)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert figures(releaser)["decisions_total.released"] == 3
+
+
+def test_the_breaker_trips_tells_once_and_stays_for_every_replica(platform: Platform) -> None:
+    install(platform)
+    chats = [make_stuck_chat(platform) for _ in range(3)]
+    builders.make_assigned_chat(platform)
+    ear = Ear()
+    releaser = make_releaser(platform, ear, **AT_ONCE)
+    for _ in range(2):
+        releaser.poll()
+    releaser.stop(1)
+    for chat in chats[1:]:
+        application.unassign(platform.connection, chat)
+
+    other = make_releaser(platform, Ear(), **AT_ONCE)
+    other.poll()
+
+    other.stop(1)
+    assert ear.names == ["tripped"]
+    assert figures(releaser)["breaker_tripped"] == 1
+    assert figures(other)["decisions_total.breaker"] == 1
+    assert state_of(platform, chats[0])[0] == "assigned"
+    platform.execute(
+        "UPDATE chatqueue.release_control SET healthy_since = now() - interval '11 min',"
+        " healthy_at = now() - interval '1 s'"
+    )
+    third = make_releaser(platform, **AT_ONCE)
+    third.poll()
+    third.stop(1)
+    assert state_of(platform, chats[0])[0] == "waiting_assignment"
+
+
+def test_another_releaser_at_work_turns_enforce_into_observe(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    idle = builders.make_assigned_chat(platform, age_s=900, heartbeat_s=400)
+    application.run_idle_detector(platform.connection)
+    application.unassign(platform.connection, idle)
+    platform.execute(
+        "UPDATE chats SET chat_state = 'assigned', assignment_time = assigned_at,"
+        " assigned_operator_id = operator_id FROM chat_assignments a"
+        " WHERE a.chat_id = chats.id AND chats.id = %s",
+        [chat],
+    )
+    platform.execute(
+        "UPDATE chat_assignments SET released_at = NULL, release_reason = NULL WHERE chat_id = %s",
+        [chat],
+    )
+    releaser = make_releaser(platform, **AT_ONCE)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert figures(releaser)["mode.observe"] == 1
+    assert figures(releaser)["decisions_total.would_release"] == 1
+    assert state_of(platform, chat)[0] == "assigned"
+
+
+def test_a_notifier_that_breaks_breaks_nothing(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    releaser = make_releaser(platform, BadEar(), **AT_ONCE)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert state_of(platform, chat)[0] == "waiting_assignment"
+
+
+def test_enforce_without_the_schema_is_refused_at_start(platform: Platform, tmp_path: Path) -> None:
+    config = write_config(tmp_path, {"main": platform.dsn}, release={"mode": "enforce"})
+    daemon = Daemon(config)
+
+    with pytest.raises(
+        SchemaMissing,
+        match="database main: release.mode is enforce, but the schema chatqueue is missing, "
+        "expected version 1: run chatqueue install --apply",
+    ):
+        daemon.start()
+
+
+def test_a_lone_stuck_chat_is_released_within_confirm_and_one_poll(
+    platform: Platform, tmp_path: Path
+) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    config = write_config(
+        tmp_path,
+        {"main": platform.dsn},
+        release={
+            "mode": "enforce",
+            "confirm": {"polls": 3, "for": "2s"},
+            "sensor": {"after_restart": "0s"},
+        },
+    )
+    started = time.monotonic()
+    with run_watch(config) as watch:
+        watch.wait_until(
+            lambda: watch.value("chatqueue_release_decisions_total", decision="released") == 1
+        )
+        took_s = time.monotonic() - started
+
+        assert 2 <= took_s < 2 + 1 + 2  # confirm, one poll, and the machine's own slowness
+        assert watch.value("chatqueue_release_mode", mode="enforce") == 1
+        assert watch.value("chatqueue_release_decisions_total", decision="defect") == 0
+        assert watch.value("chatqueue_release_last_timestamp_seconds") == pytest.approx(
+            time.time(), abs=10
+        )
+        watch.wait_until(
+            lambda: watch.value("chatqueue_release_tokens") == pytest.approx(4, abs=0.2)
+        )
+    assert state_of(platform, chat)[0] == "waiting_assignment"
+    assert_audit_and_releases_agree(platform)
+
+
+def test_off_asks_nothing_and_shows_its_mode(platform: Platform, tmp_path: Path) -> None:
+    with run_watch(write_config(tmp_path, {"main": platform.dsn})) as watch:
+        assert watch.value("chatqueue_release_mode", mode="off") == 1
+        assert watch.value("chatqueue_release_decisions_total", decision="released") == 0
+        assert watch.value("chatqueue_release_suspect_chats") is None
+
+
+class Shell:
+    """The command line on one platform."""
+
+    def __init__(self, config: Path) -> None:
+        self.config = config
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output, or the error's words."""
+        command, *rest = arguments
+        result = CliRunner().invoke(
+            cli, [command, "--config.file", str(self.config), *rest], env={"COLUMNS": "200"}
+        )
+        if result.exception and not isinstance(result.exception, SystemExit):
+            return 1, str(result.exception)
+        return result.exit_code, result.output
+
+
+@pytest.fixture
+def shell(platform: Platform, tmp_path: Path) -> Shell:
+    """A shell whose configuration enforces."""
+    return Shell(
+        write_config(
+            tmp_path,
+            {"main": platform.dsn},
+            release={"mode": "enforce", "sensor": {"after_restart": "0s"}},
+        )
+    )
+
+
+def test_a_person_installs_explains_releases_and_reads_the_audit(
+    platform: Platform, shell: Shell
+) -> None:
+    chat = make_stuck_chat(platform)
+    assert "is missing, expected version 1" in shell.run("audit")[1]
+    assert "CREATE SCHEMA IF NOT EXISTS chatqueue" in shell.run("install")[1]
+    assert shell.run("install", "--apply") == (
+        0,
+        "main: schema chatqueue is at version 1, was at none\n",
+    )
+    assert shell.run("install", "--apply") == (
+        0,
+        "main: schema chatqueue is at version 1, as before\n",
+    )
+
+    code, text = shell.run("explain", str(chat))
+    assert code == 0
+    assert "no sign of life for 30m" in text
+    before = checksum(platform)
+    code, text = shell.run("release", str(chat))
+    assert (code, text.splitlines()[-1].split(":")[0]) == (0, "would_release")
+    assert checksum(platform) == before
+
+    code, text = shell.run("release", str(chat), "--enforce", "--by", "ann")
+    assert (code, text.splitlines()[-1].split(":")[0]) == (0, "released")
+    assert state_of(platform, chat)[0] == "waiting_assignment"
+    (row,) = json.loads(shell.run("audit", "--json")[1])
+    assert (row["chat"], row["actor"], row["outcome"]) == (str(chat), "person ann", "released")
+    assert str(chat) in shell.run("audit")[1]
+    assert "is not active and assigned" in shell.run("release", str(chat))[1]
+
+
+def test_pause_resume_and_exempt_hold_until_they_end(platform: Platform, shell: Shell) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+
+    assert shell.run("pause", "--for", "2h", "--reason", "deploy", "--by", "ann")[0] == 0
+    code, text = shell.run("release", str(chat), "--enforce")
+    assert (code, "pause: paused for" in text, "by ann: deploy" in text) == (1, True, True)
+    assert shell.run("resume") == (0, "main: not paused\n")
+    arguments = ("exempt", "chat", str(chat), "--for", "1h", "--by", "ann", "--reason", "vip")
+    assert shell.run(*arguments)[0] == 0
+    code, text = shell.run("release", str(chat), "--enforce")
+    assert (code, "exemption: chat until" in text) == (1, True)
+    assert state_of(platform, chat)[0] == "assigned"
+    assert shell.run("pause", "--for", "0", "--reason", "x")[0] == 2
+
+
+def test_close_is_the_only_way_past_would_close(platform: Platform, shell: Shell) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform, past_turns=3)
+
+    assert shell.run("release", str(chat), "--enforce", "--override", "closing")[0] == 2
+    assert shell.run("release", str(chat), "--enforce")[0] == 1
+    assert state_of(platform, chat)[:2] == ("assigned", True)
+    assert shell.run("release", str(chat), "--enforce", "--close")[0] == 0
+    assert state_of(platform, chat)[:2] == ("completed", False)
