@@ -76,10 +76,14 @@ def test_a_missing_heartbeat_row_lets_the_other_signs_decide(platform: Platform)
         "UPDATE operator_activity SET last_activity = last_activity",
         "UPDATE chats SET assignment_time = now()",
         "UPDATE chat_assignments SET assigned_at = now()",
-        "INSERT INTO messages (chat_id, sender_type, content, handled_by_operator_id)"
-        " SELECT id, 'fictional', 'x', assigned_operator_id FROM chats",
-        "INSERT INTO messages (chat_id, sender_type, content) SELECT id, 'fictional', 'x'"
-        " FROM chats",
+        (
+            "INSERT INTO messages (chat_id, sender_type, content, handled_by_operator_id)"
+            " SELECT id, 'fictional', 'x', assigned_operator_id FROM chats"
+        ),
+        (
+            "INSERT INTO messages (chat_id, sender_type, content) SELECT id, 'fictional', 'x'"
+            " FROM chats"
+        ),
     ],
 )
 def test_any_sign_of_life_keeps_the_chat(platform: Platform, sign: str) -> None:
@@ -232,8 +236,10 @@ def test_without_the_schema_it_observes_and_enforces_nothing(platform: Platform)
     [
         ("UPDATE chatqueue.release_control SET mode_cap = 'observe'", Decision.PAUSED, "mode"),
         (
-            "UPDATE chatqueue.release_control SET paused_until = now() + interval '1 h',"
-            " paused_by = 'ann', pause_reason = 'deploy'",
+            (
+                "UPDATE chatqueue.release_control SET paused_until = now() + interval '1 h',"
+                " paused_by = 'ann', pause_reason = 'deploy'"
+            ),
             Decision.PAUSED,
             "by ann: deploy",
         ),
@@ -244,27 +250,35 @@ def test_without_the_schema_it_observes_and_enforces_nothing(platform: Platform)
             "0.50 releases left",
         ),
         (
-            "INSERT INTO chatqueue.release_exemption SELECT 'chat', id, now() + interval '1 h',"
-            " now(), 'ann', 'vip' FROM chats",
+            (
+                "INSERT INTO chatqueue.release_exemption SELECT 'chat', id, now() + interval '1 h',"
+                " now(), 'ann', 'vip' FROM chats"
+            ),
             Decision.EXEMPT,
             "by ann: vip",
         ),
         (
-            "INSERT INTO chatqueue.release_exemption SELECT 'operator', assigned_operator_id,"
-            " now() + interval '1 h', now(), 'ann', 'ill' FROM chats",
+            (
+                "INSERT INTO chatqueue.release_exemption SELECT 'operator', assigned_operator_id,"
+                " now() + interval '1 h', now(), 'ann', 'ill' FROM chats"
+            ),
             Decision.EXEMPT,
             "by ann: ill",
         ),
         ("UPDATE operators SET is_available = false", Decision.NO_OPERATOR, "0 other operators"),
         (
-            "INSERT INTO chat_assignments (chat_id, operator_id)"
-            " SELECT id, assigned_operator_id FROM chats",
+            (
+                "INSERT INTO chat_assignments (chat_id, operator_id)"
+                " SELECT id, assigned_operator_id FROM chats"
+            ),
             Decision.CHANGED,
             "open assignment",
         ),
         (
-            "UPDATE chat_assignments SET operator_id = (SELECT id FROM operators WHERE id <>"
-            " chat_assignments.operator_id LIMIT 1)",
+            (
+                "UPDATE chat_assignments SET operator_id = (SELECT id FROM operators WHERE id <>"
+                " chat_assignments.operator_id LIMIT 1)"
+            ),
             Decision.CHANGED,
             "episode",
         ),
@@ -443,11 +457,15 @@ def test_a_person_may_close_a_chat_and_only_with_close(platform: Platform) -> No
         "RETURN NULL;",
         "RETURN true;",
         "RAISE EXCEPTION 'Chat is not currently assigned';",
-        "UPDATE chats SET chat_state = 'waiting_assignment', assigned_operator_id = NULL,"
-        " assignment_time = NULL WHERE id = p_chat_id; RETURN true;",
-        "UPDATE chats SET chat_state = 'completed', is_active = false, assigned_operator_id ="
-        " NULL, assignment_time = NULL WHERE id = p_chat_id; UPDATE chat_assignments SET"
-        " released_at = now(), release_reason = p_reason WHERE chat_id = p_chat_id; RETURN true;",
+        (
+            "UPDATE chats SET chat_state = 'waiting_assignment', assigned_operator_id = NULL,"
+            " assignment_time = NULL WHERE id = p_chat_id; RETURN true;"
+        ),
+        (
+            "UPDATE chats SET chat_state = 'completed', is_active = false, assigned_operator_id ="
+            " NULL, assignment_time = NULL WHERE id = p_chat_id; UPDATE chat_assignments SET"
+            " released_at = now(), release_reason = p_reason WHERE chat_id = p_chat_id; RETURN true;"
+        ),
     ],
 )
 def test_a_function_that_does_anything_else_is_undone_and_a_defect(
