@@ -464,7 +464,8 @@ def test_a_person_may_close_a_chat_and_only_with_close(platform: Platform) -> No
         (
             "UPDATE chats SET chat_state = 'completed', is_active = false, assigned_operator_id ="
             " NULL, assignment_time = NULL WHERE id = p_chat_id; UPDATE chat_assignments SET"
-            " released_at = now(), release_reason = p_reason WHERE chat_id = p_chat_id; RETURN true;"
+            " released_at = now(), release_reason = p_reason WHERE chat_id = p_chat_id;"
+            " RETURN true;"
         ),
     ],
 )
