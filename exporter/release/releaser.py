@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from exporter.database.session import Session
+from exporter.database.session import CommitUnknown, Session
 from exporter.errors import DatabaseError
 from exporter.release.confirm import Confirmations
 from exporter.release.engine import Engine, Order, Result
@@ -356,6 +356,8 @@ class Releaser:
             return
         try:
             is_first = self._engine.escalate(result)
+        except CommitUnknown:
+            is_first = True  # better told twice than never
         except DatabaseError as error:
             log.error("escalation not noted", database=self.database, error=str(error))
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -11,7 +11,7 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import QueryFailed
 from exporter.release import desk
-from exporter.release.engine import STEPS, Engine, Order
+from exporter.release.engine import STEPS, Engine, Order, Result
 from exporter.release.facts import Decision
 from exporter.release.policy import find_suspects
 from exporter.release.schema import VERSION, build_script
@@ -633,6 +633,81 @@ def test_a_commit_whose_answer_is_lost_is_settled_by_the_audit(platform: Platfor
     assert (settled.decision, settled.reason) == (Decision.RELEASED, "found in the audit")
     assert_audit_and_releases_agree(platform)
     engine.session.close()
+
+
+def test_nothing_is_settled_while_the_lost_transaction_may_still_commit(
+    platform: Platform,
+) -> None:
+    chat = make_stuck_chat(platform)
+    settler = make_engine(platform)
+    refused: list[str] = []
+
+    def settle(step: str) -> None:
+        if step == "commit":
+            lost = Result(Decision.UNKNOWN, "", order, uuid4())
+            with pytest.raises(QueryFailed) as raised:
+                settler.settle(lost)
+            refused.append(raised.value.reason)
+
+    engine = make_engine(platform, on_step=settle)
+    order = Order(observe(engine, chat), "enforce")
+    result = engine.release(order)
+
+    engine.session.close()
+    settler.session.close()
+    assert refused == ["locked"]
+    assert result.decision is Decision.RELEASED
+
+
+def test_another_episode_than_the_one_observed_is_left_alone(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    engine = make_engine(platform)
+    order = Order(observe(engine, chat), "enforce")
+    platform.execute(
+        "WITH gone AS (DELETE FROM chat_assignments RETURNING *) INSERT INTO chat_assignments"
+        " (chat_id, operator_id, assigned_at) SELECT chat_id, operator_id, assigned_at FROM gone"
+    )
+    before = checksum(platform)
+
+    result = engine.release(order)
+
+    engine.session.close()
+    assert result.decision is Decision.CHANGED
+    assert checksum(platform) == before
+
+
+def test_signs_that_changed_since_they_were_observed_are_not_judged_again(
+    platform: Platform,
+) -> None:
+    chat = make_stuck_chat(platform)
+    engine = make_engine(platform)
+    order = Order(observe(engine, chat), "enforce")
+    builders.add_message(
+        platform, chat, "fictional", operator=order.observed.operator_id, age_s=1000
+    )
+
+    result = engine.release(order)
+
+    engine.session.close()
+    assert result.decision is Decision.CHANGED
+    assert result.guard == "same_evidence"
+
+
+def test_an_assignment_is_released_once_ever(platform: Platform) -> None:
+    operator = builders.add_operator(platform)
+    chat = make_stuck_chat(platform, operator)
+    assert release(platform, chat).decision is Decision.RELEASED
+    platform.execute("UPDATE chat_assignments SET released_at = NULL, release_reason = NULL")
+    platform.execute(
+        "UPDATE chats SET chat_state = 'assigned', assigned_operator_id = %s,"
+        " assignment_time = now() - interval '30 min'",
+        [operator],
+    )
+
+    result = release(platform, chat, cooldown_s=0.0)
+
+    assert result.decision is Decision.COOLING_DOWN
+    assert result.guard == "once"
 
 
 def test_a_full_disk_in_mid_transaction_loses_nothing(platform: Platform) -> None:

@@ -13,8 +13,10 @@ from click.testing import CliRunner
 
 from exporter.cli import cli
 from exporter.daemon import Daemon
+from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.release.desk import SchemaMissing
+from exporter.release.engine import Engine
 from exporter.release.facts import Limits
 from exporter.release.releaser import ReleasePlan, Releaser
 from tests import builders
@@ -111,6 +113,56 @@ def test_a_change_starts_the_confirmation_over(platform: Platform) -> None:
     releaser.stop(1)
     assert state_of(platform, chat)[0] == "assigned"
     assert not any(key.startswith("decisions") for key in figures(releaser))
+
+
+def test_a_poll_that_failed_starts_the_confirmation_over(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    releaser = make_releaser(platform, confirm_for_s=0.0)
+
+    states = []
+    for number in range(6):
+        if number == 2:
+            platform.execute("ALTER TABLE messages RENAME TO hidden")
+        releaser.poll()
+        if number == 2:
+            platform.execute("ALTER TABLE hidden RENAME TO messages")
+        states.append(state_of(platform, chat)[0])
+
+    releaser.stop(1)
+    assert states == ["assigned"] * 5 + ["waiting_assignment"]
+    assert figures(releaser)["decisions_total.error"] == 1
+
+
+class DeafEngine(Engine):
+    """Commits once without hearing of it."""
+
+    def _step_commit(self, attempt: Any) -> None:
+        connection = self.session._connection
+        assert connection is not None
+        connection.execute("COMMIT")
+        connection.close()
+        super()._step_commit(attempt)
+
+
+def test_an_unanswered_commit_is_settled_before_anything_else(platform: Platform) -> None:
+    install(platform)
+    chats = [make_stuck_chat(platform, silent_s=s) for s in (5000, 4000)]
+    builders.make_assigned_chat(platform)
+    ear = Ear()
+    releaser = make_releaser(platform, ear, **AT_ONCE)
+    engine = releaser._engine
+    releaser._engine = DeafEngine(Session(platform.dsn), engine.limits, daemon="test")
+
+    releaser.poll()
+    assert (ear.names, state_of(platform, chats[1])[0]) == ([], "assigned")
+    releaser._engine = engine
+    releaser.poll()
+
+    releaser.stop(1)
+    assert ear.names == ["released", "released"]
+    assert figures(releaser)["decisions_total.unknown"] == 1
+    assert_audit_and_releases_agree(platform)
 
 
 def test_observe_says_it_once_and_changes_nothing(platform: Platform) -> None:
@@ -248,7 +300,7 @@ def test_enforce_without_the_schema_is_refused_at_start(platform: Platform, tmp_
 
     with pytest.raises(
         SchemaMissing,
-        match="database main: release.mode is enforce, but the schema chatqueue is missing, "
+        match=r"database main: release\.mode is enforce, but the schema chatqueue is missing, "
         "expected version 1: run chatqueue install --apply",
     ):
         daemon.start()

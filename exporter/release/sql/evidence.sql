@@ -47,4 +47,5 @@ CROSS JOIN LATERAL (
             OR s.handled_by_operator_id IS NULL
         )
 ) AS m
-WHERE c.is_active AND c.chat_state = 'assigned'
+-- `assigned` implies an operator; saying so opens the platform's partial index.
+WHERE c.is_active AND c.assigned_operator_id IS NOT NULL AND c.chat_state = 'assigned'
