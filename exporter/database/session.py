@@ -108,23 +108,36 @@ class Session:
     ) -> None:
         """Begin a READ COMMITTED transaction with its limits.
 
+        A kept connection may have been closed by the server or a pooler since; that is found out
+        here, where nothing has been done yet, and a new one is opened.
+
         Raises:
             DatabaseUnavailable: There is no connection.
         """
-        if self._is_stopped():
-            raise DatabaseUnavailable("stopped")
-        connection = self._connect()
-        self._timeout_s = statement_timeout_s
-        self._watchdog = Watchdog(connection).__enter__()
-        if self._is_stopped():  # while connecting, when there was no watchdog yet
-            self.close()
-            raise DatabaseUnavailable("stopped")
         text = _BEGIN.format(
             read_only=" READ ONLY" if read_only else "",
             lock_ms=round(lock_timeout_s * 1000),
             statement_ms=round(statement_timeout_s * 1000),
             idle_ms=round(IDLE_TIMEOUT_S * 1000),
         )
+        self._timeout_s = statement_timeout_s
+        was_kept = self._connection is not None
+        try:
+            self._open(text)
+        except DatabaseUnavailable:
+            if not was_kept or self._is_stopped():
+                raise
+            self._open(text)
+
+    def _open(self, text: str) -> None:
+        """Run the BEGIN on the kept connection or a new one."""
+        if self._is_stopped():
+            raise DatabaseUnavailable("stopped")
+        connection = self._connect()
+        self._watchdog = Watchdog(connection).__enter__()
+        if self._is_stopped():  # while connecting, when there was no watchdog yet
+            self.close()
+            raise DatabaseUnavailable("stopped")
         try:
             self.rows(text)
         except BaseException:

@@ -134,6 +134,24 @@ def test_a_poll_that_failed_starts_the_confirmation_over(platform: Platform) -> 
     assert figures(releaser)["decisions_total.error"] == 1
 
 
+def test_a_connection_that_is_closed_between_polls_delays_nothing(platform: Platform) -> None:
+    install(platform)
+    chat = make_stuck_chat(platform)
+    releaser = make_releaser(platform, confirm_for_s=0.0)
+
+    for _ in range(3):
+        releaser.poll()
+        platform.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE"
+            " application_name LIKE 'chatqueue-releaser%%' AND datname = %s",
+            [platform.database],
+        )
+
+    releaser.stop(1)
+    assert state_of(platform, chat)[0] == "waiting_assignment"
+    assert_audit_and_releases_agree(platform)
+
+
 class DeafEngine(Engine):
     """Commits once without hearing of it."""
 

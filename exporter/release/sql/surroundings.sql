@@ -1,7 +1,8 @@
 -- What holds for all chats: may heartbeats be believed, who is free, what else releases.
 --
 -- Reads:  operators, chats, operator_activity, chat_assignments, platform_config.
--- Cost:   under 1 ms beside the assignments of one day, by the index on assigned_at.
+-- Cost:   in proportion to the assignments of one day, by the index on assigned_at: 16 ms at
+--         86,000 of them, seen with 200,000 chats of which 60 are assigned.
 --
 -- Free is who could take a chat now: assign_chat_to_operator refuses whoever holds one, so the
 -- operator of a stuck chat is never free himself.
