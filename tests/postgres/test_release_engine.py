@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -609,6 +613,55 @@ def test_a_backend_that_dies_at_any_step_leaves_audit_and_release_agreeing(
     assert_audit_and_releases_agree(platform)
     engine.session.close()
     settler.session.close()
+
+
+SUICIDE = """
+import os, signal, sys
+from uuid import UUID
+from exporter.database.session import Session
+from exporter.release.engine import Engine, Order
+from tests.release import make_limits
+
+dsn, chat, fatal = sys.argv[1:]
+
+def die(step):
+    if step == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+engine = Engine(Session(dsn), make_limits(), daemon="test", on_step=die)
+look, _ = engine.scan()
+engine.release(Order(look.find(UUID(chat)), "enforce"))
+"""
+
+
+def test_a_daemon_killed_at_any_step_leaves_nothing_half_done(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    before = checksum(platform)
+
+    for step in STEPS:
+        done = subprocess.run(
+            [sys.executable, "-c", SUICIDE, platform.dsn, str(chat), step],
+            check=False,
+            capture_output=True,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        wait_until_nobody_is_connected(platform)
+        assert checksum(platform) == before, step
+
+    assert release(platform, chat).decision is Decision.RELEASED
+    assert_audit_and_releases_agree(platform)
+
+
+def wait_until_nobody_is_connected(platform: Platform) -> None:
+    """Let the server notice that its clients are gone."""
+    deadline = time.monotonic() + 10
+    while platform.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE"
+        " 'chatqueue-releaser%%' AND datname = %s",
+        [platform.database],
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class DeafEngine(Engine):
