@@ -19,7 +19,8 @@ from exporter.exposition import Exposition, Source, own_families
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Plan, Worker
 from exporter.release import desk
-from exporter.release.releaser import Notifier, ReleasePlan, Releaser
+from exporter.release.plans import Notifier, ReleasePlan
+from exporter.release.releaser import Releaser
 
 log = structlog.get_logger("chatqueue.daemon")
 

@@ -12,7 +12,7 @@ from exporter.database import check_dsn
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
 from exporter.release.facts import build_limits
-from exporter.release.releaser import ReleasePlan
+from exporter.release.plans import ReleasePlan
 from exporter.resources import find_resource
 from exporter.snapshot import Family, Labels, Sample
 

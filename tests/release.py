@@ -11,8 +11,9 @@ from uuid import UUID
 from exporter.config import Config
 from exporter.database.session import Session
 from exporter.release import desk
-from exporter.release.engine import Engine, Order, Result
+from exporter.release.engine import Engine
 from exporter.release.facts import Evidence, Limits, build_limits
+from exporter.release.orders import Order, Result
 from tests import builders
 from tests.servers import Platform
 

@@ -24,11 +24,12 @@ from exporter.database.session import Session
 from exporter.errors import ChatqueueError
 from exporter.planning import build_release_plans
 from exporter.release import desk
-from exporter.release.engine import Engine, Order, Result
+from exporter.release.engine import Engine
 from exporter.release.facts import Decision, Evidence
 from exporter.release.guards import LIMIT_NAMES
+from exporter.release.orders import Order, Result
+from exporter.release.plans import ReleasePlan, describe
 from exporter.release.policy import Finding
-from exporter.release.releaser import ReleasePlan, describe
 from exporter.release.schema import build_script
 
 DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)

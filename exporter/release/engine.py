@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from exporter.database.session import CommitUnknown, ServerTrouble, Session
-from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
+from exporter.database.session import CommitUnknown, Session
+from exporter.errors import DatabaseError, QueryFailed, Reason
 from exporter.release.facts import (
     Control,
     Decision,
@@ -25,6 +25,15 @@ from exporter.release.facts import (
     Trip,
 )
 from exporter.release.guards import GUARDS
+from exporter.release.orders import (
+    Attempt,
+    Order,
+    Result,
+    Stop,
+    as_json_value,
+    explain_failure,
+    explain_release,
+)
 from exporter.release.policy import (
     POLICY,
     Finding,
@@ -51,90 +60,6 @@ STEPS = (
     "commit",
 )
 """The transaction, in order; `begin` comes before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """One chat to release, if it may be.
-
-    Attributes:
-        observed: What was confirmed; anything else found under the locks ends it.
-        mode: `observe` rolls back what `enforce` commits.
-        tripped: Whether the daemon's own breaker stands.
-        overrides: Limits that a person overrides by name.
-        closes: Whether a person allows that the chat is closed.
-        actor: `daemon`, or who asked.
-    """
-
-    observed: Evidence
-    mode: str
-    tripped: bool = False
-    overrides: frozenset[str] = frozenset()
-    closes: bool = False
-    actor: str = "daemon"
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of an order.
-
-    Attributes:
-        decision: In one word.
-        reason: In a sentence, with the figures.
-        order: What was asked.
-        audit_id: Of the audit row that was written, or may have been.
-        outcome: `released`, `requeued` or `closed`, where something was or would be done.
-        findings: Every condition as judged under the locks; empty where it did not come to that.
-        guard: The condition that refused, if one did.
-    """
-
-    decision: Decision
-    reason: str
-    order: Order
-    audit_id: UUID | None = None
-    outcome: str = ""
-    findings: tuple[Finding, ...] = ()
-    guard: str = ""
-
-
-class _Stop(Exception):
-    """Ends the transaction without a release."""
-
-    def __init__(self, decision: Decision, reason: str, guard: str = "") -> None:
-        self.decision, self.reason, self.guard = decision, reason, guard
-        super().__init__(reason)
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """One run of the transaction, as far as it has come."""
-
-    order: Order
-    audit_id: UUID
-    control: Control | None = None
-    has_schema: bool = False
-    now: Evidence | None = None
-    look: Look | None = None
-    outcome: str = "released"
-    findings: tuple[Finding, ...] = ()
-    trail: list[str] = field(default_factory=list)
-
-    @property
-    def reason(self) -> str:
-        """What the platform will show as the reason of the release."""
-        return f"auto_release:{self.audit_id}"
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Parameters of the statements."""
-        observed = self.order.observed
-        return {
-            "chat": observed.chat_id,
-            "operator": observed.operator_id,
-            "assignment": observed.assignment_id,
-            "reason": self.reason,
-            "id": self.audit_id,
-        }
 
 
 class Engine:
@@ -195,7 +120,7 @@ class Engine:
 
         Never raises for the database's sake: whatever goes wrong is a decision with its reason.
         """
-        attempt = _Attempt(order, uuid4())
+        attempt = Attempt(order, uuid4())
         try:
             self._on_step("begin")
             self.session.begin()
@@ -203,19 +128,19 @@ class Engine:
                 attempt.trail.append(name)
                 self._on_step(name)
                 step(attempt)
-        except _Stop as stop:
+        except Stop as stop:
             self.session.rollback()
             return replace(self._result(attempt, stop.decision, stop.reason), guard=stop.guard)
         except CommitUnknown as error:
             return self._result(attempt, Decision.UNKNOWN, f"the commit went unanswered: {error}")
         except DatabaseError as error:
             self.session.rollback()
-            return self._result(attempt, *_failure(error, attempt.trail))
+            return self._result(attempt, *explain_failure(error, attempt.trail))
         except BaseException:
             self.session.close()
             raise
         decision = Decision.RELEASED if order.mode == "enforce" else Decision.WOULD_RELEASE
-        return self._result(attempt, decision, _sentence(attempt))
+        return self._result(attempt, decision, explain_release(attempt))
 
     def settle(self, unknown: Result) -> Result:
         """Find out what became of a commit that went unanswered; never try it again.
@@ -263,7 +188,7 @@ class Engine:
         """
         self.session.begin()
         try:
-            attempt = _Attempt(result.order, uuid4(), findings=result.findings)
+            attempt = Attempt(result.order, uuid4(), findings=result.findings)
             inserted = self._rows("insert_escalation", self._audit_values(attempt))
             self.session.commit()
         finally:
@@ -290,39 +215,39 @@ class Engine:
 
     # The steps, each named as in STEPS.
 
-    def _step_control(self, attempt: _Attempt) -> None:
+    def _step_control(self, attempt: Attempt) -> None:
         """Refuse where nothing can be written; then take the row that all replicas take first."""
         (server,) = self._rows("server")
         if server["in_recovery"] or server["is_read_only"]:
             what = "a standby in recovery" if server["in_recovery"] else "read-only"
-            raise _Stop(Decision.REFUSED, f"the server is {what}")
+            raise Stop(Decision.REFUSED, f"the server is {what}")
         attempt.has_schema = server["has_schema"]
         if attempt.has_schema:
             attempt.control = _one_control(self._rows("control"))
         elif attempt.order.mode != "observe":
-            raise _Stop(Decision.REFUSED, "the schema chatqueue is missing, see chatqueue install")
+            raise Stop(Decision.REFUSED, "the schema chatqueue is missing, see chatqueue install")
         blind = self.session.find_blindness(RELATIONS)
         if blind is not None:
-            raise _Stop(Decision.REFUSED, blind)
+            raise Stop(Decision.REFUSED, blind)
 
-    def _step_lock_chat(self, attempt: _Attempt) -> None:
+    def _step_lock_chat(self, attempt: Attempt) -> None:
         if not self._rows("lock_chat", attempt.values):
-            raise _Stop(Decision.BUSY, "somebody is writing to the chat")
+            raise Stop(Decision.BUSY, "somebody is writing to the chat")
 
-    def _step_lock_assignment(self, attempt: _Attempt) -> None:
+    def _step_lock_assignment(self, attempt: Attempt) -> None:
         (row,) = self._rows("lock_assignment", attempt.values)
         locked, visible = row["locked"] or [], row["visible"] or []
         if set(locked) != set(visible):
-            raise _Stop(Decision.BUSY, "somebody is writing to the assignment")
+            raise Stop(Decision.BUSY, "somebody is writing to the assignment")
         if locked != [attempt.order.observed.assignment_id]:
-            raise _Stop(Decision.CHANGED, "the open assignment is not the one observed")
+            raise Stop(Decision.CHANGED, "the open assignment is not the one observed")
 
-    def _step_lock_heartbeat(self, attempt: _Attempt) -> None:
+    def _step_lock_heartbeat(self, attempt: Attempt) -> None:
         (row,) = self._rows("lock_heartbeat", attempt.values)
         if set(row["locked"] or []) != set(row["visible"] or []):
-            raise _Stop(Decision.BUSY, "a heartbeat is being written")
+            raise Stop(Decision.BUSY, "a heartbeat is being written")
 
-    def _step_judge(self, attempt: _Attempt) -> None:
+    def _step_judge(self, attempt: Attempt) -> None:
         """Judge by new statements: what was read before the locks is an old snapshot."""
         order = attempt.order
         look = self._look()
@@ -341,29 +266,29 @@ class Engine:
         refusal = judge(situation, self.limits, self._guards, order.overrides)
         if refusal is not None:
             reason = f"{refusal.guard}: {refusal.value}"
-            raise _Stop(refusal.decision, reason, refusal.guard)
+            raise Stop(refusal.decision, reason, refusal.guard)
         if would_close_now(situation):
             attempt.outcome = "closed" if order.closes else "requeued"
 
-    def _step_audit(self, attempt: _Attempt) -> None:
+    def _step_audit(self, attempt: Attempt) -> None:
         if attempt.has_schema:
             self._rows("insert_audit", self._audit_values(attempt))
 
-    def _step_release(self, attempt: _Attempt) -> None:
+    def _step_release(self, attempt: Attempt) -> None:
         """Call the platform's function, or do what its manual unassign does."""
         if attempt.outcome == "requeued":
             for name in ("requeue_assignment", "requeue_heartbeat", "requeue_chat"):
                 rows = self._rows(name, attempt.values)
                 if name != "requeue_heartbeat" and len(rows) != 1:
-                    raise _Stop(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
+                    raise Stop(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
             return
         (row,) = self._rows("call_platform", attempt.values)
         if row["requeued"] is not (attempt.outcome == "released"):
-            raise _Stop(
+            raise Stop(
                 Decision.DEFECT, f"release_and_reassign_chat returned {row['requeued']}, undone"
             )
 
-    def _step_look(self, attempt: _Attempt) -> None:
+    def _step_look(self, attempt: Attempt) -> None:
         """See that exactly the release happened, and nothing else."""
         rows = self._rows("look", attempt.values)
         closed = attempt.outcome == "closed"
@@ -377,18 +302,18 @@ class Engine:
             "release_reason": attempt.reason + (" - max reassignments reached" if closed else ""),
         }
         if not rows or dict(rows[0]) != expected:
-            raise _Stop(Decision.DEFECT, f"the release left {[dict(r) for r in rows]}, undone")
+            raise Stop(Decision.DEFECT, f"the release left {[dict(r) for r in rows]}, undone")
 
-    def _step_spend(self, attempt: _Attempt) -> None:
+    def _step_spend(self, attempt: Attempt) -> None:
         if attempt.control is None or attempt.look is None:
             return
         now_s = attempt.look.surroundings.now_s
         left = count_tokens(attempt.control, now_s, self.limits) - 1
         spent = self._rows("spend_token", {"tokens": max(0.0, left), "now_s": now_s})
         if len(spent) != 1:
-            raise _Stop(Decision.DEFECT, f"{len(spent)} control rows, expected 1")
+            raise Stop(Decision.DEFECT, f"{len(spent)} control rows, expected 1")
 
-    def _step_commit(self, attempt: _Attempt) -> None:
+    def _step_commit(self, attempt: Attempt) -> None:
         if attempt.order.mode == "enforce":
             self.session.commit()
         else:
@@ -417,11 +342,11 @@ class Engine:
         (row,) = self._rows("ledger", values)
         return Ledger(**row)
 
-    def _audit_values(self, attempt: _Attempt) -> dict[str, Any]:
+    def _audit_values(self, attempt: Attempt) -> dict[str, Any]:
         """Parameters of an audit row."""
         observed = asdict(attempt.order.observed)
         evidence = {
-            "observed": {key: _plain(value) for key, value in observed.items()},
+            "observed": {key: as_json_value(value) for key, value in observed.items()},
             "findings": {finding.guard: finding.value for finding in attempt.findings},
         }
         return {
@@ -435,7 +360,7 @@ class Engine:
             "evidence": json.dumps(evidence),
         }
 
-    def _result(self, attempt: _Attempt, decision: Decision, reason: str) -> Result:
+    def _result(self, attempt: Attempt, decision: Decision, reason: str) -> Result:
         done = decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.UNKNOWN)
         return Result(
             decision,
@@ -454,31 +379,3 @@ def _one_control(rows: Sequence[Mapping[str, Any]]) -> Control:
             Reason.MISMATCH, f"chatqueue.release_control has {len(rows)} rows, expected 1"
         )
     return Control.of(rows[0])
-
-
-def _failure(error: DatabaseError, trail: Sequence[str]) -> tuple[Decision, str]:
-    """What a database error makes of an attempt; it was rolled back, or never began."""
-    step = trail[-1] if trail else "begin"
-    reason = f"{step}: {error}"
-    if error.reason is Reason.LOCKED:
-        return Decision.BUSY, reason
-    trouble = isinstance(error, ServerTrouble | DatabaseUnavailable)
-    if step == "release" and not trouble and error.reason is not Reason.TIMEOUT:
-        return Decision.DEFECT, reason
-    return Decision.ERROR, reason
-
-
-def _sentence(attempt: _Attempt) -> str:
-    """Why it was released, in the words of its evidence."""
-    silence = next((f.value for f in attempt.findings if f.guard == "silence"), "")
-    closing = next((f.value for f in attempt.findings if f.guard == "closing"), "")
-    return "; ".join(filter(None, (silence, closing)))
-
-
-def _plain(value: object) -> object:
-    """A value as JSON takes it; infinity is no JSON."""
-    if isinstance(value, UUID) or (
-        isinstance(value, float) and value in (float("inf"), -float("inf"))
-    ):
-        return str(value)
-    return value

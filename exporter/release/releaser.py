@@ -6,13 +6,11 @@ polls is only what must start over after a restart anyway.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -20,9 +18,11 @@ import structlog
 from exporter.database.session import CommitUnknown, Session
 from exporter.errors import DatabaseError
 from exporter.release.confirm import Confirmations
-from exporter.release.engine import Engine, Order, Result
-from exporter.release.facts import Control, Decision, Evidence, Limits, Look, Trip
+from exporter.release.engine import Engine
+from exporter.release.facts import Control, Decision, Evidence, Look, Trip
 from exporter.release.figures import Gauges, build_figures
+from exporter.release.orders import Order, Result
+from exporter.release.plans import Notifier, ReleasePlan, Silence, describe
 from exporter.release.policy import (
     choose,
     count_tokens,
@@ -40,50 +40,6 @@ log = structlog.get_logger("chatqueue.release")
 ATTEMPTS_PER_CYCLE = 20
 STUCK_AFTER_S = 120.0
 _FUTURE_S = 60.0
-
-
-class Notifier(Protocol):
-    """Takes what people should hear of; must return at once and never raise."""
-
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Queue one event: released, would_release, escalated, tripped or defect."""
-        ...
-
-
-class Silence:
-    """Tells nobody."""
-
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReleasePlan:
-    """What a releaser is to do; a reload replaces it whole.
-
-    Attributes:
-        database: Name in the configuration.
-        dsn: Connection string of the releasing role; kept out of repr.
-        labels: Extra labels of the database.
-        connect_timeout_s: For each host of the connection string.
-        interval_s: Time between polls.
-        limits: With the mode.
-    """
-
-    database: str
-    dsn: str
-    labels: Labels
-    connect_timeout_s: float
-    interval_s: float
-    limits: Limits
-
-    def __repr__(self) -> str:
-        return f"ReleasePlan(database={self.database!r}, mode={self.limits.mode!r})"
-
-    @property
-    def gap_s(self) -> float:
-        """Polls further apart than this are not successive."""
-        return max(2.5 * self.interval_s, self.interval_s + 10)
 
 
 class Releaser:
@@ -396,19 +352,3 @@ class Releaser:
         """Make the figures the latest, by one assignment, and say so."""
         self.families = build_figures(self._mode, self._counts, self._last_release_s, gauges)
         self._on_change()
-
-
-def describe(result: Result) -> dict[str, Any]:
-    """Return a result's fields for logs and notifications: who, what, and on which evidence."""
-    observed = result.order.observed
-    return {
-        "decision": str(result.decision),
-        "reason": result.reason,
-        "chat": str(observed.chat_id),
-        "operator": str(observed.operator_id),
-        "assignment": str(observed.assignment_id),
-        "mode": result.order.mode,
-        "outcome": result.outcome,
-        "audit": str(result.audit_id or ""),
-        "evidence": json.dumps({f.guard: f.value for f in result.findings}),
-    }

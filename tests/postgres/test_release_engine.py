@@ -15,8 +15,9 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import QueryFailed
 from exporter.release import desk
-from exporter.release.engine import STEPS, Engine, Order, Result
+from exporter.release.engine import STEPS, Engine
 from exporter.release.facts import Decision
+from exporter.release.orders import Order, Result
 from exporter.release.policy import find_suspects
 from exporter.release.schema import VERSION, build_script
 from tests import builders
@@ -619,7 +620,8 @@ SUICIDE = """
 import os, signal, sys
 from uuid import UUID
 from exporter.database.session import Session
-from exporter.release.engine import Engine, Order
+from exporter.release.engine import Engine
+from exporter.release.orders import Order
 from tests.release import make_limits
 
 dsn, chat, fatal = sys.argv[1:]

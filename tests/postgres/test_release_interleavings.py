@@ -17,8 +17,9 @@ import psycopg
 import pytest
 
 from exporter.demo.platform import application
-from exporter.release.engine import STEPS, Engine, Order, Result
+from exporter.release.engine import STEPS, Engine
 from exporter.release.facts import Decision
+from exporter.release.orders import Order, Result
 from exporter.release.statements import STATEMENTS
 from tests import builders
 from tests.release import (
@@ -322,7 +323,7 @@ def test_of_two_daemons_one_releases_and_one_token_is_spent(living: Platform) ->
 
 
 def test_a_kill_at_every_point_while_an_operator_beats(living: Platform) -> None:
-    for point in POINTS:
+    for point in STEPS:  # at `begin` a new connection is opened, and nothing is lost
         operator = builders.add_operator(living)
         chat = make_stuck_chat(living, operator)
 

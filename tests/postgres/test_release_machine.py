@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from exporter.demo.platform import application
-from exporter.release.engine import STEPS, Order
+from exporter.release.engine import STEPS
 from exporter.release.facts import Decision, Evidence
+from exporter.release.orders import Order
 from exporter.release.statements import STATEMENTS
 from tests import builders
 from tests.postgres.test_releaser import make_releaser

@@ -34,8 +34,11 @@ CROSS JOIN LATERAL (
     FROM public.chat_assignments AS a
     WHERE a.chat_id = c.id AND a.released_at IS NOT NULL
 ) AS p
-LEFT JOIN public.operator_activity AS h
-    ON h.chat_id = c.id AND h.operator_id = c.assigned_operator_id
+CROSS JOIN LATERAL (
+    SELECT max(b.updated_at) AS updated_at, max(b.last_activity) AS last_activity
+    FROM public.operator_activity AS b
+    WHERE b.chat_id = c.id AND b.operator_id = c.assigned_operator_id
+) AS h
 CROSS JOIN LATERAL (
     SELECT max(s.created_at) AS sent_at
     FROM public.messages AS s
