@@ -42,7 +42,9 @@ def build_parameters(config: Config) -> dict[str, Any]:
         "operators_max_series": config.operators.max_series,
         "operators_label": config.operators.label,
     }
-    patterns = {**config.events.release_reasons, **RELEASE_REASONS}
+    own = config.events.release_reasons
+    # The operator's come first, and instead of a built-in one that is written alike.
+    patterns = {**own, **{key: RELEASE_REASONS[key] for key in RELEASE_REASONS if key not in own}}
     built_in |= {
         "event_overlap": config.events.overlap.total_seconds(),
         "release_patterns": list(patterns.keys()),

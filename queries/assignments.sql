@@ -2,7 +2,8 @@
 --
 -- Purpose: who takes how much and how fast, and whether operators keep getting the chat they had
 --          last. An admin's reassignment inserts a second row that is released as it is born: that
---          is the end of an assignment and no assignment, and is left out here.
+--          is the end of an assignment and no assignment, and is left out here, also where it
+--          carries the time of the assignment it ends.
 --          The wait ends here for the queue, not for the user: it runs from the later of the chat's
 --          last release and its first unanswered message, else from its creation.
 --          "avoidable" is given where the operator had the same chat last: true when another chat
@@ -22,10 +23,7 @@ WITH fresh AS (
     LEFT JOIN LATERAL (
         SELECT p.operator_id
         FROM public.chat_assignments AS p
-        WHERE
-            p.chat_id = a.chat_id
-            AND p.assigned_at < a.assigned_at
-            AND (p.released_at IS NULL OR p.released_at > p.assigned_at)
+        WHERE p.chat_id = a.chat_id AND p.assigned_at < a.assigned_at
         ORDER BY p.assigned_at DESC
         LIMIT 1
     ) AS previous ON true
@@ -34,7 +32,23 @@ WITH fresh AS (
             %(since)s::timestamptz,
             now() - %(event_overlap)s::double precision * interval '1 second'
         )
-        AND (a.released_at IS NULL OR a.released_at > a.assigned_at)
+        AND (
+            a.released_at IS NULL
+            OR a.released_at NOT IN (a.assigned_at, a.created_at)
+        )
+        AND NOT (
+            coalesce(a.release_reason LIKE 'manual_reassignment_by_admin%%', false)
+            AND EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS o
+                WHERE
+                    o.chat_id = a.chat_id
+                    AND o.operator_id = a.operator_id
+                    AND o.id <> a.id
+                    AND o.assigned_at <= a.assigned_at
+                    AND (o.released_at IS NULL OR o.released_at > a.released_at)
+            )
+        )
         AND NOT a.id = ANY(%(seen)s::uuid [])
 ),
 
@@ -131,7 +145,7 @@ INNER JOIN public.chats AS c ON c.id = f.chat_id
 LEFT JOIN LATERAL (
     SELECT max(a.released_at) AS at
     FROM public.chat_assignments AS a
-    WHERE a.chat_id = f.chat_id AND a.released_at <= f.assigned_at
+    WHERE a.chat_id = f.chat_id AND a.released_at <= f.assigned_at AND a.id <> f.id
 ) AS released ON true
 LEFT JOIN LATERAL (
     SELECT max(m.created_at) AS at

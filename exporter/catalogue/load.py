@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -168,18 +169,25 @@ def _check_references(mapping: QueryMapping, found: FaultList) -> None:
                     f"is given, but label {label!r} lists no values",
                     f"values under labels.{label}, or no empty",
                 )
-        names = [frozenset(series.labels) for series in metric.series]
-        if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
-            found.add((*path, "series"), "differ in label names", "the same labels in each series")
-        kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
-        if len(set(kinds)) < len(kinds):
-            found.add((*path, "series"), "share their labels", "labels that tell series apart")
-        for key, problem, expected in _kind_problems(metric, is_event=mapping.events is not None):
+        for key, problem, expected in itertools.chain(
+            _series_problems(metric),
+            _kind_problems(metric, is_event=mapping.events is not None),
+        ):
             found.add((*path, key), problem, expected)
     named = [metric.name for metric in mapping.metrics]
     for index, name in enumerate(named):
         if name in named[:index]:
             found.add(("metrics", index, "name"), f"{name!r} stands twice", "each metric once")
+
+
+def _series_problems(metric: MetricMapping) -> Iterable[tuple[str, str, str]]:
+    """Key, problem and what is expected where a metric's series cannot stand beside each other."""
+    names = [frozenset(series.labels) for series in metric.series]
+    if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
+        yield "series", "differ in label names", "the same labels in each series"
+    kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
+    if len(set(kinds)) < len(kinds):
+        yield "series", "share their labels", "labels that tell series apart"
 
 
 def _kind_problems(metric: MetricMapping, *, is_event: bool) -> Iterable[tuple[str, str, str]]:

@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import (
-    Field,
     AfterValidator,
+    Field,
     PlainValidator,
     ValidationInfo,
     field_validator,
