@@ -6,6 +6,8 @@ daemon's; the test says when to poll, and what goes wrong meanwhile.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,12 +24,19 @@ EVENT_QUERIES = ("assignments", "messages", "releases", "waits")
 
 def make_plan(platform: Platform, queries: Iterable[str], **sections: Any) -> Plan:
     """Plan to ask these queries of the built-in catalogue, configured by the sections."""
-    config = Config.model_validate({"databases": {"main": {"dsn": platform.dsn}}, **sections})
-    plan = build_plans(config)["main"]
+    plan = replace(_load_plan(json.dumps(sections)), dsn=platform.dsn)
     wanted = set(queries)
     chosen = tuple(query for query in plan.queries if query.name in wanted)
     assert {query.name for query in chosen} == wanted
     return replace(plan, queries=chosen)
+
+
+@functools.cache
+def _load_plan(sections: str) -> Plan:
+    """The plan of a configuration, its database yet to be named; reading it takes its time."""
+    databases = {"main": {"dsn": "host=/nowhere"}}
+    config = Config.model_validate({"databases": databases, **json.loads(sections)})
+    return build_plans(config)["main"]
 
 
 class Watcher:
@@ -83,9 +92,7 @@ class Watcher:
     def change_query(self, name: str, **changes: Any) -> None:
         """Put another form of one query into force, as a reload does."""
         queries = self.worker._plan.queries
-        self.change(
-            queries=tuple(replace(q, **changes) if q.name == name else q for q in queries)
-        )
+        self.change(queries=tuple(replace(q, **changes) if q.name == name else q for q in queries))
 
     def query(self, name: str) -> Query:
         """The catalogue entry in force."""

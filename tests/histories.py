@@ -27,7 +27,7 @@ from tests.servers import Platform
 OVERLAP_S = 0.5
 # A transaction is ended by then; what the machine adds to it must stay within the overlap.
 HELD_S = 0.15
-TARGET_S = 0.02
+TARGET_S = 0.1
 
 ADMIN = "manual_reassignment_by_admin"
 CLOSED = " - max reassignments reached"
@@ -262,15 +262,20 @@ class _Held:
 
 
 class _Steps:
-    """A connection that lets something happen after each statement."""
+    """A connection that lets something happen once, after one of its statements."""
 
-    def __init__(self, connection: psycopg.Connection[Any], between: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], between: Callable[[], None], after: int
+    ) -> None:
         self._connection = connection
         self._between = between
+        self._left = after
 
     def execute(self, *arguments: Any) -> Any:
         cursor = self._connection.execute(*arguments)
-        self._between()
+        self._left -= 1
+        if self._left == 0:
+            self._between()
         return cursor
 
 
@@ -301,8 +306,8 @@ class History:
         for session in self.sessions:
             session.close()
 
-    # What the platform does. `who` chooses a session, `which` a chat or operator, `held` whether
-    # the transaction stays open; else each statement commits, and `polled` polls in between.
+    # What the platform does. `who` chooses a session, `which` a chat or operator. In manner `held`
+    # the transaction stays open; else each statement commits, and `polled` polls between two.
 
     def play(self, kind: str, who: int, which: int, manner: str) -> None:
         """Let one thing happen, if it can."""
@@ -325,9 +330,9 @@ class History:
         """Do something to the platform in one of three manners."""
         session = self.sessions[who]
         if manner != "held":
-            between = self.poll if manner == "polled" else lambda: None
             self._now = _Held(0.0)
-            action(_Steps(session, between), which)
+            after = 1 + which % 3 if manner == "polled" else 0
+            action(_Steps(session, self.poll, after), which)
             self.returned += self._now.returned
             return
         self._now = _Held(time.monotonic())
