@@ -12,6 +12,7 @@
 -- Reads:   public.chat_assignments, public.messages, public.chats.
 -- Cost:    in proportion to the assignments since the last poll (index on assigned_at), a few index
 --          look-ups each; the waiting chats are looked at only where an operator got the same chat.
+--          OFFSET 0 keeps the planner from joining with all chats instead.
 WITH fresh AS (
     SELECT
         a.id,
@@ -47,6 +48,7 @@ WITH fresh AS (
                     AND o.id <> a.id
                     AND o.assigned_at <= a.released_at
                     AND (o.released_at IS NULL OR o.released_at > a.released_at)
+                OFFSET 0  -- or it may be hashed over the whole table
             )
         )
         AND NOT a.id = ANY(%(seen)s::uuid [])
@@ -81,7 +83,9 @@ queued AS (
         before.operator_id AS last_operator_id,
         c.created_at
     FROM public.chat_assignments AS b
-    INNER JOIN public.chats AS c ON c.id = b.chat_id
+    CROSS JOIN LATERAL (
+        SELECT c.created_at FROM public.chats AS c WHERE c.id = b.chat_id OFFSET 0
+    ) AS c
     LEFT JOIN LATERAL (
         SELECT p.operator_id
         FROM public.chat_assignments AS p
@@ -89,10 +93,17 @@ queued AS (
         ORDER BY p.assigned_at DESC
         LIMIT 1
     ) AS before ON true
-    WHERE b.assigned_at > (SELECT min(r.assigned_at) FROM repeated AS r)
+    -- The watermark says nothing new here but to the planner, who cannot know the other bound.
+    WHERE
+        b.assigned_at > (SELECT min(r.assigned_at) FROM repeated AS r)
+        AND b.assigned_at > coalesce(
+            %(since)s::timestamptz,
+            now() - %(event_overlap)s::double precision * interval '1 second'
+        )
 ),
 
-waited AS (
+-- Once for all of the repeated, not once for each.
+waited AS MATERIALIZED (
     SELECT
         q.chat_id,
         q.until,
@@ -141,7 +152,9 @@ SELECT
         EPOCH FROM f.assigned_at - coalesce(greatest(released.at, unanswered.at), c.created_at)
     ) AS answer_seconds
 FROM fresh AS f
-INNER JOIN public.chats AS c ON c.id = f.chat_id
+CROSS JOIN LATERAL (
+    SELECT c.created_at FROM public.chats AS c WHERE c.id = f.chat_id OFFSET 0
+) AS c
 LEFT JOIN LATERAL (
     SELECT max(a.released_at) AS at
     FROM public.chat_assignments AS a

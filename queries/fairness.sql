@@ -33,6 +33,7 @@ taken AS (
                     AND o.id <> a.id
                     AND o.assigned_at <= a.released_at
                     AND (o.released_at IS NULL OR o.released_at > a.released_at)
+                OFFSET 0  -- or it may be hashed over the whole table
             )
         )
 ),

@@ -63,6 +63,7 @@ assigned AS (
                     AND q.released_at >= a.assigned_at
                     AND q.id <> a.id
                     AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+                OFFSET 0  -- or it may be joined with the whole table
             )
     ) AS open_rows
     CROSS JOIN LATERAL (

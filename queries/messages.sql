@@ -11,7 +11,7 @@
 --          a later reply has moved that on, by how the turn's assignment ended.
 -- Reads:   public.messages, public.chats, public.chat_assignments.
 -- Cost:    in proportion to the messages since the last poll (index on created_at), two to four
---          index look-ups each.
+--          index look-ups each. OFFSET 0 keeps the planner from joining with all chats instead.
 WITH recent AS (
     SELECT
         m.id,
@@ -93,7 +93,14 @@ SELECT
     NULL AS response_seconds,
     NULL AS first_response_seconds
 FROM returned AS m
-INNER JOIN public.chats AS c ON c.id = m.chat_id
+CROSS JOIN LATERAL (
+    SELECT
+        c.chat_state,
+        c.operator_replied_at
+    FROM public.chats AS c
+    WHERE c.id = m.chat_id
+    OFFSET 0
+) AS c
 CROSS JOIN LATERAL (
     SELECT
         p.sender_type,

@@ -8,7 +8,8 @@
 --          An admin's reassignment is a row born released; the row it should have closed stays
 --          open for ever and never ends.
 -- Reads:   public.chat_assignments, public.chats.
--- Cost:    in proportion to the new and the open assignments: an index look-up each.
+-- Cost:    in proportion to the new and the open assignments: a few index look-ups each. OFFSET 0
+--          keeps the planner from joining with the whole table instead.
 WITH known AS (
     SELECT p.id
     FROM unnest(%(pending)s::uuid []) AS p (id)
@@ -37,10 +38,22 @@ candidates AS (
     -- An admin's row may carry the time of the assignment that it ends.
     SELECT b.id
     FROM known AS k
-    INNER JOIN public.chat_assignments AS a ON a.id = k.id
-    INNER JOIN public.chat_assignments AS b ON b.chat_id = a.chat_id
+    CROSS JOIN LATERAL (
+        SELECT a.chat_id FROM public.chat_assignments AS a WHERE a.id = k.id OFFSET 0
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT
+            b.id,
+            b.created_at,
+            b.released_at,
+            b.release_reason
+        FROM public.chat_assignments AS b
+        WHERE b.chat_id = a.chat_id
+        OFFSET 0
+    ) AS b
     WHERE
         b.released_at IS NOT NULL
+        AND b.release_reason LIKE 'manual_reassignment_by_admin%%'
         AND b.created_at > coalesce(
             %(since)s::timestamptz,
             now() - 2 * %(event_overlap)s::double precision * interval '1 second'
@@ -63,7 +76,19 @@ SELECT
         WHEN mapped.outcome = 'replied' THEN extract(EPOCH FROM a.released_at - a.assigned_at)
     END AS handle_seconds
 FROM candidates AS n
-INNER JOIN public.chat_assignments AS a ON a.id = n.id
+CROSS JOIN LATERAL (
+    SELECT
+        a.id,
+        a.chat_id,
+        a.operator_id,
+        a.assigned_at,
+        a.created_at,
+        a.released_at,
+        a.release_reason
+    FROM public.chat_assignments AS a
+    WHERE a.id = n.id
+    OFFSET 0
+) AS a
 CROSS JOIN LATERAL (
     SELECT
         coalesce(
@@ -93,4 +118,5 @@ WHERE
             AND q.id <> a.id
             AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
             AND (a.released_at IS NULL OR a.released_at > q.released_at)
+        OFFSET 0
     )

@@ -177,9 +177,11 @@ class MetricMapping(Section):
     @classmethod
     def _ascend(cls, buckets: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
         if (info.data.get("type") == "histogram") != bool(buckets):
-            raise fault("do not fit the type", "buckets for a histogram, and for nothing else")
+            expected = "buckets for a histogram, and for nothing else"
+            raise fault("the buckets do not fit the type", expected, bare=True)
         if any(low >= high for low, high in itertools.pairwise(buckets)):
-            raise fault("do not ascend", "bounds in ascending order, without +Inf")
+            expected = "bounds in ascending order, without +Inf"
+            raise fault("the buckets do not ascend", expected, bare=True)
         return buckets
 
     @model_validator(mode="after")
