@@ -254,13 +254,15 @@ class Connection(asyncio.BufferedProtocol):
             exchange.request is not None and exchange.request.method == "HEAD"
         ):
             body = b""
-        self._enter(Phase.WRITING, hub.limits.write_timeout_s)
+        self.phase = Phase.WRITING
         if len(body) <= _WRITE_PIECE_BYTES:
             transport.write(head + body)
         else:
             transport.write(head)
             self._rest = memoryview(body)
         self._write_rest()
+        if self.phase is Phase.WRITING:
+            self._enter(Phase.WRITING, hub.limits.write_timeout_s)
 
     def _write_rest(self) -> None:
         """Hand over the body's next pieces, until it is all gone or the client is too slow."""
