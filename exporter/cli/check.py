@@ -17,7 +17,7 @@ from exporter.poller import Plan
 from exporter.snapshot import build_families
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Check the configuration and the queries.")
 @options.config_file
 @click.option(
     "--live",
@@ -40,16 +40,23 @@ def check_config(config_file: Path, live: bool, print_schema: bool) -> None:
     config = load_config(config_file)
     plans = build_plans(config)
     queries = len(next(iter(plans.values())).queries)
-    counted = f"{len(plans)} database(s), {queries} queries"
+    databases = _count(len(plans), "database", "databases")
+    counted = f"{databases}, {_count(queries, 'query', 'queries')}"
     click.echo(f"{config_file}: {counted}, configuration is valid")
     if live:
         verdicts = [_check_database(plan) for plan in plans.values()]
         sys.exit(0 if all(verdicts) else 1)
 
 
+def _count(number: int, one: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def _check_database(plan: Plan) -> bool:
     """Run every query once and print a line for each; whether all worked."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -57,7 +64,8 @@ def _check_database(plan: Plan) -> bool:
     try:
         poll = connection.poll(plan.queries, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
-        console.print(f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {error}", highlight=False)
+        text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {escape(str(error))}"
+        console.print(text, highlight=False, soft_wrap=True)
         return False
     finally:
         connection.close()
@@ -71,10 +79,15 @@ def _check_database(plan: Plan) -> bool:
             str(len(outcome.rows)) if succeeded else "-",
             str(len(outcome.columns)) if succeeded else "-",
             f"{outcome.duration_s * 1000:.1f} ms",
-            f"[green]{text}[/]" if succeeded else f"[red]{text}[/]",
+            f"[green]{text}[/]" if succeeded else "[red]failed[/]",
         )
     console.print(f"\n[bold]{plan.database}[/]: PostgreSQL {version}, {role}", highlight=False)
     console.print(table)
+    # Below the table and on one line each: a cell would break them wherever the terminal ends.
+    for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
+        if not succeeded:
+            problem = f"[red]{outcome.query.name}[/]: {escape(text)}"
+            console.print(problem, highlight=False, soft_wrap=True)
     return all(succeeded for succeeded, _ in verdicts)
 
 
