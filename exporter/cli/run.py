@@ -68,6 +68,7 @@ def serve(
     *,
     web_config_file: Path | None = None,
     enable_lifecycle: bool = False,
+    reload_on_hangup: bool = True,
     on_ready: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> None:
     """Poll and serve until SIGTERM or SIGINT; reload on SIGHUP.
@@ -77,6 +78,7 @@ def serve(
         listen_addresses: Where to serve.
         web_config_file: TLS and users, or None.
         enable_lifecycle: Whether POST /-/reload is allowed.
+        reload_on_hangup: Whether SIGHUP reloads; otherwise it stops as SIGTERM does.
         on_ready: Called with the addresses once they are bound.
 
     Raises:
@@ -87,14 +89,14 @@ def serve(
     handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     # A SimpleQueue may be put to from a signal handler, and its get lets handlers run.
     before = [signal.signal(number, lambda got, _: signals.put(got)) for number in handled]
-    server = HttpServer(
-        build_application(daemon, enable_lifecycle=enable_lifecycle),
-        listen_addresses=listen_addresses,
-        web_config_file=web_config_file,
-        slow_paths=SLOW_PATHS,
-    )
-    daemon.reload_hooks.append(server.reload_web_config)
     try:
+        server = HttpServer(
+            build_application(daemon, enable_lifecycle=enable_lifecycle),
+            listen_addresses=listen_addresses,
+            web_config_file=web_config_file,
+            slow_paths=SLOW_PATHS,
+        )
+        daemon.reload_hooks.append(server.reload_web_config)
         thread = ServerThread(server)
         thread.start()
         try:
@@ -106,7 +108,7 @@ def serve(
                 databases=", ".join(daemon.config.databases),
             )
             on_ready([str(address) for address in server.addresses])
-            while (number := signals.get()) == signal.SIGHUP:
+            while (number := signals.get()) == signal.SIGHUP and reload_on_hangup:
                 _reload(daemon)
             started = time.monotonic()
             log.info("stopping", signal=signal.Signals(number).name)
