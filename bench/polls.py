@@ -20,7 +20,7 @@ import psycopg
 from bench.dataset import Dataset
 from exporter.catalogue import Query
 from exporter.config import load_config
-from exporter.database import Connection, Poll
+from exporter.database import Connection
 from exporter.planning import build_plans
 from exporter.poller import Plan
 
@@ -50,7 +50,8 @@ class QueryCost:
     Attributes:
         name: Query.
         interval_s: How often it runs.
-        client_s: Median from asking to the last row.
+        client_s: Median from asking to the last row; until it failed where it did.
+        problem: Why it failed, and is left out of the polls from then on; empty where it works.
         server_s: Execution time by EXPLAIN ANALYZE, which itself costs; one run.
         pages: Pages of 8 KiB it touched.
         scans: Large tables it reads whole.
@@ -59,6 +60,7 @@ class QueryCost:
     name: str
     interval_s: float
     client_s: float
+    problem: str
     server_s: float
     pages: int
     scans: tuple[str, ...]
@@ -109,18 +111,22 @@ def measure_polls(dataset: Dataset, runs: int, work_dir: Path, plans_dir: Path) 
     """
     plan = load_plan(dataset.dsn, work_dir)
     frequent = [q for q in plan.queries if q.interval_s <= FREQUENT_S]
-    rare = [q for q in plan.queries if q.interval_s > FREQUENT_S]
+    rare_queries = [q for q in plan.queries if q.interval_s > FREQUENT_S]
     connection = Connection(plan.dsn)
     try:
-        frequent_poll_s, medians = _poll_often(connection, plan, frequent, runs)
-        rare_poll_s, rare_medians = _poll_often(connection, plan, rare, min(runs, 10))
+        problems: dict[str, str] = {}
+        frequent_poll_s, medians = _poll_often(connection, plan, frequent, runs, problems)
+        rare_poll_s, rare = _poll_often(connection, plan, rare_queries, min(runs, 10), problems)
     finally:
         connection.close()
-    medians |= rare_medians
+    medians |= rare
     with psycopg.connect(dataset.dsn) as session:
         costs = tuple(
-            _explain(session, plan, query, medians[query.name], dataset.shape.chats, plans_dir)
-            for query in (*frequent, *rare)
+            _explain(
+                *(session, plan, query, medians[query.name], problems.get(query.name, "")),
+                plans_dir / f"{query.name}-{dataset.shape.chats}.txt",
+            )
+            for query in (*frequent, *rare_queries)
         )
         calls = tuple(
             (name, _time_call(session, call, min(runs, 10))) for name, call in PLATFORM_CALLS
@@ -136,26 +142,32 @@ def load_plan(dsn: str, work_dir: Path) -> Plan:
 
 
 def _poll_often(
-    connection: Connection, plan: Plan, queries: Sequence[Query], runs: int
+    connection: Connection,
+    plan: Plan,
+    queries: Sequence[Query],
+    runs: int,
+    problems: dict[str, str],
 ) -> tuple[float, dict[str, float]]:
-    """Medians of the whole poll and of each query."""
+    """Medians of the whole poll and of each query; adds what fails to `problems`."""
     walls: list[float] = []
     times: dict[str, list[float]] = {query.name: [] for query in queries}
-
-    def poll() -> Poll:
+    while len(walls) < WARM_UPS + runs:
+        working = [query for query in queries if query.name not in problems]
         started = time.perf_counter()
-        done = connection.poll(queries, plan.needs, plan.parameters)
-        walls.append(time.perf_counter() - started)
-        return done
-
-    for _ in range(WARM_UPS + runs):
-        for outcome in poll().outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-            times[outcome.query.name].append(outcome.duration_s)
+        poll = connection.poll(working, plan.needs, plan.parameters)
+        wall = time.perf_counter() - started
+        failed = {o.query.name: str(o.error) for o in poll.outcomes if o.error is not None}
+        for outcome in poll.outcomes:
+            if outcome.query.name in failed:
+                times[outcome.query.name] = [outcome.duration_s]
+            elif not failed:
+                times[outcome.query.name].append(outcome.duration_s)
+        problems |= failed
+        if not failed:
+            walls.append(wall)
     return (
         statistics.median(walls[WARM_UPS:]),
-        {name: statistics.median(taken[WARM_UPS:]) for name, taken in times.items()},
+        {name: statistics.median(taken[-runs:]) for name, taken in times.items()},
     )
 
 
@@ -164,14 +176,14 @@ def _explain(
     plan: Plan,
     query: Query,
     client_s: float,
-    chats: int,
-    plans_dir: Path,
+    problem: str,
+    plan_file: Path,
 ) -> QueryCost:
     """Keep the plan of a query and read from it what it touched."""
     values = {name: plan.parameters[name] for name in query.parameters}
     text = _explain_text(session, "EXPLAIN (ANALYZE, BUFFERS) " + query.sql, values or None)
-    plans_dir.mkdir(parents=True, exist_ok=True)
-    (plans_dir / f"{query.name}-{chats}.txt").write_text(text + "\n")
+    plan_file.parent.mkdir(parents=True, exist_ok=True)
+    plan_file.write_text(text + "\n")
     execution, buffers = _EXECUTION.search(text), _BUFFERS.search(text)
     scans = tuple(dict.fromkeys(_LARGE_SCAN.findall(text)))
     if "Function Scan on detect_stuck_chats" in text or "Function Scan on get_assig" in text:
@@ -180,6 +192,7 @@ def _explain(
         query.name,
         query.interval_s,
         client_s,
+        problem,
         float(execution[1]) / 1000 if execution else 0.0,
         sum(int(count or 0) for count in buffers.groups()) if buffers else 0,
         scans,

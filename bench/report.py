@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.machine import Machine
-from bench.polls import FREQUENT_S, PollCost
+from bench.polls import FREQUENT_S, PollCost, QueryCost
 from bench.scrapes import ScrapeCost, ScrapeSize
 from bench.startup import Startup
 
@@ -19,7 +19,7 @@ POLL_GOAL_S = 0.030
 MEMORY_GOAL_BYTES = 60e6
 STARTUP_GOAL_S = 5.0
 
-_NONE = "–"
+_NONE = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def _poll_grid(polls: Sequence[PollCost]) -> Grid:
     """Sizes side by side."""
     rows: list[tuple[str, ...]] = []
     for number, query in enumerate(polls[0].queries):
-        cells = (_ms(poll.queries[number].client_s) for poll in polls)
+        cells = (_query_time(poll.queries[number]) for poll in polls)
         rows.append((f"{query.name} ({query.interval_s:.0f} s)", *cells))
     rows.append(("**sum of the 15 s queries**", *(_ms(p.frequent_s) for p in polls)))
     rows.append(("**whole 15 s poll**", *(_ms(p.frequent_poll_s) for p in polls)))
@@ -166,8 +166,8 @@ def _poll_grid(polls: Sequence[PollCost]) -> Grid:
     for number, (name, _) in enumerate(polls[0].calls):
         rows.append((f"platform: {name}", *(_ms(p.calls[number][1]) for p in polls)))
     rows.append(("**sum of the platform's calls**", *(_ms(p.calls_s) for p in polls)))
-    ratios = (f"{p.calls_s / p.frequent_poll_s:.1f} ×" for p in polls)
-    rows.append(("platform's calls ÷ whole 15 s poll", *ratios))
+    ratios = (f"{p.calls_s / p.frequent_poll_s:.1f}x" for p in polls)
+    rows.append(("platform's calls / whole 15 s poll", *ratios))
     shape = polls[0].dataset.shape
     return Grid(
         "Database time, milliseconds",
@@ -188,7 +188,7 @@ def _detail_grid(poll: PollCost) -> Grid:
         tuple(
             (
                 query.name,
-                _ms(query.client_s),
+                _query_time(query),
                 _ms(query.server_s),
                 f"{query.pages:,}",
                 ", ".join(query.scans)
@@ -201,6 +201,11 @@ def _detail_grid(poll: PollCost) -> Grid:
     )
 
 
+def _query_time(query: QueryCost) -> str:
+    """Milliseconds, or that it failed after them."""
+    return f"FAILED after {_ms(query.client_s)}" if query.problem else _ms(query.client_s)
+
+
 def _scrape_grid(size: ScrapeSize) -> Grid:
     """Exporters side by side; ratios against ours."""
     ours = size.costs[0]
@@ -211,12 +216,12 @@ def _scrape_grid(size: ScrapeSize) -> Grid:
             "exporter",
             "asks the database",
             "series",
-            "gzip bytes",
+            "body bytes",
             "p50 ms",
             "p99 ms",
-            "÷ ours",
+            "/ ours",
             "scrapes/s",
-            "ours ÷ it",
+            "ours / it",
             "CPU ms",
             "RSS MB",
             "PSS MB",
@@ -228,9 +233,9 @@ def _scrape_grid(size: ScrapeSize) -> Grid:
 
 def _scrape_row(cost: ScrapeCost, ours: ScrapeCost) -> tuple[str, ...]:
     if cost.p50_s is None:
-        return (cost.title, cost.problem.splitlines()[0], *([_NONE] * 11))
-    slower = f"{cost.p50_s / ours.p50_s:.1f} ×" if ours.p50_s else _NONE
-    fewer = f"{ours.per_s / cost.per_s:.1f} ×" if ours.per_s and cost.per_s else _NONE
+        return (cost.title, _last_line(cost.problem), *([_NONE] * 11))
+    slower = f"{cost.p50_s / ours.p50_s:.1f}x" if ours.p50_s else _NONE
+    fewer = f"{ours.per_s / cost.per_s:.1f}x" if ours.per_s and cost.per_s else _NONE
     memory = cost.memory
     return (
         cost.title,
@@ -261,7 +266,7 @@ def _at_most(
     problem: str = "",
 ) -> Goal:
     if measured is None:
-        return Goal(what, f"under {text(goal)}", problem or _NONE, "not measured", None)
+        return Goal(what, f"under {text(goal)}", _last_line(problem) or _NONE, "not measured", None)
     reached = measured < goal
     verdict = "reached" if reached else f"missed by {measured / goal - 1:.0%}"
     return Goal(what, f"under {text(goal)}", text(measured), verdict, reached)
@@ -271,6 +276,11 @@ def _at_least(what: str, measured: float, goal: float) -> Goal:
     reached = measured > goal
     verdict = "reached" if reached else f"missed by {1 - measured / goal:.0%}"
     return Goal(what, f"above {goal:,.0f}", f"{measured:,.0f}", verdict, reached)
+
+
+def _last_line(text: str) -> str:
+    """Of a program's last words the very last."""
+    return text.strip().rpartition("\n")[2]
 
 
 def _ms(seconds: float) -> str:
@@ -291,7 +301,8 @@ def _markdown_rows(grid: Grid) -> Iterator[str]:
     yield f"| {' | '.join(grid.columns)} |"
     yield f"|{'|'.join([' --- ', *[' ---: '] * (len(grid.columns) - 1)])}|"
     for row in grid.rows:
-        yield f"| {' | '.join(cell.replace('|', '\\|') for cell in row)} |"
+        cells = " | ".join(" ".join(cell.split()).replace("|", "/") for cell in row)
+        yield f"| {cells} |"
 
 
 def _machine_text(figures: Figures) -> str:
