@@ -60,6 +60,15 @@ class Plan:
         return tuple(dict.fromkeys(need for query in self.queries for need in query.needs))
 
     @property
+    def up_for_s(self) -> float:
+        """Seconds for which an answer speaks for the database.
+
+        The next poll may take as long as all its queries may together, and says more then.
+        """
+        longest_poll_s = sum(query.timeout_s for query in self.queries)
+        return FRESH_INTERVALS * self.shortest_interval_s + longest_poll_s
+
+    @property
     def shortest_interval_s(self) -> float:
         """Seconds between the runs of the most frequent query."""
         return min((query.interval_s for query in self.queries), default=15.0)
@@ -327,7 +336,7 @@ class Worker:
         return replace(
             self.snapshot,
             up=True,
-            up_until=self._monotonic() + FRESH_INTERVALS * self._plan.shortest_interval_s,
+            up_until=self._monotonic() + self._plan.up_for_s,
             clock_skew_s=poll.clock_skew_s,
             in_recovery=poll.in_recovery,
             hidden=poll.hidden,
