@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,13 +135,13 @@ def test_a_name_that_ends_in_total_is_a_counter_and_the_unit_ends_the_name() -> 
 
 
 def test_metric_names_in_the_notes_and_in_the_docs_exist() -> None:
-    # Labels and prefixes are written with a trailing underscore or star and are left out.
+    # A prefix is written with a trailing underscore, which no name ends in.
     known = {*ENTRIES, "chatqueue_reader", "chatqueue_dsn"}
-    allowed = re.compile(r"(scrape_config|chatqueue_[a-z0-9_]+[a-z0-9])\b(?!\*|_|\.schema)")
+    names = re.compile(r"chatqueue_[a-z0-9_]*[a-z0-9]\b")
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md")}
     texts[ROOT / "README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
     for path, text in texts.items():
-        unknown = {name for name in allowed.findall(text) if name not in known}
+        unknown = {name for name in names.findall(text) if name not in known}
 
         assert unknown == set(), path
 
@@ -152,10 +151,3 @@ def _carries_database(entry: Entry) -> bool:
     return not entry.name.startswith(
         ("process_", "python_", "chatqueue_exporter_build", "chatqueue_exporter_config")
     )
-
-
-def test_copying_the_tree_leaves_the_original_alone(tmp_path: Path) -> None:
-    root = copy_tree(tmp_path / "tree")
-    shutil.rmtree(root)
-
-    assert (ROOT / "docs" / "metrics.md").is_file()
