@@ -86,6 +86,8 @@ def _parse(arguments: Sequence[str]) -> Options:
     try:
         sizes = tuple(sorted(int(size) for size in given.sizes.split(",")))
         series = tuple(int(count) for count in given.series.split(","))
+        for chats in sizes:
+            Shape(chats)
     except ValueError as error:
         parser.error(str(error))
     if given.quick:

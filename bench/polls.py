@@ -73,6 +73,7 @@ class PollCost:
     Attributes:
         dataset: What was asked.
         queries: Each built-in query, the frequent ones first.
+        empty_poll_s: Median of a poll without queries: BEGIN, probe, COMMIT.
         frequent_poll_s: Median of a whole 15 s poll: BEGIN, probe, queries, COMMIT.
         rare_poll_s: The same of the 60 s queries alone.
         calls: The platform's own calls and their execution times.
@@ -80,6 +81,7 @@ class PollCost:
 
     dataset: Dataset
     queries: tuple[QueryCost, ...]
+    empty_poll_s: float
     frequent_poll_s: float
     rare_poll_s: float
     calls: tuple[tuple[str, float], ...]
@@ -115,6 +117,7 @@ def measure_polls(dataset: Dataset, runs: int, work_dir: Path, plans_dir: Path) 
     connection = Connection(plan.dsn)
     try:
         problems: dict[str, str] = {}
+        empty_poll_s, _ = _poll_often(connection, plan, (), runs, problems)
         frequent_poll_s, medians = _poll_often(connection, plan, frequent, runs, problems)
         rare_poll_s, rare = _poll_often(connection, plan, rare_queries, min(runs, 10), problems)
     finally:
@@ -131,7 +134,7 @@ def measure_polls(dataset: Dataset, runs: int, work_dir: Path, plans_dir: Path) 
         calls = tuple(
             (name, _time_call(session, call, min(runs, 10))) for name, call in PLATFORM_CALLS
         )
-    return PollCost(dataset, costs, frequent_poll_s, rare_poll_s, calls)
+    return PollCost(dataset, costs, empty_poll_s, frequent_poll_s, rare_poll_s, calls)
 
 
 def load_plan(dsn: str, work_dir: Path) -> Plan:
