@@ -59,8 +59,10 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Measure and report; return the exit code: 0 measured, 130 interrupted."""
     options = _parse(arguments)
-    # SIGTERM ends as Ctrl-C does, so that every context is left.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM ends as Ctrl-C does, so that every context is left; a shell's background job would
+    # ignore both.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     command = shlex.join(["python", "-m", "bench", *arguments])
     try:
         with tempfile.TemporaryDirectory(prefix="chatqueue-bench-") as name:
