@@ -122,7 +122,7 @@ def _load_query(
 def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping | None:
     """A mapping file, or None and its faults."""
     try:
-        document = read_document(path, {})
+        document = read_document(path, {}, holds="at least the key metrics")
     except ConfigError as error:
         faults.extend(error.faults)
         return None

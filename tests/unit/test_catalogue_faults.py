@@ -45,6 +45,14 @@ MAPPINGS = {
         "intervall: 15s\n" + GOOD,
         "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, metrics; did you mean interval?",
     ),
+    "empty file": (
+        "# nothing\n",
+        "q.yaml: the file is empty, expected a YAML mapping with at least the key metrics",
+    ),
+    "a list": (
+        "- a\n",
+        "q.yaml:1: the file holds a list, expected a YAML mapping with at least the key metrics",
+    ),
     "key twice": (
         "interval: 15s\ninterval: 15s\n" + GOOD,
         "q.yaml:2: interval: set twice, first on line 1, expected each key once",
