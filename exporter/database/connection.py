@@ -1,8 +1,8 @@
 """One polling connection to one database, and the transaction a poll runs in.
 
 A poll is one READ ONLY REPEATABLE READ transaction, so its figures agree with each other and stand
-on the database's clock. Every setting is `SET LOCAL`, and nothing is prepared on the server, so that
-a transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
+on the database's clock. Every setting is `SET LOCAL` and nothing is prepared on the server, so a
+transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
 """
 
 from __future__ import annotations
