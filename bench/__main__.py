@@ -63,7 +63,10 @@ def main(arguments: Sequence[str]) -> int:
     # ignore both.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
-    command = shlex.join(["python", "-m", "bench", *arguments])
+    # Where the report goes changes no figure, and may be a path of this machine.
+    measured = ["--quick"] if options.quick else []
+    measured += ["--sizes", ",".join(map(str, options.sizes))]
+    command = shlex.join(["python", "-m", "bench", *measured])
     try:
         with tempfile.TemporaryDirectory(prefix="chatqueue-bench-") as name:
             figures = _measure(options, Path(name), command)
