@@ -13,7 +13,6 @@ import psycopg
 from exporter.demo.scenarios import HISTORY_RHYTHM, DownRhythm, Scenario, find_scenario
 from exporter.demo.world.backfill import copy_rows
 from exporter.demo.world.cast import Event
-from exporter.demo.world.cast import Event
 from exporter.demo.world.live import LivePlatform
 from exporter.demo.world.memory import MemoryPlatform
 from exporter.demo.world.people import World
