@@ -20,6 +20,7 @@ from exporter.cli import cli, main
 from exporter.demo.postgres import LocalServer
 from tests.postgres.test_cli_helpers import run_daemon
 from tests.servers import find_bin_dir, memory_directory
+from tests.watch import write_query
 
 # Everything that some parser on the way takes for something else; every part must stay hidden.
 PARTS = ("Zq7", "Xw8", "Vy9", "Ku6", "Jt5")
@@ -157,6 +158,22 @@ def test_an_unreachable_host_does_not_bring_it_out(tmp_path: Path, form: str, ho
 
     assert said.count("unavailable") == 3
     assert host in said
+    assert_hidden(said)
+
+
+def test_a_servers_message_with_a_connection_string_in_it_is_masked(
+    asking_server: LocalServer, tmp_path: Path
+) -> None:
+    # As dblink and foreign servers quote theirs: another one's, and our own password bare.
+    dsn = as_uri(PLAIN, "elsewhere", 5432)
+    quoted = PASSWORD.replace("'", "''")
+    own = write_query(tmp_path / "own", "odd", f"SELECT '{dsn} {quoted}'::integer AS value")
+    own_dsn = as_keywords(PASSWORD, "127.0.0.1", asking_server.port)
+    config = write(tmp_path, own_dsn)
+    config.write_text(f"{config.read_text()}queries: {{dirs: [{own}]}}\n")
+    said = commands_say(config)
+
+    assert said.count("invalid input syntax for type integer") == 3
     assert_hidden(said)
 
 

@@ -7,6 +7,9 @@ import json
 import logging
 import signal
 import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from exporter import __version__
 from exporter.cli import cli, main
+from exporter.cli.run import Signals
 from exporter.config.schema import config_schema
 
 COMMANDS = ("run", "demo", "check-config", "status")
@@ -223,3 +227,43 @@ def test_a_demo_without_its_extra_says_how_to_install_it(
         "chatqueue: the embedded PostgreSQL is not installed:"
         " pip install 'chatqueue-exporter[demo]'\n"
     )
+
+
+# Sends each signal as soon as it reads a byte, while threads keep the parent's interpreter busy.
+SENDER = """
+import os, select, signal, sys
+missed = 0
+while sys.stdin.buffer.raw.read(1):
+    os.kill(os.getppid(), signal.SIGHUP)
+    while not select.select([0], [], [], 1)[0]:
+        missed += 1
+        os.kill(os.getppid(), signal.SIGHUP)
+print(missed)
+"""
+
+
+def test_no_signal_is_slept_over() -> None:
+    busy = threading.Event()
+
+    def keep_busy() -> None:
+        while not busy.wait(0.0001):
+            sum(range(500))
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+    command = [sys.executable, "-c", SENDER]
+    with (
+        Signals() as signals,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        ) as sender,
+    ):
+        assert sender.stdin
+        for thread in threads:
+            thread.start()
+        for _ in range(2000):
+            sender.stdin.write(b"x")
+            assert signals.wait() == signal.SIGHUP
+        busy.set()
+        missed, _ = sender.communicate()
+
+    assert missed == b"0\n"

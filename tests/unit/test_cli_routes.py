@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,17 @@ def test_a_database_that_does_not_answer_is_shown_to_people(daemon: Daemon, ask:
     )
     assert ask("/-/ready").status == 200
     assert daemon.stop(5)
+
+
+def test_an_answer_that_is_too_old_is_none(daemon: Daemon, ask: Ask) -> None:
+    (worker,) = daemon.workers
+    worker.first_poll_done.set()
+    worker.snapshot = replace(worker.snapshot, up=True, up_until=time.monotonic() + 60)
+    fresh = ask("/").body.decode()
+    worker.snapshot = replace(worker.snapshot, up_until=time.monotonic())
+
+    assert "<td class=up>answers</td>" in fresh
+    assert "<td class=down>does not answer</td>" in ask("/").body.decode()
 
 
 def test_a_reload_is_refused_without_the_flag(daemon: Daemon) -> None:
