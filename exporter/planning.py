@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from exporter.catalogue import Query, load_catalogue
 from exporter.config import Config, Threshold, limit_seconds
-from exporter.database import check_dsn
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
 from exporter.resources import find_resource
@@ -98,17 +97,11 @@ def build_plans(config: Config) -> dict[str, Plan]:
 
     Raises:
         CatalogueError: A query's files cannot be used.
-        ConfigError: A connection string cannot be read by libpq, a parameter has the name of a
-            built-in one, or a database's label that of a query's.
+        ConfigError: A parameter has the name of a built-in one, or a database's label that of a
+            query's.
     """
-    expected = "a postgresql:// URI or key=value pairs"
-    faults = [
-        Fault("the configuration", f"databases.{name}.dsn", problem, expected)
-        for name, database in config.databases.items()
-        if (problem := check_dsn(database.dsn.get_secret_value()))
-    ]
     built_in = _built_in_parameters(config)
-    faults += [
+    faults = [
         Fault("the configuration", f"queries.parameters.{name}", "is built in", "another name")
         for name in config.queries.parameters
         if name in built_in

@@ -192,6 +192,8 @@ class Worker:
         if (plan.dsn, plan.connect_timeout_s) != (old.dsn, old.connect_timeout_s):
             self._connection.close()
             self._connection = self._connect_to(plan)
+            if self._stopping.is_set():  # asked to stop while the old connection was there
+                self._connection.abort()
         self._failures, self._retry_at = 0, 0.0
         self._rota.configure((query.name, query.interval_s) for query in plan.queries)
         known = {result.query: result for result in self.snapshot.results}

@@ -10,7 +10,7 @@ import click
 
 from exporter.cli import options
 from exporter.config import load_config
-from exporter.database import Connection, Outcome
+from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
 from exporter.planning import build_plans
 from exporter.poller import Plan
@@ -37,7 +37,7 @@ def check_config(config_file: Path, live: bool, print_schema: bool) -> None:
 
         click.echo(json.dumps(config_schema(), indent=2))
         return
-    config = load_config(config_file)
+    config = load_config(config_file, check_dsn=check_dsn)
     plans = build_plans(config)
     queries = len(next(iter(plans.values())).queries)
     databases = _count(len(plans), "database", "databases")

@@ -11,7 +11,7 @@ import click
 
 from exporter.cli import options
 from exporter.config import Config, load_config
-from exporter.database import Connection
+from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
 from exporter.planning import build_plans
 from exporter.poller import Plan
@@ -31,7 +31,7 @@ def status(config_file: Path, as_json: bool) -> None:
     Exit code 0: calm. 1: a threshold is crossed. 2: could not tell.
     """
     try:
-        config = load_config(config_file)
+        config = load_config(config_file, check_dsn=check_dsn)
         plans = build_plans(config)
     except ChatqueueError as error:
         # Not main's exit code 1: a script would take it for a crossed threshold.

@@ -96,13 +96,24 @@ class Poll:
 
 
 def check_dsn(dsn: str) -> str | None:
-    """Return what is wrong with a connection string, without showing any of it, or None."""
+    """Return what is wrong with a connection string, without showing any of it, or None.
+
+    A password with a raw @ or / in a URI tears it apart: its rest becomes a host, a port or a
+    database, which every later message would quote.
+    """
     try:
-        conninfo.conninfo_to_dict(dsn)
+        parts = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         # libpq's own message may quote a part of the password.
         return "not a connection string libpq can read"
-    return None
+    hosts = str(parts.get("host") or "").split(",")
+    ports = str(parts.get("port") or "").split(",")
+    torn = (
+        any("@" in host for host in hosts if not host.startswith(("/", "@")))
+        or any(port and not port.isdecimal() for port in ports)
+        or ("://" in dsn and "@" in str(parts.get("dbname") or ""))
+    )
+    return "a host, port or database that cannot be one" if torn else None
 
 
 class Connection:
@@ -196,6 +207,8 @@ class Connection:
                 )
             except psycopg.Error as error:
                 raise DatabaseUnavailable(explain(error, self._secrets)) from error
+            except UnicodeError as error:  # a host that is no name, e.g. with an empty label
+                raise DatabaseUnavailable("the host is not a host name") from error
         return self._connection
 
     def _transact(

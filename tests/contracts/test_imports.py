@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "exposition": {"snapshot"},
     "server": {"config", "errors"},
     "status": {"config", "database", "errors", "snapshot"},
-    "daemon": {"config", "errors", "exposition", "planning", "poller"},
+    "daemon": {"config", "database", "errors", "exposition", "planning", "poller"},
     "routes": {"daemon", "errors", "exposition", "poller", "server"},
     "logs": {"config"},
     "reference": {"catalogue", "config", "errors", "exposition", "planning", "poller", "snapshot"},

@@ -160,17 +160,6 @@ def test_own_queries_join_the_built_in_ones_and_may_use_own_parameters(tmp_path:
     assert plans["main"].parameters["region"] == "eu"
 
 
-def test_a_connection_string_libpq_cannot_read_is_refused_without_showing_it(
-    tmp_path: Path,
-) -> None:
-    databases = "databases: {main: {dsn: 'host=a pass word=hunter2'}, other: {dsn: host=b}}\n"
-
-    assert faults_of(config_of(tmp_path, databases=databases)) == [
-        "the configuration: databases.main.dsn: not a connection string libpq can read, "
-        "expected a postgresql:// URI or key=value pairs"
-    ]
-
-
 def test_a_parameter_may_not_hide_a_built_in_one(tmp_path: Path) -> None:
     config = config_of(tmp_path, "queries: {parameters: {mine: 1, stuck_hours: 1}}\n")
 
