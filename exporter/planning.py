@@ -109,6 +109,9 @@ def build_plans(config: Config) -> dict[str, Plan]:
     if faults:
         raise ConfigError(faults)
     queries = load_queries(config)
+    if not queries:
+        expected = "at least one query to run"
+        faults.append(Fault("the configuration", "queries.overrides", "disables all", expected))
     faults += _label_conflicts(config, queries)
     if faults:
         raise ConfigError(faults)

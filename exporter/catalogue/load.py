@@ -64,10 +64,6 @@ def load_catalogue(
         if override.enabled is not None:
             (disabled.discard if override.enabled else disabled.add)(name)
     enabled_queries = tuple(queries[name] for name in sorted(queries) if name not in disabled)
-    if queries and not enabled_queries:
-        faults.append(
-            Fault("the configuration", "queries.overrides", "disables every query", "one at least")
-        )
     faults.extend(_conflicts(enabled_queries))
     if faults:
         raise CatalogueError(faults)

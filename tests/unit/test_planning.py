@@ -11,6 +11,7 @@ import pytest
 from exporter.config import Config, load_config
 from exporter.errors import ConfigError
 from exporter.planning import build_parameters, build_plans, build_thresholds
+from exporter.resources import find_resource
 from exporter.snapshot import Family
 
 DATABASES = "databases: {main: {dsn: host=db}}\n"
@@ -185,4 +186,13 @@ def test_a_database_label_may_not_hide_a_querys(tmp_path: Path) -> None:
         "expected another name",
         "the configuration: databases.main.labels.side: is a label of the query mine, "
         "expected another name",
+    ]
+
+
+def test_a_watch_without_any_query_is_refused(tmp_path: Path) -> None:
+    names = [path.stem for path in find_resource("queries").glob("*.sql")]
+    overrides = ", ".join(f"{name}: {{enabled: false}}" for name in names)
+
+    assert faults_of(config_of(tmp_path, f"queries: {{overrides: {{{overrides}}}}}\n")) == [
+        "the configuration: queries.overrides: disables all, expected at least one query to run"
     ]
