@@ -87,14 +87,11 @@ def test_a_scenario_shows_its_trouble_and_no_other(
         assert trouble == set()
 
 
-def test_the_history_is_written_in_a_second(platform: Platform) -> None:
+def test_the_history_is_whole_and_in_the_past(platform: Platform) -> None:
     simulation = Simulation(platform.dsn)
 
-    started = time.monotonic()
     rows = simulation.seed_history()
-    took_s = time.monotonic() - started
 
-    assert took_s < 2.5  # well under one on a machine at rest
     assert platform.value("SELECT count(*) FROM messages") == len(rows.messages) > 2000
     assert platform.value("SELECT max(created_at) <= now() FROM messages") is True
     assert platform.value("SELECT bool_and(updated_at >= created_at) FROM chats") is True
