@@ -234,7 +234,9 @@ def _add(metrics: dict[str, Metric], labels: Labels, families: Sequence[Family])
         if metric is None:
             metric = metrics[family.name] = _empty_metric(family)
         for sample in family.samples:
-            metric.add_sample(family.name, dict(labels + sample.labels), sample.value)
+            metric.add_sample(
+                family.name + sample.suffix, dict(labels + sample.labels), sample.value
+            )
 
 
 def _empty_metric(family: Family) -> Metric:

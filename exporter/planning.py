@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 from exporter.catalogue import Query, load_catalogue
 from exporter.config import Config, Threshold, limit_seconds
@@ -14,9 +15,20 @@ from exporter.snapshot import Family, Labels, Sample
 
 OLDEST_AGE_STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
 SEVERITIES = ("warning", "critical")
+# The platform's release reasons as LIKE patterns, and what each counts as; the first match decides,
+# anything else is `other`. Reasons are free text: a caller may have put anything there.
+RELEASE_REASONS = {
+    "% - max reassignments reached": "closed",
+    "operator_sent_message": "replied",
+    "real_user_replied_after_operator": "customer_replied",
+    "idle_timeout": "idle_timeout",
+    "auto_release:%": "auto_release",
+    "manual_reassignment_by_admin%": "admin",
+    "manual_unassign": "manual",
+}
 
 
-def build_parameters(config: Config) -> dict[str, str | int | float | bool]:
+def build_parameters(config: Config) -> dict[str, Any]:
     """Return the value of every `%(name)s` a query may use.
 
     Durations are seconds; a threshold that is off is infinite, so that nothing exceeds it. The
@@ -28,11 +40,22 @@ def build_parameters(config: Config) -> dict[str, str | int | float | bool]:
 def _built_in_parameters(config: Config) -> dict[str, str | int | float | bool]:
     """The parameters that follow from the rest of the configuration."""
     thresholds = config.thresholds
-    built_in: dict[str, str | int | float | bool] = {
+    built_in: dict[str, Any] = {
         "stuck_hours": thresholds.stuck_hours,
         "idle_grace": thresholds.idle_grace.total_seconds(),
         "operators_max_series": config.operators.max_series,
         "operators_label": config.operators.label,
+    }
+    own = config.events.release_reasons
+    # The operator's come first, and instead of a built-in one that is written alike.
+    patterns = {**own, **{key: RELEASE_REASONS[key] for key in RELEASE_REASONS if key not in own}}
+    built_in |= {
+        "event_overlap": config.events.overlap.total_seconds(),
+        "release_patterns": list(patterns.keys()),
+        "release_outcomes": list(patterns.values()),
+        "slo_answer_within": config.slo.answer_within.total_seconds(),
+        "slo_objective": config.slo.objective,
+        "checks_grace": config.checks.grace.total_seconds(),
     }
     for state in OLDEST_AGE_STATES:
         for severity, limit_s in _limits(getattr(thresholds.oldest_age, state)):
@@ -69,6 +92,23 @@ def build_thresholds(config: Config) -> tuple[Family, ...]:
             "idle_grace_seconds",
             "Configured time the platform's idle detector may take beyond its timeout.",
             [((), thresholds.idle_grace.total_seconds())],
+        ),
+        _threshold(
+            "slo_answer_within_seconds",
+            "Configured time within which a user is to be answered.",
+            [((), config.slo.answer_within.total_seconds())],
+        ),
+        Family(
+            "chatqueue_threshold_slo_objective_ratio",
+            "gauge",
+            "Configured share of waits that are to be answered within that time.",
+            "ratio",
+            (Sample((), config.slo.objective),),
+        ),
+        _threshold(
+            "checks_grace_seconds",
+            "Configured time a chat may contradict itself before it counts as invalid.",
+            [((), config.checks.grace.total_seconds())],
         ),
         _threshold(
             "stuck_seconds",

@@ -7,17 +7,20 @@ state changes and counted each time.
 
 from __future__ import annotations
 
+import datetime
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
 from exporter.catalogue import Need, Query
-from exporter.database import Connection, Outcome, Poll
+from exporter.database import Ask, Connection, Outcome, Poll
 from exporter.errors import DatabaseError, DatabaseUnavailable, Reason
+from exporter.events import EventCounter, first_values
 from exporter.schedules import Rota
 from exporter.snapshot import Family, Labels, QueryResult, Snapshot, build_families
 
@@ -48,7 +51,7 @@ class Plan:
     labels: Labels
     connect_timeout_s: float
     queries: tuple[Query, ...]
-    parameters: Mapping[str, str | int | float | bool]
+    parameters: Mapping[str, Any]
     thresholds: tuple[Family, ...]
 
     def __repr__(self) -> str:
@@ -67,6 +70,11 @@ class Plan:
         """
         longest_poll_s = sum(query.timeout_s for query in self.queries)
         return FRESH_INTERVALS * self.shortest_interval_s + longest_poll_s
+
+    @property
+    def first_asks(self) -> tuple[Ask, ...]:
+        """Every query as it is asked the first time."""
+        return tuple(Ask(query, first_values(query)) for query in self.queries)
 
     @property
     def shortest_interval_s(self) -> float:
@@ -106,6 +114,7 @@ class Worker:
         self._wake = threading.Event()
         self._turned_at = monotonic()
         self._failing: dict[str, Reason] = {}
+        self._counters = _counters(plan)
         self._thread = threading.Thread(
             target=self._run, name=f"poller-{plan.database}", daemon=True
         )
@@ -198,6 +207,7 @@ class Worker:
         self._rota.configure((query.name, query.interval_s) for query in plan.queries)
         known = {result.query: result for result in self.snapshot.results}
         metrics = {query.name: query.metrics for query in old.queries}
+        self._counters = _counters(plan, self._counters)
         self._publish(
             replace(
                 self.snapshot,
@@ -217,8 +227,12 @@ class Worker:
         queries = tuple(query for query in self._plan.queries if query.name in due)
         if not queries:
             return
+        asks = [
+            Ask(query, self._counters[query.name].parameters() if query.events else {})
+            for query in queries
+        ]
         try:
-            poll = self._connection.poll(queries, self._plan.needs, self._plan.parameters)
+            poll = self._connection.poll(asks, self._plan.needs, self._plan.parameters)
         except DatabaseUnavailable as error:
             self._lose(error, queries)
             return
@@ -227,13 +241,15 @@ class Worker:
         if self._failures:
             log.info("database is back", database=self.database, failures=self._failures)
         self._failures, self._retry_at = 0, 0.0
-        updates = {outcome.query.name: self._judge(outcome) for outcome in poll.outcomes}
+        updates = {
+            outcome.query.name: self._judge(outcome, poll.began_at) for outcome in poll.outcomes
+        }
         self._publish(self._next_snapshot(poll, updates))
         if poll.lost is not None:
             self._back_off(poll.lost)
         self.first_poll_done.set()
 
-    def _judge(self, outcome: Outcome) -> QueryResult:
+    def _judge(self, outcome: Outcome, began_at: datetime.datetime) -> QueryResult:
         """What one outcome makes of what was known of its query."""
         query = outcome.query
         known = self._result(query)
@@ -241,7 +257,11 @@ class Worker:
         families: tuple[Family, ...] = ()
         if error is None:
             try:
-                families = build_families(query, outcome.columns, outcome.rows)
+                if query.events is None:
+                    families = build_families(query, outcome.columns, outcome.rows)
+                else:
+                    counter = self._counters[query.name]
+                    families = counter.absorb(outcome.columns, outcome.rows, began_at)
             except DatabaseError as mismatch:
                 error = mismatch
         # What a lock or a lost connection took says nothing of the query's own cost.
@@ -372,6 +392,23 @@ class Worker:
             results=tuple(_never_run(query) for query in plan.queries),
             thresholds=plan.thresholds,
         )
+
+
+def _counters(
+    plan: Plan, known: Mapping[str, EventCounter] | None = None
+) -> dict[str, EventCounter]:
+    """A counter for each query of events; one that counts the same things goes on."""
+    overlap_s = float(plan.parameters.get("event_overlap", 0.0))
+    counters = {}
+    for query in plan.queries:
+        if query.events is None:
+            continue
+        counter = (known or {}).get(query.name)
+        if counter is None or counter.query.metrics != query.metrics:
+            counter = EventCounter(query, overlap_s)
+        counter.query, counter.overlap_s = query, overlap_s
+        counters[query.name] = counter
+    return counters
 
 
 def _never_run(query: Query, known: QueryResult | None = None) -> QueryResult:

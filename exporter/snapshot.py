@@ -8,7 +8,7 @@ is asked for its families *at a moment*, and leaves out what has outlived its `m
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -29,10 +29,12 @@ class Sample:
     Attributes:
         labels: Label name and value pairs, in the family's order, without `database`.
         value: In the family's base unit.
+        suffix: What follows the family's name: `_bucket`, `_sum` or `_count` of a histogram.
     """
 
     labels: Labels
     value: float
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Family:
 
     Attributes:
         name: Exported name; a counter's ends in `_total`.
-        type: `gauge` or `counter`.
+        type: `gauge`, `counter` or `histogram`.
         help: One sentence.
         unit: Base unit that ends the name (`seconds`, `bytes`, `ratio`) or empty.
         samples: No two share their labels.
@@ -246,6 +248,16 @@ def build_families(query: Query, columns: Sequence[str], rows: Sequence[Row]) ->
 
     Source: queries/<query.name>.sql.
     """
+    check_shape(query, columns, rows)
+    return tuple(_build_family(query, metric, rows) for metric in query.metrics)
+
+
+def check_shape(query: Query, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Check that every mapped column was returned, and not too many rows.
+
+    Raises:
+        RowMismatch: One of them does not hold.
+    """
     missing = [column for column in query.columns if column not in columns]
     if missing:
         raise RowMismatch(
@@ -257,20 +269,25 @@ def build_families(query: Query, columns: Sequence[str], rows: Sequence[Row]) ->
             f"{query.path.name} returned {len(rows)} rows, expected at most {query.max_rows} "
             "(max_rows)"
         )
-    return tuple(_build_family(query, metric, rows) for metric in query.metrics)
+
+
+def expand_labels(metric: Metric) -> Iterator[Labels]:
+    """Yield every combination of a metric's listed label values; none where one has no list."""
+    names = [label.name for label in metric.labels]
+    for combination in itertools.product(*(label.values for label in metric.labels)):
+        yield tuple(zip(names, combination, strict=True))
 
 
 def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:
     """One metric's samples over all rows and series."""
     values: dict[Labels, float] = {}
     if metric.empty is not None:
-        for combination in itertools.product(*(label.values for label in metric.labels)):
-            named = tuple(zip((label.name for label in metric.labels), combination, strict=True))
+        for named in expand_labels(metric):
             for series in metric.series:
                 values[named + series.labels] = metric.empty
     seen: set[Labels] = set()
     for row in rows:
-        named = tuple((label.name, _label_value(query, label, row)) for label in metric.labels)
+        named = tuple((label.name, label_value(query, label, row)) for label in metric.labels)
         if named in seen:
             raise RowMismatch(
                 f"{query.path.name} returned two rows for {metric.name}{dict(named)}, "
@@ -278,7 +295,7 @@ def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:
             )
         seen.add(named)
         for series in metric.series:
-            value = _number(query, series.column, row[series.column])
+            value = number(query, series.column, row[series.column])
             if value is None:
                 values.pop(named + series.labels, None)
             else:
@@ -287,8 +304,12 @@ def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:
     return Family(metric.name, metric.type, metric.help, metric.unit, samples)
 
 
-def _label_value(query: Query, label: Label, row: Row) -> str:
-    """The row's value of a label, as Prometheus will show it."""
+def label_value(query: Query, label: Label, row: Row) -> str:
+    """Return the row's value of a label, as Prometheus will show it.
+
+    Raises:
+        RowMismatch: It is NULL or not among those listed.
+    """
     value = row[label.column]
     text = ("false", "true")[value] if isinstance(value, bool) else str(value)
     if value is None or (label.values and text not in label.values):
@@ -302,8 +323,12 @@ def _label_value(query: Query, label: Label, row: Row) -> str:
     return text
 
 
-def _number(query: Query, column: str, value: object) -> float | None:
-    """A column's value as a float; None for NULL."""
+def number(query: Query, column: str, value: object) -> float | None:
+    """Return a column's value as a float; None for NULL.
+
+    Raises:
+        RowMismatch: It is no number.
+    """
     if value is None:
         return None
     if isinstance(value, int | float | Decimal):  # bool is an int

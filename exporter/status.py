@@ -10,7 +10,8 @@ from typing import Any, Literal
 from exporter.config import Thresholds, limit_seconds
 from exporter.database import Poll
 from exporter.errors import DatabaseError
-from exporter.snapshot import Family, build_families
+from exporter.events import families_of
+from exporter.snapshot import Family
 
 Verdict = Literal["ok", "warning", "critical", "unknown"]
 STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
@@ -132,7 +133,7 @@ def _values(poll: Poll) -> tuple[_Values, list[str]]:
         error = outcome.error
         if error is None:
             try:
-                families = build_families(outcome.query, outcome.columns, outcome.rows)
+                families = families_of(outcome.query, outcome.columns, outcome.rows, poll.began_at)
             except DatabaseError as mismatch:
                 error = mismatch
         if error is not None:

@@ -40,10 +40,31 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value column of a metric, with the constant labels that tell it from its siblings."""
+    """One value column of a metric, with the constant labels that tell it from its siblings.
+
+    Attributes:
+        labels: Name and value pairs.
+        column: Column that holds the value; empty for an event metric that counts rows.
+    """
 
     labels: tuple[tuple[str, str], ...]
     column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What makes a query's rows events, each of which counts once.
+
+    Attributes:
+        key: Column that identifies the event over all runs.
+        at: Column with the event's time; NULL for one that has yet to happen, which is asked for
+            again by its key until it has.
+        window: Column with the time that `%(since)s` bounds; the same as `at` in most queries.
+    """
+
+    key: str
+    at: str
+    window: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +73,23 @@ class Metric:
 
     Attributes:
         name: Exported name; a counter's ends in `_total`.
-        type: `gauge` or `counter`.
+        type: `gauge`, `counter`, or `histogram` (of a query of events).
         help: One sentence.
         unit: Base unit that ends the name, or empty.
         labels: From columns; together with a series' own labels they identify a sample.
         series: At least one.
         empty: Value of a label combination that has no row; None for no sample.
+        buckets: Upper bounds of a histogram, ascending, without +Inf; empty for other types.
     """
 
     name: str
-    type: Literal["gauge", "counter"]
+    type: Literal["gauge", "counter", "histogram"]
     help: str
     unit: str
     labels: tuple[Label, ...]
     series: tuple[Series, ...]
     empty: float | None
+    buckets: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +105,7 @@ class Query:
         max_age_s: Age past which the figures are no longer shown; None for three intervals.
         needs: Relations and functions it cannot do without.
         metrics: What is exported.
+        events: What makes its rows events; None where they are figures of the moment.
         max_rows: More rows than this are a mistake.
         parameters: Names of the `%(name)s` in the SQL, sorted.
     """
@@ -96,10 +120,13 @@ class Query:
     metrics: tuple[Metric, ...]
     max_rows: int
     parameters: tuple[str, ...]
+    events: Events | None = None
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Columns the mapping names, each once, in the order named."""
         named = [label.column for metric in self.metrics for label in metric.labels]
         named += [series.column for metric in self.metrics for series in metric.series]
-        return tuple(dict.fromkeys(named))
+        if self.events is not None:
+            named += [self.events.key, self.events.at, self.events.window]
+        return tuple(name for name in dict.fromkeys(named) if name)

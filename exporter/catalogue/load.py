@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from exporter.catalogue.entries import Label, Metric, Need, Query, Series
+from exporter.catalogue.entries import Events, Label, Metric, Need, Query, Series
 from exporter.catalogue.mapping import EXPECTED_KEYS, MetricMapping, QueryMapping
 from exporter.catalogue.statement import check_statement, parameter_names, statement_text
 from exporter.config import Override, Poll, format_duration
@@ -18,6 +19,8 @@ from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.errors import CatalogueError, ConfigError, Fault
 
+# What the counting itself gives a query of events; see exporter/events.py.
+EVENT_PARAMETERS = ("since", "seen", "pending")
 _SQL_LIMIT_BYTES = 256 * 1024
 
 
@@ -100,7 +103,9 @@ def _load_query(
     except ValueError as error:
         faults.append(Fault(str(path), "", str(error), "a readable SQL file in UTF-8"))
         return None
-    faults.extend(check_statement(path, sql, parameters))
+    is_event = mapping is not None and mapping.events is not None
+    known = {*parameters, *EVENT_PARAMETERS} if is_event else parameters
+    faults.extend(check_statement(path, sql, known))
     if mapping is None or len(faults) > before:
         return None
     interval = mapping.interval or poll.interval
@@ -115,6 +120,7 @@ def _load_query(
         metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
         max_rows=mapping.max_rows,
         parameters=tuple(sorted(parameter_names(sql))),
+        events=_events(mapping),
     )
     return query, mapping.enabled is not False
 
@@ -163,16 +169,43 @@ def _check_references(mapping: QueryMapping, found: FaultList) -> None:
                     f"is given, but label {label!r} lists no values",
                     f"values under labels.{label}, or no empty",
                 )
-        names = [frozenset(series.labels) for series in metric.series]
-        if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
-            found.add((*path, "series"), "differ in label names", "the same labels in each series")
-        kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
-        if len(set(kinds)) < len(kinds):
-            found.add((*path, "series"), "share their labels", "labels that tell series apart")
+        for key, problem, expected in itertools.chain(
+            _series_problems(metric),
+            _kind_problems(metric, is_event=mapping.events is not None),
+        ):
+            found.add((*path, key), problem, expected)
     named = [metric.name for metric in mapping.metrics]
     for index, name in enumerate(named):
         if name in named[:index]:
             found.add(("metrics", index, "name"), f"{name!r} stands twice", "each metric once")
+
+
+def _series_problems(metric: MetricMapping) -> Iterable[tuple[str, str, str]]:
+    """Key, problem and what is expected where a metric's series cannot stand beside each other."""
+    names = [frozenset(series.labels) for series in metric.series]
+    if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
+        yield "series", "differ in label names", "the same labels in each series"
+    kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
+    if len(set(kinds)) < len(kinds):
+        yield "series", "share their labels", "labels that tell series apart"
+
+
+def _kind_problems(metric: MetricMapping, *, is_event: bool) -> Iterable[tuple[str, str, str]]:
+    """Key, problem and what is expected where a metric does not fit rows or events."""
+    if is_event:
+        if metric.type == "gauge":
+            yield "type", "'gauge' cannot count events", "counter or histogram"
+        if metric.series:
+            yield "series", "is given in a query of events", "value, or neither to count rows"
+        if metric.empty is not None:
+            yield "empty", "is given in a query of events", "nothing: counting starts at 0"
+        if metric.type == "histogram" and metric.value is None:
+            yield "type", "'histogram' has no value", "value: the column with what is observed"
+    else:
+        if metric.type == "histogram":
+            yield "type", "'histogram' needs events", "gauge or counter, or the key events"
+        if metric.value is None and not metric.series:
+            yield "name", "has neither value nor series", "one of them"
 
 
 def _needs(mapping: QueryMapping) -> Iterable[Need]:
@@ -184,6 +217,14 @@ def _needs(mapping: QueryMapping) -> Iterable[Need]:
             yield Need("function", need.function or "")
         for relation in need.reads:
             yield Need("relation", relation, need.relation or need.function)
+
+
+def _events(mapping: QueryMapping) -> Events | None:
+    """What makes rows events, or None."""
+    if mapping.events is None:
+        return None
+    events = mapping.events
+    return Events(events.key, events.at, events.window or events.at)
 
 
 def _metric(metric: MetricMapping, mapping: QueryMapping) -> Metric:
@@ -200,6 +241,7 @@ def _metric(metric: MetricMapping, mapping: QueryMapping) -> Metric:
         series=tuple(Series(tuple(s.labels.items()), s.value) for s in metric.series)
         or (Series((), metric.value or ""),),
         empty=metric.empty,
+        buckets=metric.buckets,
     )
 
 

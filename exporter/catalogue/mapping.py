@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
+    Field,
     PlainValidator,
     ValidationInfo,
     field_validator,
@@ -96,7 +98,7 @@ Number = Annotated[float, PlainValidator(_read_number)]
 EXPECTED_KEYS = {
     "metrics": "at least one metric",
     "name": "a metric name",
-    "type": "gauge or counter",
+    "type": "gauge, counter or histogram",
     "help": "a sentence",
     "column": "a column of the query",
     "value": "a column of the query",
@@ -133,17 +135,26 @@ class SeriesMapping(Section):
     value: Text
 
 
+class EventsMapping(Section):
+    """Rows that are events: the columns that tell them apart and in time."""
+
+    key: Text = "key"
+    at: Text = "at"
+    window: Text | None = None
+
+
 class MetricMapping(Section):
     """One exported metric."""
 
     name: MetricName
-    type: Literal["gauge", "counter"]
+    type: Literal["gauge", "counter", "histogram"]
     help: Text
     unit: Unit | None = None
     labels: tuple[LabelName, ...] = ()
     value: Text | None = None
     series: tuple[SeriesMapping, ...] = ()
     empty: Number | None = None
+    buckets: Annotated[tuple[Number, ...], Field(validate_default=True)] = ()
 
     @field_validator("type")
     @classmethod
@@ -162,10 +173,17 @@ class MetricMapping(Section):
             raise fault(f"does not end the name {name}", f"a name ending in _{unit}")
         return unit
 
+    @field_validator("buckets")
+    @classmethod
+    def _ascend(cls, buckets: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        if (info.data.get("type") == "histogram") != bool(buckets):
+            raise fault("do not fit the type", "buckets for a histogram, and for nothing else")
+        if any(low >= high for low, high in itertools.pairwise(buckets)):
+            raise fault("do not ascend", "bounds in ascending order, without +Inf")
+        return buckets
+
     @model_validator(mode="after")
     def _has_one_kind_of_value(self) -> MetricMapping:
-        if self.value is None and not self.series:
-            raise fault("has neither value nor series", "one of them", bare=True)
         if self.value is not None and self.series:
             raise fault("has both value and series", "one of them", bare=True)
         return self
@@ -181,6 +199,7 @@ class QueryMapping(Section):
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
     needs: tuple[NeedMapping, ...] = ()
     labels: Annotated[Mapping[LabelName, LabelMapping], EMPTY_MEANS_NONE] = {}
+    events: EventsMapping | None = None
     metrics: tuple[MetricMapping, ...]
 
     @field_validator("metrics")

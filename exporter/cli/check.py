@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from exporter.cli import options
 from exporter.config import load_config
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
+from exporter.events import families_of
 from exporter.planning import build_plans
 from exporter.poller import Plan
-from exporter.snapshot import build_families
 
 
 @click.command("check-config", short_help="Check the configuration and the queries.")
@@ -62,7 +63,7 @@ def _check_database(plan: Plan) -> bool:
     console = Console()
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
-        poll = connection.poll(plan.queries, plan.needs, plan.parameters)
+        poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
         text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {escape(str(error))}"
         console.print(text, highlight=False, soft_wrap=True)
@@ -72,7 +73,7 @@ def _check_database(plan: Plan) -> bool:
     version = f"{poll.version_num // 10000}.{poll.version_num % 10000}"
     role = "standby" if poll.in_recovery else "primary"
     table = Table("query", "rows", "columns", "time", "verdict", box=None, pad_edge=False)
-    verdicts = [_judge(outcome) for outcome in poll.outcomes]
+    verdicts = [_judge(outcome, poll.began_at) for outcome in poll.outcomes]
     for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
         table.add_row(
             outcome.query.name,
@@ -91,12 +92,12 @@ def _check_database(plan: Plan) -> bool:
     return all(succeeded for succeeded, _ in verdicts)
 
 
-def _judge(outcome: Outcome) -> tuple[bool, str]:
+def _judge(outcome: Outcome, began_at: datetime.datetime) -> tuple[bool, str]:
     """Whether a query gave figures, and the words for it."""
     error: DatabaseError | None = outcome.error
     if error is None:
         try:
-            families = build_families(outcome.query, outcome.columns, outcome.rows)
+            families = families_of(outcome.query, outcome.columns, outcome.rows, began_at)
         except DatabaseError as mismatch:
             error = mismatch
         else:

@@ -46,7 +46,7 @@ def _look(plan: Plan, config: Config) -> Status:
     """Ask one database everything, once."""
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
-        poll = connection.poll(plan.queries, plan.needs, plan.parameters)
+        poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
         return unknown_status(plan.database, f"the database is unavailable: {error}")
     finally:

@@ -37,6 +37,8 @@ from exporter.config.values import (
     Parameter,
     ParameterName,
     QueryName,
+    ReleaseOutcome,
+    Share,
     Switch,
     Text,
     WholeNumber,
@@ -288,6 +290,46 @@ class Operators(Section):
     )
 
 
+class ServiceLevel(Section):
+    """What the team promises its users."""
+
+    answer_within: Annotated[Duration, between("1s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="A user's wait, from the first unanswered message to the operator's reply, "
+        "counts as breached when it is longer.",
+    )
+    objective: Share = Field(
+        default=0.9,
+        description="Share of waits that must not be breached; above 0 and below 1.",
+    )
+
+
+class Events(Section):
+    """How events are counted."""
+
+    overlap: Annotated[Duration, between("1s", "10m")] = Field(
+        default=timedelta(seconds=30),
+        description="How far behind the previous poll each poll looks again. Longer than the "
+        "platform's longest transaction: a row that is stamped when its transaction begins and "
+        "seen when it commits would otherwise be missed.",
+    )
+    release_reasons: Annotated[Mapping[Text, ReleaseOutcome], EMPTY_MEANS_NONE, FREEZE] = Field(
+        default={},
+        description="Release reasons of your own, as SQL LIKE patterns, each with the outcome it "
+        "counts as: `timeout_by_bot%: idle_timeout`. They come before the built-in ones.",
+    )
+
+
+class Checks(Section):
+    """How chats in an impossible state are found."""
+
+    grace: Annotated[Duration, between("0s", "1h")] = Field(
+        default=timedelta(seconds=30),
+        description="How long a chat may contradict itself before it counts as invalid: the "
+        "application writes its steps in separate requests.",
+    )
+
+
 class Config(Section):
     """The whole file."""
 
@@ -309,6 +351,13 @@ class Config(Section):
     )
     operators: Operators = Field(
         default=Operators(), description="How operators appear in metrics."
+    )
+    slo: ServiceLevel = Field(
+        default=ServiceLevel(), description="The service level promised to users."
+    )
+    events: Events = Field(default=Events(), description="How events are counted.")
+    checks: Checks = Field(
+        default=Checks(), description="How chats in an impossible state are found."
     )
 
 

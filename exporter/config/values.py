@@ -298,6 +298,50 @@ FilePath = Annotated[
     WithJsonSchema({"title": "path", "type": "string", "minLength": 1}),
 ]
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)]
+
+
+def _read_share(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1:
+        return float(value)
+    raise fault("is not a share", "a number above 0 and below 1, such as 0.9")
+
+
+Share = Annotated[
+    float,
+    PlainValidator(_read_share),
+    WithJsonSchema(
+        {
+            "title": "share",
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "exclusiveMaximum": 1,
+        }
+    ),
+]
+RELEASE_OUTCOMES = (
+    "replied",
+    "customer_replied",
+    "idle_timeout",
+    "auto_release",
+    "admin",
+    "manual",
+    "closed",
+    "other",
+)
+"""How an assignment can end: the `outcome` label of `chatqueue_releases_total`."""
+
+
+def _read_outcome(value: object) -> str:
+    if value in RELEASE_OUTCOMES:
+        return str(value)
+    raise fault("is not an outcome", f"one of {', '.join(RELEASE_OUTCOMES)}")
+
+
+ReleaseOutcome = Annotated[
+    str,
+    PlainValidator(_read_outcome),
+    WithJsonSchema({"title": "outcome", "enum": list(RELEASE_OUTCOMES)}),
+]
 OperatorLabel = Annotated[
     Literal["name", "id"],
     WithJsonSchema(

@@ -8,9 +8,10 @@ transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -25,7 +26,7 @@ from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
 
 Row = Mapping[str, Any]
-Parameters = Mapping[str, str | int | float | bool]
+Parameters = Mapping[str, Any]
 
 # What the client waits beyond statement_timeout, for a cancel that the server itself performs.
 DEADLINE_GRACE_S = 1.0
@@ -35,6 +36,7 @@ PROBE_TIMEOUT_S = 5.0
 _PROBE = files(__package__).joinpath("probe.sql").read_text("utf-8").encode()
 _CLOCK: LiteralString = (
     "SELECT extract(EPOCH FROM clock_timestamp())::double precision AS now_s,"
+    " now() AS began_at,"
     " pg_is_in_recovery() AS in_recovery,"
     " current_setting('server_version_num')::integer AS version_num"
 )
@@ -53,6 +55,14 @@ _LIMITS: LiteralString = (
     " SET LOCAL statement_timeout = {statement_ms};"
     " SET LOCAL lock_timeout = {lock_ms}"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One query with the values of its own parameters, beside those that all queries share."""
+
+    query: Query
+    values: Parameters = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +90,7 @@ class Poll:
 
     Attributes:
         outcomes: One a query, in the order asked.
+        began_at: The database's `now()`, which all queries of the poll share.
         clock_skew_s: Database clock minus this host's.
         in_recovery: Whether the server is a standby.
         version_num: `server_version_num`, e.g. 150018.
@@ -88,6 +99,7 @@ class Poll:
     """
 
     outcomes: tuple[Outcome, ...]
+    began_at: datetime.datetime
     clock_skew_s: float
     in_recovery: bool
     version_num: int
@@ -152,13 +164,13 @@ class Connection:
         self._watchdog: Watchdog | None = None
         self._aborted = False
 
-    def poll(self, queries: Sequence[Query], needs: Sequence[Need], parameters: Parameters) -> Poll:
+    def poll(self, asks: Sequence[Ask], needs: Sequence[Need], parameters: Parameters) -> Poll:
         """Run the queries in one read-only snapshot of the database.
 
         Args:
-            queries: What is due.
+            asks: What is due.
             needs: Relations and functions to look at first; at least those of the queries.
-            parameters: Values for the `%(name)s` of the queries.
+            parameters: Values for the `%(name)s` that all queries share.
 
         Returns:
             An outcome for each query. One that fails leaves the others untouched.
@@ -173,7 +185,7 @@ class Connection:
             try:
                 if self._aborted:  # while connecting, when there was no watchdog yet
                     raise DatabaseUnavailable("stopped")
-                return self._transact(connection, watchdog, queries, needs, parameters)
+                return self._transact(connection, watchdog, asks, needs, parameters)
             except psycopg.Error as error:
                 raise self._unavailable(error, watchdog) from error
             finally:
@@ -215,7 +227,7 @@ class Connection:
         self,
         connection: psycopg.Connection[dict[str, Any]],
         watchdog: Watchdog,
-        queries: Sequence[Query],
+        asks: Sequence[Ask],
         needs: Sequence[Need],
         parameters: Parameters,
     ) -> Poll:
@@ -229,11 +241,11 @@ class Connection:
         faults, hidden = self._probe(connection, needs)
         outcomes: list[Outcome] = []
         lost: DatabaseUnavailable | None = None
-        for query in queries:
+        for ask in asks:
             outcome = (
-                _failed(query, lost)
+                _failed(ask.query, lost)
                 if lost is not None
-                else self._ask(connection, watchdog, query, faults, parameters)
+                else self._ask(connection, watchdog, ask, faults, parameters)
             )
             if isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
@@ -243,6 +255,7 @@ class Connection:
             lost = self._finish(connection, watchdog)
         return Poll(
             outcomes=tuple(outcomes),
+            began_at=server["began_at"],
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),
             version_num=int(server["version_num"]),
@@ -277,17 +290,19 @@ class Connection:
         self,
         connection: psycopg.Connection[dict[str, Any]],
         watchdog: Watchdog,
-        query: Query,
+        ask: Ask,
         faults: Mapping[Need, QueryFailed],
         parameters: Parameters,
     ) -> Outcome:
         """One query within its limits, isolated by a savepoint."""
+        query = ask.query
         for need in query.needs:
             if need in faults:
                 return _failed(query, faults[need])
         self._on_step()
         watchdog.arm(query.timeout_s + DEADLINE_GRACE_S)
-        values = {name: parameters[name] for name in query.parameters}
+        known = {**parameters, **ask.values}
+        values = {name: known[name] for name in query.parameters}
         started = time.perf_counter()
         try:
             connection.execute(

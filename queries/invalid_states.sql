@@ -1,0 +1,105 @@
+-- Chats that contradict themselves, where only a look at all active chats can tell.
+--
+-- Purpose: as invalid_chats. lost_reply is the one that hurts: the chat waits for its user although
+--          the last message is the user's, so nobody will ever look at it. Candidates are chats
+--          whose own last_message_at is after the operator's reply, or with a user's message in the
+--          last hour; the last message itself decides. (A message that falls between the two
+--          writes of an operator's reply is seen by the latter only, and so for an hour.)
+--          orphaned_assignment: a row left open, for a chat that is not assigned, of the last day;
+--          not the one that an admin's reassignment leaves open for ever, for a second row of the
+--          same chat and operator says how that ended. time_in_future: a clock that is wrong by
+--          more than a minute.
+--          Where a state has no clock of its own, the grace runs from the chat's latest write.
+-- Reads:   public.chats, public.chat_assignments, public.messages.
+-- Cost:    one pass over all active chats; about 0.3 s at 1,000,000 chats, hence every 60 s.
+WITH setting AS (
+    SELECT
+        now() - %(checks_grace)s::double precision * interval '1 second' AS settled,
+        now() + interval '1 minute' AS future
+),
+
+candidates AS (
+    SELECT c.id
+    FROM public.chats AS c
+    WHERE
+        c.is_active
+        AND c.chat_state = 'waiting_real_user_reply'
+        AND c.last_message_at > c.operator_replied_at
+    UNION
+    SELECT c.id
+    FROM public.messages AS m
+    INNER JOIN public.chats AS c ON c.id = m.chat_id
+    WHERE
+        m.created_at > now() - interval '1 hour'
+        AND m.sender_type = 'real'
+        AND c.is_active
+        AND c.chat_state = 'waiting_real_user_reply'
+),
+
+lost AS (
+    SELECT n.id
+    FROM candidates AS n
+    CROSS JOIN setting AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            m.sender_type,
+            m.created_at
+        FROM public.messages AS m
+        WHERE m.chat_id = n.id
+        ORDER BY m.created_at DESC
+        LIMIT 1
+    ) AS last_message
+    WHERE last_message.sender_type = 'real' AND last_message.created_at < s.settled
+),
+
+orphaned AS (
+    SELECT DISTINCT a.chat_id
+    FROM public.chat_assignments AS a
+    CROSS JOIN setting AS s
+    INNER JOIN public.chats AS c ON c.id = a.chat_id
+    WHERE
+        a.assigned_at > now() - interval '1 day'
+        AND a.assigned_at < s.settled
+        AND a.released_at IS NULL
+        AND c.chat_state IS DISTINCT FROM 'assigned'
+        AND CASE
+            WHEN c.chat_state = 'waiting_real_user_reply'
+                THEN coalesce(c.operator_replied_at, c.updated_at)
+            ELSE c.updated_at
+        END < s.settled
+        AND NOT EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS q
+            WHERE
+                q.chat_id = a.chat_id
+                AND q.operator_id = a.operator_id
+                AND q.assigned_at >= a.assigned_at
+                AND q.id <> a.id
+                AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+        )
+)
+
+SELECT
+    (SELECT count(*) FROM lost) AS lost_reply,
+    (SELECT count(*) FROM orphaned) AS orphaned_assignment,
+    count(*) FILTER (
+        WHERE c.chat_state = 'assigned' AND c.assigned_operator_id IS NULL
+        AND c.updated_at < s.settled
+    ) AS assigned_without_operator,
+    count(*) FILTER (
+        WHERE c.chat_state = 'waiting_real_user_reply' AND c.operator_replied_at IS NULL
+        AND c.updated_at < s.settled
+    ) AS reply_without_timestamp,
+    count(*) FILTER (
+        WHERE c.chat_state = 'completed' AND c.updated_at < s.settled
+    ) AS completed_but_active,
+    count(*) FILTER (
+        WHERE coalesce(c.chat_state, '') NOT IN
+        ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed')
+        AND c.updated_at < s.settled
+    ) AS unknown_state,
+    count(*) FILTER (
+        WHERE greatest(c.created_at, c.assignment_time, c.operator_replied_at) > s.future
+    ) AS time_in_future
+FROM setting AS s
+LEFT JOIN public.chats AS c ON c.is_active
