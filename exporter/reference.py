@@ -186,6 +186,8 @@ def _catalogue_entry(query: Query, metric: Metric) -> Entry:
     absence = ""
     if metric.empty is not None:
         absence = f"{metric.empty:g} for a combination of labels that has no row"
+    elif query.events is not None:
+        absence = "counting starts at 0 with the daemon"
     elif metric.labels:
         absence = "no sample for what has no row"
     return Entry(metric.name, metric.type, metric.unit, metric.help, labels, (query,), absence)

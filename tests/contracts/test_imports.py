@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "database": {"catalogue", "config", "errors"},
     "schedules": set(),
     "snapshot": {"catalogue", "errors"},
-    "poller": {"catalogue", "database", "errors", "schedules", "snapshot"},
+    "events": {"catalogue", "errors", "snapshot"},
+    "poller": {"catalogue", "database", "errors", "events", "schedules", "snapshot"},
     "resources": set(),
     "planning": {
         "catalogue",
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "exposition": {"snapshot"},
     "server": {"config", "errors"},
-    "status": {"config", "database", "errors", "snapshot"},
+    "status": {"config", "database", "errors", "events", "snapshot"},
     "daemon": {"config", "database", "errors", "exposition", "planning", "poller"},
     "routes": {"daemon", "errors", "exposition", "poller", "server"},
     "logs": {"config"},
@@ -57,7 +58,7 @@ LIBRARIES = {
     "requests": {"notify"},
 }
 # Modules whose promise is to be pure: they compute, and touch neither files, network nor clock.
-PURE = ("snapshot", "status", "errors", "catalogue.entries", "catalogue.statement")
+PURE = ("snapshot", "events", "status", "errors", "catalogue.entries", "catalogue.statement")
 EFFECTS = {
     "asyncio",
     "http",

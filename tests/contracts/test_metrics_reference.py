@@ -104,8 +104,10 @@ def test_every_metric_of_a_real_page_is_in_the_reference_and_no_other(page: str)
 def test_help_and_labels_of_a_real_page_are_those_of_the_reference(page: str) -> None:
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
-            entry = ENTRIES[sample.name]
+            is_histogram = family.type == "histogram"
+            entry = ENTRIES[family.name if is_histogram else sample.name]
             labels = dict(sample.labels)
+            assert (labels.pop("le", None) is not None) == sample.name.endswith("_bucket")
             is_about_a_database = labels.pop("database", None) is not None
             values = dict(entry.labels)
 

@@ -23,16 +23,62 @@ CLOCKED = {"waiting_assignment", "assigned", "waiting_real_user_reply", "unknown
 SEVERITIES = {"warning", "critical"}
 AT_MOST = {"15", "30", "60", "120", "300", "600", "1200", "3600", "14400", "86400", "+Inf"}
 QUERIES = {
+    "assignments",
     "customer_wait",
+    "disagreement",
+    "fairness",
     "idle_detector",
+    "invalid_chats",
+    "invalid_states",
+    "messages",
     "operator_load",
     "operators",
     "queue_status",
+    "releases",
     "reply_clock",
+    "staffing",
     "state_clock",
     "state_summary",
     "stuck_chats",
+    "waits",
 }
+CHECKS = {
+    "answered_but_waiting",
+    "assigned_without_open_assignment",
+    "assigned_without_operator",
+    "completed_but_active",
+    "inactive_operator",
+    "lost_reply",
+    "operator_mismatch",
+    "operator_on_several_chats",
+    "operator_on_unassigned_chat",
+    "orphaned_assignment",
+    "reply_without_timestamp",
+    "several_open_assignments",
+    "time_in_future",
+    "unknown_state",
+}
+OUTCOMES = {
+    "replied",
+    "customer_replied",
+    "idle_timeout",
+    "auto_release",
+    "admin",
+    "manual",
+    "closed",
+    "other",
+}
+FIGURES = {
+    "summary_waiting_chats",
+    "summary_assigned_chats",
+    "summary_waiting_reply_chats",
+    "queue_waiting_chats",
+    "queue_assigned_chats",
+    "queue_waiting_reply_chats",
+    "queue_oldest_age_seconds",
+    "queue_mean_age_seconds",
+}
+WINDOWS = {"1h", "24h"}
 RELATIONS = {
     "public.chats",
     "public.messages",
@@ -55,7 +101,7 @@ REASONS = {
 ANY = None
 
 # Name: type and labels besides `database`, each with all its values, or ANY.
-DATABASE = {
+DATABASE: dict[str, tuple[str, dict[str, set[str] | None]]] = {
     "chatqueue_chats": ("gauge", {"state": STATES}),
     "chatqueue_chats_with_operator": ("gauge", {"state": STATES}),
     "chatqueue_chats_with_last_operator": ("gauge", {"state": STATES}),
@@ -81,6 +127,29 @@ DATABASE = {
     "chatqueue_operator_chats": ("gauge", {"operator": ANY}),
     "chatqueue_idle_overdue_chats": ("gauge", {}),
     "chatqueue_idle_timeout_seconds": ("gauge", {}),
+    "chatqueue_assignments_total": ("counter", {}),
+    "chatqueue_messages_total": ("counter", {"sender": {"customer", "operator"}}),
+    "chatqueue_releases_total": ("counter", {"outcome": OUTCOMES}),
+    "chatqueue_state_transitions_total": (
+        "counter",
+        {
+            "from_state": CLOCKED - {"unknown"},
+            "to_state": STATES - {"unknown"},
+        },
+    ),
+    "chatqueue_same_operator_assignments_total": ("counter", {"avoidable": {"true", "false"}}),
+    "chatqueue_waits_total": ("counter", {}),
+    "chatqueue_waits_breached_total": ("counter", {}),
+    "chatqueue_operator_window_assignments": ("gauge", {"window": WINDOWS}),
+    "chatqueue_operator_share_max_ratio": ("gauge", {"window": WINDOWS}),
+    "chatqueue_operator_gini_ratio": ("gauge", {"window": WINDOWS}),
+    "chatqueue_invalid_chats": ("gauge", {"check": CHECKS}),
+    "chatqueue_platform_disagreement": ("gauge", {"figure": FIGURES}),
+    "chatqueue_operators_required": ("gauge", {}),
+    "chatqueue_queue_drain_seconds": ("gauge", {}),
+    "chatqueue_threshold_slo_answer_within_seconds": ("gauge", {}),
+    "chatqueue_threshold_slo_objective_ratio": ("gauge", {}),
+    "chatqueue_threshold_checks_grace_seconds": ("gauge", {}),
     "chatqueue_threshold_oldest_age_seconds": (
         "gauge",
         {"state": CLOCKED - {"unknown"}, "severity": SEVERITIES},
@@ -99,6 +168,18 @@ DATABASE = {
     "chatqueue_exporter_query_rows": ("gauge", {"query": QUERIES}),
     "chatqueue_exporter_query_interval_seconds": ("gauge", {"query": QUERIES}),
     "chatqueue_exporter_query_errors_total": ("counter", {"query": QUERIES, "reason": REASONS}),
+}
+HISTOGRAMS = (
+    "chatqueue_answer_seconds",
+    "chatqueue_first_response_seconds",
+    "chatqueue_handle_seconds",
+    "chatqueue_response_seconds",
+)
+BOUNDS = {"5.0", "10.0", "20.0", "30.0", "60.0", "120.0", "300.0", "600.0", "1200.0", "3600.0"}
+DATABASE |= {
+    f"{name}{suffix}": ("histogram", {"le": BOUNDS | {"+Inf"}} if suffix == "_bucket" else {})
+    for name in HISTOGRAMS
+    for suffix in ("_bucket", "_count", "_sum")
 }
 # Without `database`.
 OWN = {
@@ -120,7 +201,7 @@ def watch(platform: Platform, tmp_path: Path) -> Iterator[Watch]:
 
 def test_names_types_and_labels_are_the_promised_ones(watch: Watch) -> None:
     families = {
-        sample.name: (family.type, family.samples)
+        sample.name: (family.type, [s for s in family.samples if s.name == sample.name])
         for family in text_string_to_metric_families(watch.page())
         for sample in family.samples
         if not sample.name.startswith(FOREIGN)

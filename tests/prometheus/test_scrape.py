@@ -157,7 +157,7 @@ def test_prometheus_scrapes_it_plain_and_protected(platform: Platform, tmp_path:
         assert kinds["chatqueue_exporter_query_errors"] == "counter"
         assert kinds["chatqueue_chats"] == "gauge"
         assert all(
-            kind in ("gauge", "counter", "info", "unknown")
+            kind in ("gauge", "counter", "histogram", "info", "unknown")
             for name, kind in kinds.items()
             if name.startswith("chatqueue_")
         )
