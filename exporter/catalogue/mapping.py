@@ -176,10 +176,13 @@ class MetricMapping(Section):
     @field_validator("buckets")
     @classmethod
     def _ascend(cls, buckets: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        if (info.data.get("type") == "histogram") != bool(buckets):
-            raise fault("do not fit the type", "buckets for a histogram, and for nothing else")
+        is_histogram = info.data.get("type") == "histogram"
+        if is_histogram and not buckets:
+            raise fault("no bucket is given", "at least one, for a histogram", bare=True)
+        if buckets and not is_histogram:
+            raise fault("is not for this type", "buckets for a histogram, and for nothing else")
         if any(low >= high for low, high in itertools.pairwise(buckets)):
-            raise fault("do not ascend", "bounds in ascending order, without +Inf")
+            raise fault("is not ascending", "bounds in ascending order, without +Inf")
         return buckets
 
     @model_validator(mode="after")

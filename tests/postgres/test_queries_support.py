@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from exporter.config import load_config
-from exporter.database import Connection, Poll
+from exporter.database import Ask, Connection, Poll
 from exporter.planning import build_plans
 from exporter.poller import Plan
 from exporter.snapshot import Family, build_families, merge_families
@@ -20,6 +21,19 @@ NOW_S = 1_795_000_000.25
 STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
 CLOCKED = ("waiting_assignment", "assigned", "waiting_real_user_reply", "unknown")
 LIMITS_S = (15, 30, 60, 120, 300, 600, 1200, 3600, 14400, 86400)
+QUERIES = {
+    "customer_wait",
+    "idle_detector",
+    "operator_load",
+    "operators",
+    "queue_status",
+    "reply_clock",
+    "state_clock",
+    "state_summary",
+    "stuck_chats",
+}
+"""The built-in queries that show the queue as it is; events and checks have tests of their own."""
+
 Figures = dict[str, dict[str, float]]
 
 
@@ -51,6 +65,13 @@ def move_clock(platform: Platform, seconds: float) -> None:
 
 @cache
 def plan_of(settings: str = "") -> Plan:
+    """The plan of a configuration with these further lines of YAML, for `QUERIES` alone."""
+    plan = whole_plan_of(settings)
+    return replace(plan, queries=tuple(q for q in plan.queries if q.name in QUERIES))
+
+
+@cache
+def whole_plan_of(settings: str = "") -> Plan:
     """The plan of a configuration with one database and these further lines of YAML."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "chatqueue.yaml"
@@ -59,11 +80,11 @@ def plan_of(settings: str = "") -> Plan:
 
 
 def poll(dsn: str, settings: str = "") -> Poll:
-    """Run the whole catalogue once, as the poller does."""
+    """Run the queries once, as the poller does."""
     plan = plan_of(settings)
     connection = Connection(dsn)
     try:
-        return connection.poll(plan.queries, plan.needs, plan.parameters)
+        return connection.poll([Ask(query) for query in plan.queries], plan.needs, plan.parameters)
     finally:
         connection.close()
 

@@ -11,10 +11,17 @@ import pytest
 
 from exporter.database import Outcome, Poll
 from exporter.errors import QueryFailed, Reason
-from exporter.poller import Worker
+from exporter.poller import Plan, Worker
 from exporter.resources import find_resource
 from tests import builders
-from tests.postgres.test_queries_support import families_of, plain, plan_of, poll
+from tests.postgres.test_queries_support import (
+    Figures,
+    families_of,
+    plain,
+    plan_of,
+    poll,
+    whole_plan_of,
+)
 from tests.servers import Platform
 
 READS_CHATS = {
@@ -103,16 +110,21 @@ def test_the_message_names_the_relation_the_role_and_what_stands_between(busy: P
     )
 
 
-def test_the_page_shows_the_hidden_relations_and_no_figure_of_theirs(busy: Platform) -> None:
-    role = builders.make_role(busy, "reader")
-    worker = Worker(replace(plan_of(), dsn=busy.dsn_as(role)), lambda: None)
+def page_of(plan: Plan) -> Figures:
+    """What a worker shows after its first poll."""
+    worker = Worker(plan, lambda: None)
     worker.start()
     try:
         assert worker.first_poll_done.wait(20)
     finally:
         assert worker.stop(10)
+    return plain(worker.snapshot.families(time.monotonic()))
 
-    figures = plain(worker.snapshot.families(time.monotonic()))
+
+def test_the_page_shows_the_hidden_relations_and_no_figure_of_theirs(busy: Platform) -> None:
+    role = builders.make_role(busy, "reader")
+
+    figures = page_of(replace(plan_of(), dsn=busy.dsn_as(role)))
 
     assert figures["database_up"] == {"": 1}
     assert figures["database_row_security_hidden"] == {
@@ -350,6 +362,15 @@ def reader(granted: Platform) -> Iterator[psycopg.Connection[tuple[object, ...]]
 
 
 def test_the_reader_script_is_enough_for_every_built_in_query(granted: Platform) -> None:
+    plan = whole_plan_of()
+
+    figures = page_of(replace(plan, dsn=granted.dsn_as(READER)))
+
+    assert figures["exporter_query_success"] == {query.name: 1 for query in plan.queries}
+    assert set(figures["database_row_security_hidden"].values()) == {0}
+
+
+def test_the_reader_sees_what_the_superuser_sees(granted: Platform) -> None:
     result = poll(granted.dsn_as(READER))
 
     assert hidden_of(result) == set()

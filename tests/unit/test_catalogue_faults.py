@@ -43,7 +43,7 @@ def with_label(text: str) -> str:
 MAPPINGS = {
     "unknown key": (
         "intervall: 15s\n" + GOOD,
-        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, metrics; did you mean interval?",
+        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, events, metrics; did you mean interval?",
     ),
     "empty file": (
         "# nothing\n",
@@ -77,7 +77,7 @@ MAPPINGS = {
     "nothing of a metric": (
         metric(""),
         "q.yaml:2: metrics[0].name: missing, expected a metric name\n"
-        "q.yaml:2: metrics[0].type: missing, expected gauge or counter\n"
+        "q.yaml:2: metrics[0].type: missing, expected gauge, counter or histogram\n"
         "q.yaml:2: metrics[0].help: missing, expected a sentence",
     ),
     "metric name": (
@@ -103,8 +103,20 @@ MAPPINGS = {
         )
     },
     "type": (
+        metric("name: m, type: summary, help: H, value: v"),
+        "q.yaml:2: metrics[0].type: 'summary' is not known, expected gauge, counter or histogram",
+    ),
+    "histogram without buckets": (
         metric("name: m, type: histogram, help: H, value: v"),
-        "q.yaml:2: metrics[0].type: 'histogram' is not known, expected gauge or counter",
+        "q.yaml:2: metrics[0].buckets: no bucket is given, expected at least one, for a histogram",
+    ),
+    "gauge with buckets": (
+        metric("name: m, type: gauge, help: H, value: v, buckets: [1, 2]"),
+        "q.yaml:2: metrics[0].buckets: a list is not for this type, expected buckets for a histogram, and for nothing else",
+    ),
+    "buckets that do not ascend": (
+        metric("name: m, type: histogram, help: H, value: v, buckets: [1, 3, 3]"),
+        "q.yaml:2: metrics[0].buckets: a list is not ascending, expected bounds in ascending order, without +Inf",
     ),
     "gauge with a counter's name": (
         metric("name: m_total, type: gauge, help: H, value: v"),
@@ -132,11 +144,11 @@ MAPPINGS = {
     ),
     "neither value nor series": (
         metric("name: m, type: gauge, help: H"),
-        f"q.yaml:2: metrics[0]: has neither value nor series, {ONE_OF_BOTH}",
+        f"q.yaml:2: metrics[0].name: has neither value nor series, {ONE_OF_BOTH}",
     ),
     "an empty list of series": (
         metric("name: m, type: gauge, help: H, series: []"),
-        f"q.yaml:2: metrics[0]: has neither value nor series, {ONE_OF_BOTH}",
+        f"q.yaml:2: metrics[0].name: has neither value nor series, {ONE_OF_BOTH}",
     ),
     "both value and series": (
         metric("name: m, type: gauge, help: H, value: v, series: [{value: w}]"),

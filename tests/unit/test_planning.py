@@ -10,7 +10,12 @@ import pytest
 
 from exporter.config import Config, load_config
 from exporter.errors import ConfigError
-from exporter.planning import build_parameters, build_plans, build_thresholds
+from exporter.planning import (
+    RELEASE_REASONS,
+    build_parameters,
+    build_plans,
+    build_thresholds,
+)
 from exporter.resources import find_resource
 from exporter.snapshot import Family
 
@@ -39,7 +44,15 @@ def values_of(families: tuple[Family, ...]) -> dict[str, dict[str, float]]:
 
 
 def test_parameters_are_seconds(tmp_path: Path) -> None:
-    assert build_parameters(config_of(tmp_path)) == {
+    parameters = build_parameters(config_of(tmp_path))
+
+    patterns, outcomes = parameters.pop("release_patterns"), parameters.pop("release_outcomes")
+    assert dict(zip(patterns, outcomes, strict=True)) == RELEASE_REASONS
+    assert parameters == {
+        "event_overlap": 30.0,
+        "slo_answer_within": 120.0,
+        "slo_objective": 0.9,
+        "checks_grace": 30.0,
         "stuck_hours": 1,
         "idle_grace": 120.0,
         "operators_max_series": 200,
@@ -97,8 +110,12 @@ def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: P
         "chatqueue_threshold_data_age_seconds": {"": 120},
         "chatqueue_threshold_idle_grace_seconds": {"": 120},
         "chatqueue_threshold_stuck_seconds": {"": 3600},
+        "chatqueue_threshold_slo_answer_within_seconds": {"": 120},
+        "chatqueue_threshold_slo_objective_ratio": {"": 0.9},
+        "chatqueue_threshold_checks_grace_seconds": {"": 30},
     }
-    assert {(f.type, f.unit) for f in thresholds} == {("gauge", "seconds")}
+    assert {f.type for f in thresholds} == {"gauge"}
+    assert all(f.name.endswith(f"_{f.unit}") for f in thresholds)
     assert {name for f in thresholds for s in f.samples for name, _ in s.labels} == {
         "state",
         "severity",
