@@ -66,13 +66,13 @@ def _responses(page: Page) -> tuple[Response, Response]:
 
 @lru_cache(maxsize=64)
 def _accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named and not refused with q=0."""
+    """Whether gzip is named, or else anything at all, and not refused with q=0."""
+    accepted: dict[str, bool] = {}
     for part in accept_encoding.split(","):
-        coding, _, parameters = part.strip().partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            quality = parameters.replace(" ", "").lower().removeprefix("q=")
-            return quality.strip("0.") != "" if quality else True
-    return False
+        coding, _, parameters = part.strip().lower().partition(";")
+        quality = parameters.replace(" ", "").removeprefix("q=")
+        accepted[coding.strip()] = not quality or quality.strip("0.") != ""
+    return accepted.get("gzip", accepted.get("*", False))
 
 
 def _healthy(daemon: Daemon, _: Request) -> Response:

@@ -149,6 +149,8 @@ class Connection:
         defaults = {
             "connect_timeout": str(max(2, round(connect_timeout_s))),
             "fallback_application_name": f"chatqueue-exporter {__version__}",
+            # An SQL_ASCII database would otherwise answer in bytes.
+            "client_encoding": "UTF8",
             "keepalives_idle": "10",
             "keepalives_interval": "5",
             "keepalives_count": "3",

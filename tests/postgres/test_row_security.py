@@ -300,7 +300,7 @@ def test_a_view_sees_what_its_owner_sees(busy: Platform) -> None:
     )
 
 
-@pytest.mark.parametrize("value", ["true", "on", "1", "yes"])
+@pytest.mark.parametrize("value", ["true", "on", "1", "yes", "On", "tr", "y"])
 def test_a_view_that_runs_as_its_reader_sees_what_the_reader_sees(
     busy: Platform, value: str
 ) -> None:

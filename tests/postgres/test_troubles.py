@@ -11,7 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from exporter.catalogue import Need
 from exporter.daemon import Daemon
+from exporter.database import Connection
 from exporter.demo.postgres import LocalServer
 from exporter.errors import ConfigError
 from tests.builders import make_assigned_chat, make_role, make_waiting_chat
@@ -344,3 +346,20 @@ def test_a_long_wait_is_seen_on_every_metric(platform: Platform, tmp_path: Path)
             watch.value("chatqueue_state_overdue_chats", state="assigned", severity="critical") == 1
         )
         assert watch.value("chatqueue_customer_oldest_wait_seconds") == pytest.approx(1510, abs=5)
+
+
+def test_a_database_without_an_encoding_is_watched_as_well(platform: Platform) -> None:
+    name = f"{platform.database}_ascii"
+    platform.execute(
+        f"CREATE DATABASE {name} TEMPLATE template0"
+        " ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    )
+    try:
+        dsn = psycopg.conninfo.make_conninfo(platform.dsn, dbname=name)
+        connection = Connection(dsn)
+        poll = connection.poll([], [Need("relation", "public.chats")], {})
+        connection.close()
+
+        assert poll.hidden == (("public.chats", False),)
+    finally:
+        platform.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -76,6 +76,8 @@ def test_pages_are_only_read(path: str, ask: Ask) -> None:
         ("gzip", True),
         ("deflate, GZIP;q=0.5", True),
         ("gzip;q=0", False),
+        ("*;q=0, gzip", True),
+        ("gzip;q=0, *", False),
         ("gzip; q=0.000", False),
         ("*", True),
         ("br", False),
@@ -123,7 +125,7 @@ def test_a_database_that_does_not_answer_is_shown_to_people(daemon: Daemon, ask:
     landing = ask("/")
 
     assert header(landing, "Cache-Control") == "no-store"
-    assert "<td class=down>does not answer</td><td>0 of 9 queries work</td>" in (
+    assert "<td class=down>does not answer</td><td>0 of 18 queries work</td>" in (
         landing.body.decode()
     )
     assert ask("/-/ready").status == 200
