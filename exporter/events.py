@@ -84,6 +84,10 @@ class EventCounter:
         """Return what the query is to be asked with now."""
         return {"since": self._since, "seen": list(self._seen), "pending": list(self._pending)}
 
+    def counts_like(self, query: Query) -> bool:
+        """Return whether that query's events are told apart and counted as this one's are."""
+        return (query.metrics, query.events) == (self.query.metrics, self.query.events)
+
     def families(self) -> tuple[Family, ...]:
         """Return every metric as it stands, in catalogue order."""
         return tuple(tally.family() for tally in self._tallies.values())

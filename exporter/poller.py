@@ -404,7 +404,7 @@ def _counters(
         if query.events is None:
             continue
         counter = (known or {}).get(query.name)
-        if counter is None or counter.query.metrics != query.metrics:
+        if counter is None or not counter.counts_like(query):
             counter = EventCounter(query, overlap_s)
         counter.query, counter.overlap_s = query, overlap_s
         counters[query.name] = counter

@@ -31,7 +31,7 @@ taken AS (
                     o.chat_id = a.chat_id
                     AND o.operator_id = a.operator_id
                     AND o.id <> a.id
-                    AND o.assigned_at <= a.assigned_at
+                    AND o.assigned_at <= a.released_at
                     AND (o.released_at IS NULL OR o.released_at > a.released_at)
             )
         )

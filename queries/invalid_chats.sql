@@ -60,7 +60,7 @@ assigned AS (
                 WHERE
                     q.chat_id = a.chat_id
                     AND q.operator_id = a.operator_id
-                    AND q.assigned_at >= a.assigned_at
+                    AND q.released_at >= a.assigned_at
                     AND q.id <> a.id
                     AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
             )

@@ -195,7 +195,7 @@ class _Rows:
         if released_at is None or released_at in (at, created_at):
             return released_at is not None
         return (reason or "").startswith(ADMIN) and any(
-            other[3] <= at and (other[4] is None or other[4] > released_at)
+            other[3] <= released_at and (other[4] is None or other[4] > released_at)
             for other in self._others(turn)
         )
 
@@ -203,7 +203,7 @@ class _Rows:
         """Whether it is the row that an admin's reassignment left open."""
         return any(
             (other[5] or "").startswith(ADMIN)
-            and other[3] >= turn[3]
+            and other[4] >= turn[3]
             and (turn[4] is None or turn[4] > other[4])
             for other in self._others(turn)
         )

@@ -122,6 +122,7 @@ def test_a_poll_that_fails_forgets_nothing(module_platform: Platform) -> None:
         for failure in failures:
             run.play("start", 0, 0, "plain")
             run.play(*failure)
+            run.play("poll", 0, 0, "plain")
         differences = run.finish()
 
         assert run.failed_polls == len(failures)
