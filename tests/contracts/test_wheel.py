@@ -117,7 +117,7 @@ def test_a_configuration_is_checked_with_the_built_in_queries(installed: Path) -
     done = run(installed, *arguments, CHATQUEUE_DSN="postgresql://reader@db/chat")
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{example}: 1 database, 9 queries, configuration is valid\n"
+    assert done.stdout == f"{example}: 1 database, 18 queries, configuration is valid\n"
 
 
 def test_every_module_can_be_imported(installed: Path) -> None:

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporter.config import Config, load_config
 from exporter.errors import ConfigError
-from exporter.planning import (
-    RELEASE_REASONS,
-    build_parameters,
-    build_plans,
-    build_thresholds,
-)
+from exporter.planning import build_parameters, build_plans, build_thresholds
 from exporter.resources import find_resource
 from exporter.snapshot import Family
 
@@ -44,19 +41,33 @@ def values_of(families: tuple[Family, ...]) -> dict[str, dict[str, float]]:
 
 
 def test_parameters_are_seconds(tmp_path: Path) -> None:
-    parameters = build_parameters(config_of(tmp_path))
-
-    patterns, outcomes = parameters.pop("release_patterns"), parameters.pop("release_outcomes")
-    assert dict(zip(patterns, outcomes, strict=True)) == RELEASE_REASONS
-    assert parameters == {
-        "event_overlap": 30.0,
-        "slo_answer_within": 120.0,
-        "slo_objective": 0.9,
-        "checks_grace": 30.0,
+    assert build_parameters(config_of(tmp_path)) == {
         "stuck_hours": 1,
         "idle_grace": 120.0,
         "operators_max_series": 200,
         "operators_label": "name",
+        "event_overlap": 30.0,
+        "release_patterns": [
+            "% - max reassignments reached",
+            "operator_sent_message",
+            "real_user_replied_after_operator",
+            "idle_timeout",
+            "auto_release:%",
+            "manual_reassignment_by_admin%",
+            "manual_unassign",
+        ],
+        "release_outcomes": [
+            "closed",
+            "replied",
+            "customer_replied",
+            "idle_timeout",
+            "auto_release",
+            "admin",
+            "manual",
+        ],
+        "slo_answer_within": 120.0,
+        "slo_objective": 0.9,
+        "checks_grace": 30.0,
         "oldest_age_waiting_assignment_warning": 120.0,
         "oldest_age_waiting_assignment_critical": 300.0,
         "oldest_age_assigned_warning": 600.0,
@@ -78,7 +89,10 @@ def test_parameters_follow_the_file_and_the_operators_own_join_them(tmp_path: Pa
             "  stuck_hours: 4\n"
             "  idle_grace: 500ms\n"
             "  customer_wait: {warning: 1m, critical: off}\n"
-            "  oldest_age: {waiting_real_user_reply: {warning: 1h, critical: 2h}}\n",
+            "  oldest_age: {waiting_real_user_reply: {warning: 1h, critical: 2h}}\n"
+            "slo: {answer_within: 3m, objective: 0.95}\n"
+            "events: {overlap: 1m}\n"
+            "checks: {grace: 1500ms}\n",
         )
     )
 
@@ -92,6 +106,24 @@ def test_parameters_follow_the_file_and_the_operators_own_join_them(tmp_path: Pa
     assert parameters["customer_wait_critical"] == math.inf
     assert parameters["oldest_age_waiting_real_user_reply_warning"] == 3600
     assert parameters["oldest_age_waiting_real_user_reply_critical"] == 7200
+    assert (parameters["slo_answer_within"], parameters["slo_objective"]) == (180, 0.95)
+    assert (parameters["event_overlap"], parameters["checks_grace"]) == (60, 1.5)
+
+
+def test_the_operators_own_release_reasons_come_first_and_replace_those_written_alike(
+    tmp_path: Path,
+) -> None:
+    built_in = build_parameters(config_of(tmp_path))
+    own = "events: {release_reasons: {bot%: idle_timeout, manual_unassign: admin}}\n"
+    parameters = build_parameters(config_of(tmp_path, own))
+
+    rest = [pair for pair in reasons_of(built_in) if pair[0] != "manual_unassign"]
+    assert len(rest) == len(reasons_of(built_in)) - 1
+    assert reasons_of(parameters) == [("bot%", "idle_timeout"), ("manual_unassign", "admin"), *rest]
+
+
+def reasons_of(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return list(zip(parameters["release_patterns"], parameters["release_outcomes"], strict=True))
 
 
 def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: Path) -> None:
@@ -109,13 +141,15 @@ def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: P
         "chatqueue_threshold_customer_wait_seconds": {"warning": 300, "critical": 600},
         "chatqueue_threshold_data_age_seconds": {"": 120},
         "chatqueue_threshold_idle_grace_seconds": {"": 120},
-        "chatqueue_threshold_stuck_seconds": {"": 3600},
         "chatqueue_threshold_slo_answer_within_seconds": {"": 120},
         "chatqueue_threshold_slo_objective_ratio": {"": 0.9},
         "chatqueue_threshold_checks_grace_seconds": {"": 30},
+        "chatqueue_threshold_stuck_seconds": {"": 3600},
     }
     assert {f.type for f in thresholds} == {"gauge"}
-    assert all(f.name.endswith(f"_{f.unit}") for f in thresholds)
+    assert {f.name: f.unit for f in thresholds if f.unit != "seconds"} == {
+        "chatqueue_threshold_slo_objective_ratio": "ratio"
+    }
     assert {name for f in thresholds for s in f.samples for name, _ in s.labels} == {
         "state",
         "severity",
@@ -127,7 +161,9 @@ def test_thresholds_and_parameters_say_the_same(tmp_path: Path) -> None:
         tmp_path,
         "thresholds:\n"
         "  customer_wait: {warning: off, critical: 7m}\n"
-        "  oldest_age: {assigned: {warning: 3m, critical: off}}\n",
+        "  oldest_age: {assigned: {warning: 3m, critical: off}}\n"
+        "slo: {answer_within: 3m, objective: 0.95}\n"
+        "checks: {grace: 5s}\n",
     )
     parameters = build_parameters(config)
     thresholds = values_of(build_thresholds(config))
@@ -138,6 +174,12 @@ def test_thresholds_and_parameters_say_the_same(tmp_path: Path) -> None:
         assert parameters[f"customer_wait_{severity}"] == limit_s
     assert thresholds["chatqueue_threshold_customer_wait_seconds"]["warning"] == math.inf
     assert thresholds["chatqueue_threshold_oldest_age_seconds"]["assigned,critical"] == math.inf
+    for name, metric, value in (
+        ("slo_answer_within", "slo_answer_within_seconds", 180),
+        ("slo_objective", "slo_objective_ratio", 0.95),
+        ("checks_grace", "checks_grace_seconds", 5),
+    ):
+        assert parameters[name] == thresholds[f"chatqueue_threshold_{metric}"][""] == value
 
 
 def test_each_database_has_a_plan_of_its_own(tmp_path: Path) -> None:

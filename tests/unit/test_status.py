@@ -20,13 +20,14 @@ from exporter.errors import QueryFailed, Reason
 from exporter.planning import load_queries
 from exporter.status import STATES, Status, Verdict, as_json, build_status, unknown_status
 
+BEGAN_AT = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
+
 
 @pytest.fixture
 def catalogue(tmp_path: Path) -> dict[str, Query]:
     file = tmp_path / "chatqueue.yaml"
     file.write_text("databases: {main: {dsn: host=db}}")
-    queries = load_queries(load_config(file))
-    return {query.name: query for query in queries if query.events is None}
+    return {query.name: query for query in load_queries(load_config(file))}
 
 
 class Look:
@@ -55,19 +56,8 @@ class Look:
 
     def status(self, thresholds: str = "{}") -> Status:
         outcomes = tuple(self.outcome(query) for query in self.catalogue.values())
-        return build_status(
-            "main",
-            Poll(
-                outcomes=outcomes,
-                began_at=datetime.datetime(2026, 11, 22, tzinfo=datetime.UTC),
-                clock_skew_s=0.0,
-                in_recovery=False,
-                version_num=180000,
-                hidden=(),
-                lost=None,
-            ),
-            thresholds_of(thresholds),
-        )
+        poll = Poll(outcomes, BEGAN_AT, 0.0, False, 180000, (), None)
+        return build_status("main", poll, thresholds_of(thresholds))
 
     def outcome(self, query: Query) -> Outcome:
         if query.name in self.errors:
@@ -206,7 +196,22 @@ def test_rows_that_do_not_fit_are_a_problem_too(look: Look) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["customer_wait", "idle_detector", "state_clock", "operators"])
+def test_events_that_do_not_fit_are_a_problem_too(look: Look) -> None:
+    columns = look.catalogue["waits"].columns
+    look.rows["waits"] = [{**dict.fromkeys(columns, None), "at": BEGAN_AT}]
+
+    status = look.status()
+
+    assert status.verdict == "unknown"
+    assert status.problems == (
+        "waits: mismatch: waits.sql returned a key that is NULL or stands twice, "
+        "expected 'key' to identify the event",
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["customer_wait", "idle_detector", "state_clock", "operators", "waits"]
+)
 def test_a_query_the_operator_disabled_leaves_no_doubt(look: Look, name: str) -> None:
     del look.catalogue[name]
 
