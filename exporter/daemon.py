@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from exporter.config import Config, load_config
+from exporter.database import check_dsn
 from exporter.errors import ChatqueueError
 from exporter.exposition import Exposition, Source, own_families
 from exporter.planning import build_plans
@@ -96,7 +97,7 @@ class Daemon:
 
     def _load(self) -> tuple[Config, dict[str, Plan]]:
         """The configuration on disk and what it asks for."""
-        config = load_config(self._config_file, os.environ)
+        config = load_config(self._config_file, os.environ, check_dsn)
         return config, build_plans(config)
 
     def _switch(self, plans: dict[str, Plan]) -> None:

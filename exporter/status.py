@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,7 +45,7 @@ class Figure:
 
     Attributes:
         name: What it is, for people.
-        value: None when it is not known.
+        value: None when it is not known, or its query is disabled.
         unit: `seconds` or `chats` or `operators`.
         verdict: `ok` where no threshold applies.
     """
@@ -96,11 +97,35 @@ def build_status(database: str, poll: Poll, thresholds: Thresholds) -> Status:
     return Status(database, states, figures, tuple(problems), max(verdicts, key=_ORDER.index))
 
 
-Values = Mapping[tuple[str, str], float]
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What a poll found, and what it looked for.
+
+    Attributes:
+        samples: By metric name and label values, joined with commas.
+        asked: The samples that the queries run may give. What the operator has disabled is no
+            cause for alarm, nor for doubt.
+    """
+
+    samples: Mapping[tuple[str, str], float]
+    asked: frozenset[tuple[str, str]]
+
+    def get(self, metric: str, key: str = "") -> float | None:
+        """The value of a sample; None where there is none."""
+        return self.samples.get((metric, key))
+
+    def judge(self, metric: str, key: str, warning: float, critical: float) -> Verdict:
+        """A sample against two limits."""
+        value = self.get(metric, key)
+        if value is None:
+            return "unknown" if (metric, key) in self.asked else "ok"
+        if value > critical:
+            return "critical"
+        return "warning" if value > warning else "ok"
 
 
-def _values(poll: Poll) -> tuple[Values, list[str]]:
-    """Every sample by metric name and the value of its first label, and what failed."""
+def _values(poll: Poll) -> tuple[_Values, list[str]]:
+    """Every sample, and what failed."""
     values: dict[tuple[str, str], float] = {}
     problems = []
     for outcome in poll.outcomes:
@@ -117,36 +142,44 @@ def _values(poll: Poll) -> tuple[Values, list[str]]:
             for sample in family.samples:
                 key = ",".join(value for _, value in sample.labels)
                 values[family.name, key] = sample.value
-    return values, problems
+    asked = frozenset(
+        (metric.name, ",".join((*combination, *(value for _, value in series.labels))))
+        for outcome in poll.outcomes
+        for metric in outcome.query.metrics
+        for series in metric.series
+        for combination in itertools.product(*(label.values for label in metric.labels))
+    )
+    return _Values(values, asked), problems
 
 
-def _state_line(state: str, values: Values, thresholds: Thresholds) -> StateLine:
+def _state_line(state: str, values: _Values, thresholds: Thresholds) -> StateLine:
     """One state's figures and verdict."""
-    oldest_age_s = values.get(("chatqueue_state_oldest_age_seconds", state))
+    oldest_age = "chatqueue_state_oldest_age_seconds"
     limits = getattr(thresholds.oldest_age, state, None)
     verdict: Verdict = "ok"
     if limits is not None:
-        verdict = _judge(
-            oldest_age_s, limit_seconds(limits.warning), limit_seconds(limits.critical)
+        verdict = values.judge(
+            oldest_age, state, limit_seconds(limits.warning), limit_seconds(limits.critical)
         )
     return StateLine(
         state=state,
-        chats=values.get(("chatqueue_chats", state)),
-        platform_stuck=values.get(("chatqueue_platform_stuck_chats", state)),
-        oldest_age_s=oldest_age_s,
-        overdue=values.get(("chatqueue_state_overdue_chats", f"{state},warning")),
+        chats=values.get("chatqueue_chats", state),
+        platform_stuck=values.get("chatqueue_platform_stuck_chats", state),
+        oldest_age_s=values.get(oldest_age, state),
+        overdue=values.get("chatqueue_state_overdue_chats", f"{state},warning"),
         verdict=verdict,
     )
 
 
-def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
+def _figures(values: _Values, thresholds: Thresholds) -> Iterable[Figure]:
     """The queue as a whole."""
 
     def figure(name: str, metric: str, unit: str, key: str = "", **limits: float) -> Figure:
-        value = values.get((metric, key))
         infinity = float("inf")
-        verdict = _judge(value, limits.get("warning", infinity), limits.get("critical", infinity))
-        return Figure(name, value, unit, verdict)
+        verdict = values.judge(
+            metric, key, limits.get("warning", infinity), limits.get("critical", infinity)
+        )
+        return Figure(name, values.get(metric, key), unit, verdict)
 
     wait = thresholds.customer_wait
     yield figure(
@@ -175,15 +208,6 @@ def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
         "chatqueue_platform_queue_mean_age_seconds",
         "seconds",
     )
-
-
-def _judge(value: float | None, warning: float, critical: float) -> Verdict:
-    """A value against two limits."""
-    if value is None:
-        return "unknown"
-    if value > critical:
-        return "critical"
-    return "warning" if value > warning else "ok"
 
 
 def as_json(status: Status) -> dict[str, Any]:

@@ -340,8 +340,17 @@ def _read_outcome(value: object) -> str:
 ReleaseOutcome = Annotated[
     str,
     PlainValidator(_read_outcome),
-    WithJsonSchema({"title": "outcome", "enum": list(RELEASE_OUTCOMES)}),
+    WithJsonSchema(
+        {
+            "title": "outcome",
+            "anyOf": [
+                {"enum": list(RELEASE_OUTCOMES)},
+                {"type": "string", "pattern": _FROM_ENVIRONMENT},
+            ],
+        }
+    ),
 ]
+Pattern = Annotated[str, PlainValidator(_read_text), _pattern("^.+$")]
 OperatorLabel = Annotated[
     Literal["name", "id"],
     WithJsonSchema(

@@ -463,15 +463,15 @@ FAULTS = {
     ),
     "histogram without buckets": (
         of_events(f"{{{HISTOGRAM}, value: v}}"),
-        "q.yaml:3: metrics[0].buckets: the buckets do not fit the type, expected buckets for a histogram, and for nothing else",
+        "q.yaml:3: metrics[0].buckets: missing, expected ascending upper bounds, without +Inf",
     ),
     "buckets of a counter": (
         of_events("{name: m_total, type: counter, help: H, buckets: [1]}"),
-        "q.yaml:3: metrics[0].buckets: the buckets do not fit the type, expected buckets for a histogram, and for nothing else",
+        "q.yaml:3: metrics[0].buckets: is given, but the type is counter, expected type histogram, or no buckets",
     ),
     "buckets that do not ascend": (
         of_events(f"{{{HISTOGRAM}, value: v, buckets: [1, 5, 5]}}"),
-        "q.yaml:3: metrics[0].buckets: the buckets do not ascend, expected bounds in ascending order, without +Inf",
+        "q.yaml:3: metrics[0].buckets: do not ascend, expected ascending upper bounds, without +Inf",
     ),
     "infinite bucket": (
         of_events(f"{{{HISTOGRAM}, value: v, buckets: [1, .inf]}}"),
