@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from exporter.catalogue import Query, load_catalogue
+from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
 from exporter.config import Config, Threshold, limit_seconds
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
@@ -144,7 +144,7 @@ def build_plans(config: Config) -> dict[str, Plan]:
     faults = [
         Fault("the configuration", f"queries.parameters.{name}", "is built in", "another name")
         for name in config.queries.parameters
-        if name in built_in
+        if name in built_in or name in EVENT_PARAMETERS
     ]
     if faults:
         raise ConfigError(faults)

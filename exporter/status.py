@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -46,7 +47,7 @@ class Figure:
     Attributes:
         name: What it is, for people.
         value: None when it is not known, or its query is disabled.
-        unit: `seconds` or `chats` or `operators`.
+        unit: `seconds`, `chats`, `operators` or `ratio`.
         verdict: `ok` where no threshold applies.
     """
 
@@ -196,8 +197,21 @@ def _figures(values: _Values, thresholds: Thresholds) -> Iterable[Figure]:
         "chats",
         warning=0,
     )
+    yield from _invalid(values)
     for status in ("available", "on_chat", "stale"):
         yield figure(f"operators {status}", "chatqueue_operators", "operators", status)
+    # These may rightly be missing, as where nobody was answered in the last hour.
+    for name, metric, unit, key in (
+        ("operators the service level needs", "chatqueue_operators_required", "operators", ""),
+        ("time to empty the queue", "chatqueue_queue_drain_seconds", "seconds", ""),
+        (
+            "busiest operator's share of the last hour",
+            "chatqueue_operator_share_max_ratio",
+            "ratio",
+            "1h",
+        ),
+    ):
+        yield Figure(name, values.get(metric, key), unit, "ok")
     yield figure(
         "platform's own oldest wait (since creation)",
         "chatqueue_platform_queue_oldest_age_seconds",
@@ -208,6 +222,18 @@ def _figures(values: _Values, thresholds: Thresholds) -> Iterable[Figure]:
         "chatqueue_platform_queue_mean_age_seconds",
         "seconds",
     )
+
+
+def _invalid(values: _Values) -> Iterable[Figure]:
+    """Chats in an impossible state: all of them, and each check that found some."""
+    metric = "chatqueue_invalid_chats"
+    # A query that failed is among the problems, and casts its doubt there.
+    found = {key: value for (name, key), value in values.samples.items() if name == metric}
+    total = sum(found.values()) if found else None
+    yield Figure("chats in an invalid state", total, "chats", "warning" if total else "ok")
+    for check, value in sorted(found.items()):
+        if value:
+            yield Figure(f"invalid: {check}", value, "chats", "warning")
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -228,7 +254,13 @@ def as_json(status: Status) -> dict[str, Any]:
             for line in status.states
         ],
         "figures": [
-            {"name": f.name, "value": f.value, "unit": f.unit, "verdict": f.verdict}
-            for f in status.figures
+            {
+                "name": figure.name,
+                # JSON has no infinity; Prometheus's own way to write it.
+                "value": "+Inf" if figure.value == math.inf else figure.value,
+                "unit": figure.unit,
+                "verdict": figure.verdict,
+            }
+            for figure in status.figures
         ],
     }

@@ -132,6 +132,9 @@ def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping |
     except ConfigError as error:
         faults.extend(error.faults)
         return None
+    # An empty section means its defaults, here as everywhere; without the key there is no section.
+    if document.data.get("events", {}) is None:
+        document.data["events"] = {}
     found = FaultList(document)
     mapping: QueryMapping | None = None
     try:
@@ -298,7 +301,7 @@ def _conflicts(queries: Sequence[Query]) -> Iterable[Fault]:
 
 def _conflict(metric: Metric, other: Metric) -> tuple[str, str] | None:
     """What keeps two queries from feeding one metric, and what is expected."""
-    for attribute in ("type", "help", "unit"):
+    for attribute in ("type", "help", "unit", "buckets"):
         if getattr(metric, attribute) != getattr(other, attribute):
             return f"differs in {attribute}", f"the same as {other.name} in"
     mine, theirs = _label_values(metric), _label_values(other)

@@ -96,7 +96,7 @@ def _print_tables(statuses: Sequence[Status]) -> None:
             table.add_column("", justify="right")
             table.add_column("")
             for figure in status.figures:
-                show = _age if figure.unit == "seconds" else _number
+                show = {"seconds": _age, "ratio": _share}.get(figure.unit, _number)
                 table.add_row(figure.name, show(figure.value), _coloured(figure.verdict))
             console.print(table)
         for problem in status.problems:
@@ -115,10 +115,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def _share(value: float | None) -> str:
+    """A ratio in per cent."""
+    return "-" if value is None else f"{value:.0%}"
+
+
 def _age(seconds: float | None) -> str:
     """Seconds as people say them: the two largest units."""
     if seconds is None:
         return "-"
+    if seconds == float("inf"):
+        return "never"
     whole = round(seconds)
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
     for index, (unit, size) in enumerate(units):

@@ -301,6 +301,9 @@ FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)
 
 
 def _read_share(value: object) -> float:
+    # A number out of the environment arrives as text.
+    if isinstance(value, str) and re.fullmatch(r"0?\.[0-9]{1,9}", value, re.ASCII):
+        value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1:
         return float(value)
     raise fault("is not a share", "a number above 0 and below 1, such as 0.9")

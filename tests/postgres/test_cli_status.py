@@ -153,7 +153,12 @@ def test_json_holds_the_same_for_scripts(platform: Platform, status: Ask) -> Non
     }
     figures = {figure["name"]: figure for figure in main["figures"]}
     assert figures["chats that are owed an answer"]["value"] == 1
-    assert {figure["unit"] for figure in figures.values()} == {"seconds", "chats", "operators"}
+    assert {figure["unit"] for figure in figures.values()} == {
+        "seconds",
+        "chats",
+        "operators",
+        "ratio",
+    }
     assert (gone["database"], gone["verdict"], gone["states"]) == ("gone", "unknown", [])
     assert gone["problems"][0].startswith("the database is unavailable: connection failed: ")
 
