@@ -459,7 +459,7 @@ FAULTS = {
     ),
     "histogram without a value": (
         of_events(f"{{{HISTOGRAM}, buckets: [1]}}"),
-        "q.yaml:3: metrics[0].type: 'histogram' has no value, expected value: the column with what is observed",
+        "q.yaml:3: metrics[0].value: missing, expected the column with what is observed",
     ),
     "histogram without buckets": (
         of_events(f"{{{HISTOGRAM}, value: v}}"),
@@ -483,11 +483,11 @@ FAULTS = {
     ),
     "empty in events": (
         of_events("{name: m_total, type: counter, help: H, empty: 0}"),
-        "q.yaml:3: metrics[0].empty: is given in a query of events, expected nothing: counting starts at 0",
+        "q.yaml:3: metrics[0].empty: is given in a query of events, expected no empty: counting starts at 0",
     ),
     "counter without a value and without events": (
         f"metrics:\n  - {COUNTER}\n",
-        "q.yaml:2: metrics[0].name: has neither value nor series, expected one of them",
+        "q.yaml:2: metrics[0]: has neither value nor series, expected one of them",
     ),
     "unknown key in events": (
         f"events: {{windows: w}}\nmetrics:\n  - {COUNTER}\n",
