@@ -17,7 +17,12 @@ WITH known AS (
     SELECT a.id
     FROM public.chats AS c
     INNER JOIN public.chat_assignments AS a ON a.chat_id = c.id AND a.released_at IS NULL
-    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    WHERE
+        c.chat_state = 'assigned'
+        AND c.is_active
+        AND c.assigned_operator_id IS NOT NULL
+        -- Afterwards they are pending.
+        AND %(since)s::timestamptz IS NULL
     UNION
     SELECT a.id
     FROM public.chat_assignments AS a
