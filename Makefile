@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench docs format clean tools
+.PHONY: demo test lint bench mutants docs format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -26,6 +26,10 @@ format: $(STAMPS)/lint
 bench: $(STAMPS)/test
 	@.ci/tools bench
 	@$(BIN)/python -m bench $(ARGS)
+
+# Each guard and lock of the release taken away in turn: a named test must fail.
+mutants: $(STAMPS)/test tools
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo

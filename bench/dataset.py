@@ -57,7 +57,7 @@ class Shape:
 
     def __post_init__(self) -> None:
         if self.chats * 0.7 < self.waiting + self.assigned or self.operators < self.assigned:
-            raise ValueError(f"{self} does not add up")
+            raise ValueError(f"{self} does not add up: too few chats or operators")
 
 
 @dataclass(frozen=True, slots=True)

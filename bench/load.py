@@ -17,9 +17,11 @@ from typing import Self
 SCRAPE_HEADERS = (
     (
         "Accept",
-        "application/openmetrics-text;version=1.0.0,"
-        "application/openmetrics-text;version=0.0.1;q=0.75,"
-        "text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+        (
+            "application/openmetrics-text;version=1.0.0,"
+            "application/openmetrics-text;version=0.0.1;q=0.75,"
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+        ),
     ),
     ("Accept-Encoding", "gzip"),
     ("User-Agent", "Prometheus/2.42.0"),
@@ -160,7 +162,9 @@ def measure_latency(port: int, *, scrapes: int, limit_s: float) -> Latency:
             times.append(time.perf_counter() - started)
     times.sort()
     last = len(times) - 1
-    return Latency(times[last // 2], times[min(last, len(times) * 99 // 100)], len(times), len(body))
+    return Latency(
+        times[last // 2], times[min(last, len(times) * 99 // 100)], len(times), len(body)
+    )
 
 
 def find_wrk() -> str | None:

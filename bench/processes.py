@@ -64,7 +64,7 @@ class Program:
                     env={**os.environ, **(environment or {})},
                     # Ctrl-C is for us; we end what we started, in order.
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - the bench has one thread
                 )
             except OSError as error:
                 raise ProgramError(f"{command[0]}: {error.strerror}") from error

@@ -13,6 +13,7 @@ import structlog
 
 from exporter import __version__
 from exporter.config import Config, load_config
+from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError, DatabaseError
 from exporter.exposition import Exposition, Source, own_families
@@ -125,7 +126,7 @@ class Daemon:
 
     def _load(self) -> tuple[Config, dict[str, Plan]]:
         """The configuration on disk and what it asks for."""
-        config = load_config(self._config_file, os.environ)
+        config = load_config(self._config_file, os.environ, check_dsn)
         return config, build_plans(config)
 
     def _switch(self, plans: dict[str, Plan]) -> None:

@@ -3,8 +3,8 @@
 A query of events asks for what happened since a watermark: the database's time at the previous
 successful poll, less an overlap. The overlap is there for transactions that stamp their rows when
 they begin and show them when they commit; what it brings again is known by its key and not counted
-twice. The first poll only learns what is there: counting starts at the daemon's start, and a restart
-is an ordinary counter reset.
+twice. The first poll only learns what is there: counting starts at the daemon's start, and a
+restart is an ordinary counter reset.
 
 How a query of events is written:
 
@@ -21,6 +21,7 @@ are asked for again; beyond that the oldest are given up.
 from __future__ import annotations
 
 import datetime
+import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -76,12 +77,16 @@ class EventCounter:
         self._events = query.events
         self._since: datetime.datetime | None = None
         self._seen: dict[str, datetime.datetime] = {}
-        self._pending: dict[str, None] = {}
+        self._pending: list[str] = []
         self._tallies = {metric.name: _tally(metric) for metric in query.metrics}
 
     def parameters(self) -> dict[str, Any]:
         """Return what the query is to be asked with now."""
         return {"since": self._since, "seen": list(self._seen), "pending": list(self._pending)}
+
+    def counts_like(self, query: Query) -> bool:
+        """Return whether that query's events are told apart and counted as this one's are."""
+        return (query.metrics, query.events) == (self.query.metrics, self.query.events)
 
     def families(self) -> tuple[Family, ...]:
         """Return every metric as it stands, in catalogue order."""
@@ -117,8 +122,9 @@ class EventCounter:
             for tally, labels, value in observations:
                 tally.count(labels, value)
         self._since = now - datetime.timedelta(seconds=self.overlap_s)
-        pending = [str(row[events.key]) for row in rows if row[events.at] is None]
-        self._pending = dict.fromkeys(pending[-MAX_PENDING:])
+        waiting = [row for row in rows if row[events.at] is None]
+        waiting.sort(key=lambda row: row[events.window] or _LONG_AGO)
+        self._pending = [str(row[events.key]) for row in waiting[-MAX_PENDING:]]
         happened = {
             str(row[events.key]): row[events.window] or _LONG_AGO
             for row in rows
@@ -163,8 +169,13 @@ class _Counter:
     def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
         """What a row adds; nothing where a label or the value is NULL."""
         labels = _labels(query, self.metric, row)
-        value = number(query, self.column, row[self.column]) if self.column else 1.0
+        value = _amount(query, self.column, row) if self.column else 1.0
         if labels is not None and value is not None:
+            if value < 0:
+                raise RowMismatch(
+                    f"{query.path.name} column {self.column!r} returned {value!r}, expected 0 or "
+                    "more for a counter"
+                )
             yield labels, value
 
     def count(self, labels: Labels, value: float) -> None:
@@ -193,7 +204,7 @@ class _Histogram:
     def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
         """What a row observes; nothing where a label or the value is NULL."""
         labels = _labels(query, self.metric, row)
-        value = number(query, self.column, row[self.column])
+        value = _amount(query, self.column, row)
         if labels is not None and value is not None:
             yield labels, value
 
@@ -222,6 +233,16 @@ class _Histogram:
 def _tally(metric: Metric) -> _Counter | _Histogram:
     """What counts that metric."""
     return _Histogram(metric) if metric.type == "histogram" else _Counter(metric)
+
+
+def _amount(query: Query, column: str, row: Row) -> float | None:
+    """A row's value, None for NULL; what is not finite would spoil a sum for ever."""
+    value = number(query, column, row[column])
+    if value is not None and not math.isfinite(value):
+        raise RowMismatch(
+            f"{query.path.name} column {column!r} returned {value!r}, expected a finite number"
+        )
+    return value
 
 
 def _labels(query: Query, metric: Metric, row: Mapping[str, Any]) -> Labels | None:

@@ -26,6 +26,8 @@ from exporter.snapshot import Family, Labels, Sample, Snapshot
 MAX_PAGE_AGE_S = 15.0
 _GZIP_LEVEL = 5
 _MAX_KNOWN_ACCEPTS = 64
+_OPENMETRICS = "application/openmetrics-text"
+_ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +115,7 @@ class Exposition:
 
     def _choose(self, accept: str) -> str:
         """Negotiate a content type and remember how to encode it."""
-        encoder, content_type = choose_encoder(accept)
+        encoder, content_type = choose_encoder(_known_form(accept))
         with self._lock:
             self._encoders.setdefault(content_type, encoder)
             if len(self._types) < _MAX_KNOWN_ACCEPTS:
@@ -135,6 +137,36 @@ class Exposition:
             by_type[content_type] = Page(content_type, body, compressed)
         self._pages = _Pages(by_type, min(expiry, now + MAX_PAGE_AGE_S))
         return self._pages
+
+
+def _known_form(accept: str) -> str:
+    """The form that an Accept header likes best of the few there are, as a header of its own.
+
+    prometheus_client repeats any version it is asked for, and fails where it is no number: each
+    would be one more page to render for as long as the daemon runs.
+    """
+    best, best_quality = "", 0.0
+    for part in accept.split(","):
+        kind, *fields = (field.strip() for field in part.lower().split(";"))
+        named = {key: value.strip('" ') for key, _, value in (f.partition("=") for f in fields)}
+        version, escaping = named.get("version", ""), named.get("escaping", "underscores")
+        if escaping not in _ESCAPINGS:
+            escaping = "underscores"
+        try:
+            quality = float(named.get("q", "1"))
+        except ValueError:
+            quality = 0.0
+        if kind == _OPENMETRICS and version in ("", "1.0.0"):
+            form = f"{_OPENMETRICS};version=1.0.0;escaping={escaping}"
+        elif kind == "text/plain" and version == "1.0.0":
+            form = f"text/plain;version=1.0.0;escaping={escaping}"
+        elif kind in ("text/plain", "text/*", "*/*") and version in ("", "0.0.4"):
+            form = ""
+        else:
+            continue
+        if quality > best_quality:
+            best, best_quality = form, quality
+    return best
 
 
 def own_families(*, reload_success: bool, reload_success_time_s: float) -> tuple[Family, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from exporter.catalogue import Query, load_catalogue
+from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
 from exporter.config import Config, Threshold, limit_seconds
-from exporter.database import check_dsn
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
 from exporter.release.facts import build_limits
@@ -35,8 +34,13 @@ def build_parameters(config: Config) -> dict[str, Any]:
     """Return the value of every `%(name)s` a query may use.
 
     Durations are seconds; a threshold that is off is infinite, so that nothing exceeds it. The
-    operator's own parameters come first and cannot replace a built-in one.
+    operator's own parameters cannot replace a built-in one; `build_plans` refuses the attempt.
     """
+    return {**config.queries.parameters, **_built_in_parameters(config)}
+
+
+def _built_in_parameters(config: Config) -> dict[str, str | int | float | bool]:
+    """The parameters that follow from the rest of the configuration."""
     thresholds = config.thresholds
     built_in: dict[str, Any] = {
         "stuck_hours": thresholds.stuck_hours,
@@ -44,7 +48,9 @@ def build_parameters(config: Config) -> dict[str, Any]:
         "operators_max_series": config.operators.max_series,
         "operators_label": config.operators.label,
     }
-    patterns = {**config.events.release_reasons, **RELEASE_REASONS}
+    own = config.events.release_reasons
+    # The operator's come first, and instead of a built-in one that is written alike.
+    patterns = {**own, **{key: RELEASE_REASONS[key] for key in RELEASE_REASONS if key not in own}}
     built_in |= {
         "event_overlap": config.events.overlap.total_seconds(),
         "release_patterns": list(patterns.keys()),
@@ -58,7 +64,7 @@ def build_parameters(config: Config) -> dict[str, Any]:
             built_in[f"oldest_age_{state}_{severity}"] = limit_s
     for severity, limit_s in _limits(thresholds.customer_wait):
         built_in[f"customer_wait_{severity}"] = limit_s
-    return {**config.queries.parameters, **built_in}
+    return built_in
 
 
 def build_thresholds(config: Config) -> tuple[Family, ...]:
@@ -133,18 +139,24 @@ def build_plans(config: Config) -> dict[str, Plan]:
 
     Raises:
         CatalogueError: A query's files cannot be used.
-        ConfigError: A connection string cannot be read by libpq.
+        ConfigError: A parameter has the name of a built-in one, or a database's label that of a
+            query's.
     """
-    expected = "a postgresql:// URI or key=value pairs"
+    built_in = _built_in_parameters(config)
     faults = [
-        Fault("the configuration", f"databases.{name}.{key}", problem, expected)
-        for name, database in config.databases.items()
-        for key, dsn in (("dsn", database.dsn), ("release_dsn", database.release_dsn))
-        if dsn is not None and (problem := check_dsn(dsn.get_secret_value()))
+        Fault("the configuration", f"queries.parameters.{name}", "is built in", "another name")
+        for name in config.queries.parameters
+        if name in built_in or name in EVENT_PARAMETERS
     ]
     if faults:
         raise ConfigError(faults)
     queries = load_queries(config)
+    if not queries:
+        expected = "at least one query to run"
+        faults.append(Fault("the configuration", "queries.overrides", "disables all", expected))
+    faults += _label_conflicts(config, queries)
+    if faults:
+        raise ConfigError(faults)
     parameters = build_parameters(config)
     thresholds = build_thresholds(config)
     return {
@@ -174,6 +186,23 @@ def build_release_plans(config: Config) -> dict[str, ReleasePlan]:
         )
         for name, database in config.databases.items()
     }
+
+
+def _label_conflicts(config: Config, queries: Sequence[Query]) -> Iterator[Fault]:
+    """Labels of a database that a query sets as well, so that one would hide the other."""
+    used: dict[str, str] = {}
+    for query in queries:
+        for metric in query.metrics:
+            names = [label.name for label in metric.labels]
+            names += [name for name, _ in metric.series[0].labels]
+            for name in names:
+                used.setdefault(name, query.name)
+    for database, section in config.databases.items():
+        for name in section.labels:
+            if name in used:
+                key = f"databases.{database}.labels.{name}"
+                found = f"is a label of the query {used[name]}"
+                yield Fault("the configuration", key, found, "another name")
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:

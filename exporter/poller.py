@@ -63,6 +63,15 @@ class Plan:
         return tuple(dict.fromkeys(need for query in self.queries for need in query.needs))
 
     @property
+    def up_for_s(self) -> float:
+        """Seconds for which an answer speaks for the database.
+
+        The next poll may take as long as all its queries may together, and says more then.
+        """
+        longest_poll_s = sum(query.timeout_s for query in self.queries)
+        return FRESH_INTERVALS * self.shortest_interval_s + longest_poll_s
+
+    @property
     def first_asks(self) -> tuple[Ask, ...]:
         """Every query as it is asked the first time."""
         return tuple(Ask(query, first_values(query)) for query in self.queries)
@@ -192,6 +201,8 @@ class Worker:
         if (plan.dsn, plan.connect_timeout_s) != (old.dsn, old.connect_timeout_s):
             self._connection.close()
             self._connection = self._connect_to(plan)
+            if self._stopping.is_set():  # asked to stop while the old connection was there
+                self._connection.abort()
         self._failures, self._retry_at = 0, 0.0
         self._rota.configure((query.name, query.interval_s) for query in plan.queries)
         known = {result.query: result for result in self.snapshot.results}
@@ -347,7 +358,7 @@ class Worker:
         return replace(
             self.snapshot,
             up=True,
-            up_until=self._monotonic() + FRESH_INTERVALS * self._plan.shortest_interval_s,
+            up_until=self._monotonic() + self._plan.up_for_s,
             clock_skew_s=poll.clock_skew_s,
             in_recovery=poll.in_recovery,
             hidden=poll.hidden,
@@ -393,7 +404,7 @@ def _counters(
         if query.events is None:
             continue
         counter = (known or {}).get(query.name)
-        if counter is None or counter.query.metrics != query.metrics:
+        if counter is None or not counter.counts_like(query):
             counter = EventCounter(query, overlap_s)
         counter.query, counter.overlap_s = query, overlap_s
         counters[query.name] = counter

@@ -1,7 +1,7 @@
 """Where the files that travel with the product lie: in a checkout and in an installed wheel.
 
-`queries/`, `dashboards/`, `alerts/`, `deploy/` and `config.example.yaml` stand at the top of the repository,
-where people look for them, and inside the wheel under `exporter/data`.
+`queries/`, `dashboards/`, `alerts/`, `deploy/` and `config.example.yaml` stand at the top of the
+repository, where people look for them, and inside the wheel under `exporter/data`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from exporter import __version__
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.exposition import Page
+from exporter.poller import Worker
 from exporter.server import Application, Request, Response
 
 RELOAD = "/-/reload"
@@ -64,13 +66,13 @@ def _responses(page: Page) -> tuple[Response, Response]:
 
 @lru_cache(maxsize=64)
 def _accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named and not refused with q=0."""
+    """Whether gzip is named, or else anything at all, and not refused with q=0."""
+    accepted: dict[str, bool] = {}
     for part in accept_encoding.split(","):
-        coding, _, parameters = part.strip().partition(";")
-        if coding.strip().lower() in ("gzip", "*"):
-            quality = parameters.replace(" ", "").lower().removeprefix("q=")
-            return quality.strip("0.") != "" if quality else True
-    return False
+        coding, _, parameters = part.strip().lower().partition(";")
+        quality = parameters.replace(" ", "").removeprefix("q=")
+        accepted[coding.strip()] = not quality or quality.strip("0.") != ""
+    return accepted.get("gzip", accepted.get("*", False))
 
 
 def _healthy(daemon: Daemon, _: Request) -> Response:
@@ -111,17 +113,24 @@ def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
 
 def _landing(daemon: Daemon, _: Request) -> Response:
     """Where to look, and whether the databases answer, for a person with a browser."""
-    rows = "".join(
-        f"<tr><td>{html.escape(worker.database)}</td>"
-        f"<td class={'up' if worker.snapshot.up else 'down'}>"
-        f"{'answers' if worker.snapshot.up else 'does not answer'}</td>"
-        f"<td>{sum(r.success for r in worker.snapshot.results)} of "
-        f"{len(worker.snapshot.results)} queries work</td></tr>"
-        for worker in daemon.workers
-    )
+    rows = "".join(_landing_row(worker) for worker in daemon.workers)
     page = _PAGE.format(version=html.escape(__version__), rows=rows)
     headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
     return Response(200, headers, page.encode())
+
+
+def _landing_row(worker: Worker) -> str:
+    """One database, judged as the page of figures judges it now."""
+    snapshot, now = worker.snapshot, time.monotonic()
+    name = f"<tr><td>{html.escape(worker.database)}</td>"
+    if not worker.first_poll_done.is_set():
+        return f"{name}<td>not asked yet</td><td></td></tr>"
+    up = snapshot.up and now < snapshot.up_until
+    working = sum(result.success and now < result.expires_at for result in snapshot.results)
+    return (
+        f"{name}<td class={'up' if up else 'down'}>{'answers' if up else 'does not answer'}</td>"
+        f"<td>{working} of {len(snapshot.results)} queries work</td></tr>"
+    )
 
 
 _PAGE = """<!doctype html>

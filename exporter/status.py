@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,8 +46,8 @@ class Figure:
 
     Attributes:
         name: What it is, for people.
-        value: None when it is not known.
-        unit: `seconds` or `chats` or `operators`.
+        value: None when it is not known, or its query is disabled.
+        unit: `seconds`, `chats`, `operators` or `ratio`.
         verdict: `ok` where no threshold applies.
     """
 
@@ -96,11 +98,35 @@ def build_status(database: str, poll: Poll, thresholds: Thresholds) -> Status:
     return Status(database, states, figures, tuple(problems), max(verdicts, key=_ORDER.index))
 
 
-Values = Mapping[tuple[str, str], float]
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """What a poll found, and what it looked for.
+
+    Attributes:
+        samples: By metric name and label values, joined with commas.
+        asked: The samples that the queries run may give. What the operator has disabled is no
+            cause for alarm, nor for doubt.
+    """
+
+    samples: Mapping[tuple[str, str], float]
+    asked: frozenset[tuple[str, str]]
+
+    def get(self, metric: str, key: str = "") -> float | None:
+        """The value of a sample; None where there is none."""
+        return self.samples.get((metric, key))
+
+    def judge(self, metric: str, key: str, warning: float, critical: float) -> Verdict:
+        """A sample against two limits."""
+        value = self.get(metric, key)
+        if value is None:
+            return "unknown" if (metric, key) in self.asked else "ok"
+        if value > critical:
+            return "critical"
+        return "warning" if value > warning else "ok"
 
 
-def _values(poll: Poll) -> tuple[Values, list[str]]:
-    """Every sample by metric name and the value of its first label, and what failed."""
+def _values(poll: Poll) -> tuple[_Values, list[str]]:
+    """Every sample, and what failed."""
     values: dict[tuple[str, str], float] = {}
     problems = []
     for outcome in poll.outcomes:
@@ -117,36 +143,44 @@ def _values(poll: Poll) -> tuple[Values, list[str]]:
             for sample in family.samples:
                 key = ",".join(value for _, value in sample.labels)
                 values[family.name, key] = sample.value
-    return values, problems
+    asked = frozenset(
+        (metric.name, ",".join((*combination, *(value for _, value in series.labels))))
+        for outcome in poll.outcomes
+        for metric in outcome.query.metrics
+        for series in metric.series
+        for combination in itertools.product(*(label.values for label in metric.labels))
+    )
+    return _Values(values, asked), problems
 
 
-def _state_line(state: str, values: Values, thresholds: Thresholds) -> StateLine:
+def _state_line(state: str, values: _Values, thresholds: Thresholds) -> StateLine:
     """One state's figures and verdict."""
-    oldest_age_s = values.get(("chatqueue_state_oldest_age_seconds", state))
+    oldest_age = "chatqueue_state_oldest_age_seconds"
     limits = getattr(thresholds.oldest_age, state, None)
     verdict: Verdict = "ok"
     if limits is not None:
-        verdict = _judge(
-            oldest_age_s, limit_seconds(limits.warning), limit_seconds(limits.critical)
+        verdict = values.judge(
+            oldest_age, state, limit_seconds(limits.warning), limit_seconds(limits.critical)
         )
     return StateLine(
         state=state,
-        chats=values.get(("chatqueue_chats", state)),
-        platform_stuck=values.get(("chatqueue_platform_stuck_chats", state)),
-        oldest_age_s=oldest_age_s,
-        overdue=values.get(("chatqueue_state_overdue_chats", f"{state},warning")),
+        chats=values.get("chatqueue_chats", state),
+        platform_stuck=values.get("chatqueue_platform_stuck_chats", state),
+        oldest_age_s=values.get(oldest_age, state),
+        overdue=values.get("chatqueue_state_overdue_chats", f"{state},warning"),
         verdict=verdict,
     )
 
 
-def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
+def _figures(values: _Values, thresholds: Thresholds) -> Iterable[Figure]:
     """The queue as a whole."""
 
     def figure(name: str, metric: str, unit: str, key: str = "", **limits: float) -> Figure:
-        value = values.get((metric, key))
         infinity = float("inf")
-        verdict = _judge(value, limits.get("warning", infinity), limits.get("critical", infinity))
-        return Figure(name, value, unit, verdict)
+        verdict = values.judge(
+            metric, key, limits.get("warning", infinity), limits.get("critical", infinity)
+        )
+        return Figure(name, values.get(metric, key), unit, verdict)
 
     wait = thresholds.customer_wait
     yield figure(
@@ -163,8 +197,21 @@ def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
         "chats",
         warning=0,
     )
+    yield from _invalid(values)
     for status in ("available", "on_chat", "stale"):
         yield figure(f"operators {status}", "chatqueue_operators", "operators", status)
+    # These may rightly be missing, as where nobody was answered in the last hour.
+    for name, metric, unit, key in (
+        ("operators the service level needs", "chatqueue_operators_required", "operators", ""),
+        ("time to empty the queue", "chatqueue_queue_drain_seconds", "seconds", ""),
+        (
+            "busiest operator's share of the last hour",
+            "chatqueue_operator_share_max_ratio",
+            "ratio",
+            "1h",
+        ),
+    ):
+        yield Figure(name, values.get(metric, key), unit, "ok")
     yield figure(
         "platform's own oldest wait (since creation)",
         "chatqueue_platform_queue_oldest_age_seconds",
@@ -177,13 +224,16 @@ def _figures(values: Values, thresholds: Thresholds) -> Iterable[Figure]:
     )
 
 
-def _judge(value: float | None, warning: float, critical: float) -> Verdict:
-    """A value against two limits."""
-    if value is None:
-        return "unknown"
-    if value > critical:
-        return "critical"
-    return "warning" if value > warning else "ok"
+def _invalid(values: _Values) -> Iterable[Figure]:
+    """Chats in an impossible state: all of them, and each check that found some."""
+    metric = "chatqueue_invalid_chats"
+    # A query that failed is among the problems, and casts its doubt there.
+    found = {key: value for (name, key), value in values.samples.items() if name == metric}
+    total = sum(found.values()) if found else None
+    yield Figure("chats in an invalid state", total, "chats", "warning" if total else "ok")
+    for check, value in sorted(found.items()):
+        if value:
+            yield Figure(f"invalid: {check}", value, "chats", "warning")
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -204,7 +254,13 @@ def as_json(status: Status) -> dict[str, Any]:
             for line in status.states
         ],
         "figures": [
-            {"name": f.name, "value": f.value, "unit": f.unit, "verdict": f.verdict}
-            for f in status.figures
+            {
+                "name": figure.name,
+                # JSON has no infinity; Prometheus's own way to write it.
+                "value": "+Inf" if figure.value == math.inf else figure.value,
+                "unit": figure.unit,
+                "verdict": figure.verdict,
+            }
+            for figure in status.figures
         ],
     }

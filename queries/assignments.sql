@@ -2,7 +2,8 @@
 --
 -- Purpose: who takes how much and how fast, and whether operators keep getting the chat they had
 --          last. An admin's reassignment inserts a second row that is released as it is born: that
---          is the end of an assignment and no assignment, and is left out here.
+--          is the end of an assignment and no assignment, and is left out here, also where it
+--          carries the time of the assignment it ends.
 --          The wait ends here for the queue, not for the user: it runs from the later of the chat's
 --          last release and its first unanswered message, else from its creation.
 --          "avoidable" is given where the operator had the same chat last: true when another chat
@@ -11,6 +12,7 @@
 -- Reads:   public.chat_assignments, public.messages, public.chats.
 -- Cost:    in proportion to the assignments since the last poll (index on assigned_at), a few index
 --          look-ups each; the waiting chats are looked at only where an operator got the same chat.
+--          OFFSET 0 keeps the planner from joining with all chats instead.
 WITH fresh AS (
     SELECT
         a.id,
@@ -22,10 +24,7 @@ WITH fresh AS (
     LEFT JOIN LATERAL (
         SELECT p.operator_id
         FROM public.chat_assignments AS p
-        WHERE
-            p.chat_id = a.chat_id
-            AND p.assigned_at < a.assigned_at
-            AND (p.released_at IS NULL OR p.released_at > p.assigned_at)
+        WHERE p.chat_id = a.chat_id AND p.assigned_at < a.assigned_at
         ORDER BY p.assigned_at DESC
         LIMIT 1
     ) AS previous ON true
@@ -34,7 +33,24 @@ WITH fresh AS (
             %(since)s::timestamptz,
             now() - %(event_overlap)s::double precision * interval '1 second'
         )
-        AND (a.released_at IS NULL OR a.released_at > a.assigned_at)
+        AND (
+            a.released_at IS NULL
+            OR a.released_at NOT IN (a.assigned_at, a.created_at)
+        )
+        AND NOT (
+            coalesce(a.release_reason LIKE 'manual_reassignment_by_admin%%', false)
+            AND EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS o
+                WHERE
+                    o.chat_id = a.chat_id
+                    AND o.operator_id = a.operator_id
+                    AND o.id <> a.id
+                    AND o.assigned_at <= a.released_at
+                    AND (o.released_at IS NULL OR o.released_at > a.released_at)
+                OFFSET 0  -- or it may be hashed over the whole table
+            )
+        )
         AND NOT a.id = ANY(%(seen)s::uuid [])
 ),
 
@@ -67,7 +83,9 @@ queued AS (
         before.operator_id AS last_operator_id,
         c.created_at
     FROM public.chat_assignments AS b
-    INNER JOIN public.chats AS c ON c.id = b.chat_id
+    CROSS JOIN LATERAL (
+        SELECT c.created_at FROM public.chats AS c WHERE c.id = b.chat_id OFFSET 0
+    ) AS c
     LEFT JOIN LATERAL (
         SELECT p.operator_id
         FROM public.chat_assignments AS p
@@ -75,10 +93,17 @@ queued AS (
         ORDER BY p.assigned_at DESC
         LIMIT 1
     ) AS before ON true
-    WHERE b.assigned_at > (SELECT min(r.assigned_at) FROM repeated AS r)
+    -- The watermark says nothing new here but to the planner, who cannot know the other bound.
+    WHERE
+        b.assigned_at > (SELECT min(r.assigned_at) FROM repeated AS r)
+        AND b.assigned_at > coalesce(
+            %(since)s::timestamptz,
+            now() - %(event_overlap)s::double precision * interval '1 second'
+        )
 ),
 
-waited AS (
+-- Once for all of the repeated, not once for each.
+waited AS MATERIALIZED (
     SELECT
         q.chat_id,
         q.until,
@@ -127,11 +152,13 @@ SELECT
         EPOCH FROM f.assigned_at - coalesce(greatest(released.at, unanswered.at), c.created_at)
     ) AS answer_seconds
 FROM fresh AS f
-INNER JOIN public.chats AS c ON c.id = f.chat_id
+CROSS JOIN LATERAL (
+    SELECT c.created_at FROM public.chats AS c WHERE c.id = f.chat_id OFFSET 0
+) AS c
 LEFT JOIN LATERAL (
     SELECT max(a.released_at) AS at
     FROM public.chat_assignments AS a
-    WHERE a.chat_id = f.chat_id AND a.released_at <= f.assigned_at
+    WHERE a.chat_id = f.chat_id AND a.released_at <= f.assigned_at AND a.id <> f.id
 ) AS released ON true
 LEFT JOIN LATERAL (
     SELECT max(m.created_at) AS at

@@ -14,19 +14,38 @@ WITH spans AS (
     FROM (VALUES ('1h', interval '1 hour'), ('24h', interval '24 hours')) AS w (span, length)
 ),
 
+taken AS (
+    SELECT
+        a.operator_id,
+        a.assigned_at
+    FROM public.chat_assignments AS a
+    WHERE
+        a.assigned_at > now() - interval '24 hours'
+        AND (a.released_at IS NULL OR a.released_at NOT IN (a.assigned_at, a.created_at))
+        AND NOT (
+            coalesce(a.release_reason LIKE 'manual_reassignment_by_admin%', false)
+            AND EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS o
+                WHERE
+                    o.chat_id = a.chat_id
+                    AND o.operator_id = a.operator_id
+                    AND o.id <> a.id
+                    AND o.assigned_at <= a.released_at
+                    AND (o.released_at IS NULL OR o.released_at > a.released_at)
+                OFFSET 0  -- or it may be hashed over the whole table
+            )
+        )
+),
+
 counted AS (
     SELECT
         w.span,
-        a.operator_id,
+        t.operator_id,
         count(*) AS assignments
     FROM spans AS w
-    INNER JOIN public.chat_assignments AS a
-        ON
-            a.assigned_at > now() - interval '24 hours'
-            AND a.assigned_at > now() - w.length
-            AND a.operator_id IS NOT NULL
-            AND (a.released_at IS NULL OR a.released_at > a.assigned_at)
-    GROUP BY w.span, a.operator_id
+    INNER JOIN taken AS t ON t.assigned_at > now() - w.length
+    GROUP BY w.span, t.operator_id
 ),
 
 ranked AS (

@@ -12,7 +12,7 @@ WITH setting AS (
             (
                 SELECT
                     CASE
-                        WHEN p.value #>> '{}' ~ '^\s*\d{1,9}(\.\d+)?\s*$'
+                        WHEN p.value #>> '{}' ~ '^ *[0-9]{1,9}([.][0-9]+)? *$'
                             THEN (p.value #>> '{}')::double precision
                     END
                 FROM public.platform_config AS p
@@ -20,21 +20,40 @@ WITH setting AS (
             ),
             5
         ) * 60 AS idle_timeout_seconds
+),
+
+-- One grouping rather than a join, for the reason that operators.sql gives.
+sighted AS (
+    SELECT
+        c.id AS chat_id,
+        c.assigned_operator_id AS operator_id,
+        coalesce(c.assignment_time, c.created_at) AS held_since,
+        NULL::timestamptz AS beat_at
+    FROM public.chats AS c
+    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    UNION ALL
+    SELECT
+        h.chat_id,
+        h.operator_id,
+        NULL AS held_since,
+        h.updated_at AS beat_at
+    FROM public.operator_activity AS h
+),
+
+held AS (
+    SELECT coalesce(max(s.beat_at), max(s.held_since)) AS alive_at
+    FROM sighted AS s
+    GROUP BY s.chat_id, s.operator_id
+    HAVING max(s.held_since) IS NOT NULL
 )
 
 SELECT
     setting.idle_timeout_seconds,
     (
         SELECT count(*)
-        FROM public.chats AS c
-        LEFT JOIN public.operator_activity AS h
-            ON h.chat_id = c.id AND h.operator_id = c.assigned_operator_id
+        FROM held AS h
         WHERE
-            c.chat_state = 'assigned'
-            AND c.is_active
-            AND c.assigned_operator_id IS NOT NULL
-            AND extract(
-                EPOCH FROM now() - coalesce(h.updated_at, c.assignment_time, c.created_at)
-            ) > setting.idle_timeout_seconds + %(idle_grace)s::double precision
+            extract(EPOCH FROM now() - h.alive_at)
+            > setting.idle_timeout_seconds + %(idle_grace)s::double precision
     ) AS idle_overdue_chats
 FROM setting

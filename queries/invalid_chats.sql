@@ -1,11 +1,13 @@
 -- Chats that contradict themselves, where operators and the queue are concerned.
 --
 -- Purpose: states that should be impossible. The application writes its steps in separate requests,
---          so a contradiction counts once the clock it began on is older than checks.grace.
+--          so a contradiction counts once each of the writes that make it up is older than
+--          checks.grace.
 --          assigned_without_open_assignment: nobody can close what is not there.
 --          several_open_assignments, operator_mismatch: the rows do not name one operator, the
 --          chat's. operator_on_several_chats: the platform allows one at a time; every chat of such
---          an operator counts. inactive_operator: held by an operator who is switched off.
+--          an operator counts. inactive_operator: held by an operator who is switched off; nothing
+--          says since when, so the grace runs from the assignment.
 --          operator_on_unassigned_chat: the operator was not cleared. answered_but_waiting: queued
 --          although the last message is the operator's.
 --          A row that an admin's reassignment left open is no open row: a second row of the same
@@ -21,27 +23,33 @@ held AS (
         c.id,
         c.chat_state,
         c.assigned_operator_id AS operator_id,
+        c.operator_replied_at,
+        c.updated_at,
         coalesce(c.assignment_time, c.updated_at) AS since,
-        count(*) OVER (PARTITION BY c.assigned_operator_id, c.chat_state) AS chats_of_operator
+        s.settled,
+        count(*) FILTER (WHERE coalesce(c.assignment_time, c.updated_at) < s.settled)
+            OVER (PARTITION BY c.assigned_operator_id, c.chat_state) AS settled_chats_of_operator
     FROM public.chats AS c
+    CROSS JOIN setting AS s
     WHERE c.is_active AND c.assigned_operator_id IS NOT NULL
 ),
 
 assigned AS (
     SELECT
-        h.id,
-        h.operator_id,
-        h.chats_of_operator,
+        h.settled,
+        h.settled_chats_of_operator,
         o.is_active AS operator_is_active,
         open_rows.rows AS open_rows,
-        open_rows.others AS open_rows_of_others
+        open_rows.others AS open_rows_of_others,
+        open_rows.latest_at AS opened_at,
+        ended.at AS ended_at
     FROM held AS h
-    CROSS JOIN setting AS s
     LEFT JOIN public.operators AS o ON o.id = h.operator_id
     CROSS JOIN LATERAL (
         SELECT
             count(*) AS rows,
-            count(*) FILTER (WHERE a.operator_id IS DISTINCT FROM h.operator_id) AS others
+            count(*) FILTER (WHERE a.operator_id IS DISTINCT FROM h.operator_id) AS others,
+            max(a.assigned_at) AS latest_at
         FROM public.chat_assignments AS a
         WHERE
             a.chat_id = h.id
@@ -52,28 +60,58 @@ assigned AS (
                 WHERE
                     q.chat_id = a.chat_id
                     AND q.operator_id = a.operator_id
-                    AND q.assigned_at >= a.assigned_at
+                    AND q.released_at >= a.assigned_at
                     AND q.id <> a.id
                     AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+                OFFSET 0  -- or it may be joined with the whole table
             )
     ) AS open_rows
-    WHERE h.chat_state = 'assigned' AND h.since < s.settled
+    CROSS JOIN LATERAL (
+        SELECT max(a.released_at) AS at
+        FROM public.chat_assignments AS a
+        WHERE a.chat_id = h.id
+    ) AS ended
+    WHERE h.chat_state = 'assigned' AND h.since < h.settled
 )
 
 SELECT
-    count(*) FILTER (WHERE a.open_rows = 0) AS assigned_without_open_assignment,
-    count(*) FILTER (WHERE a.open_rows > 1) AS several_open_assignments,
-    count(*) FILTER (WHERE a.open_rows_of_others > 0) AS operator_mismatch,
-    count(*) FILTER (WHERE a.chats_of_operator > 1) AS operator_on_several_chats,
+    count(*) FILTER (
+        WHERE a.open_rows = 0 AND (a.ended_at < a.settled OR a.ended_at IS NULL)
+    ) AS assigned_without_open_assignment,
+    count(*) FILTER (
+        WHERE a.open_rows > 1 AND a.opened_at < a.settled
+    ) AS several_open_assignments,
+    count(*) FILTER (
+        WHERE a.open_rows_of_others > 0 AND a.opened_at < a.settled
+    ) AS operator_mismatch,
+    count(*) FILTER (WHERE a.settled_chats_of_operator > 1) AS operator_on_several_chats,
     count(*) FILTER (WHERE a.operator_is_active IS NOT TRUE) AS inactive_operator,
+    -- What proves that the state is older than the grace: its own clock, or that nothing at all
+    -- was written since. A user who keeps writing moves updated_at only.
     (
         SELECT count(*)
         FROM held AS h
-        CROSS JOIN setting AS s
-        INNER JOIN public.chats AS c ON c.id = h.id
+        LEFT JOIN LATERAL (
+            SELECT max(a.released_at) AS at
+            FROM public.chat_assignments AS a
+            WHERE a.chat_id = h.id
+        ) AS ended ON true
         WHERE
             h.chat_state IS DISTINCT FROM 'assigned'
-            AND greatest(h.since, c.operator_replied_at) < s.settled
+            AND h.since < h.settled
+            AND (
+                h.updated_at < h.settled
+                OR (
+                    h.chat_state = 'waiting_real_user_reply'
+                    AND h.operator_replied_at >= h.since
+                    AND h.operator_replied_at < h.settled
+                )
+                OR (
+                    h.chat_state = 'waiting_assignment'
+                    AND ended.at >= h.since
+                    AND ended.at < h.settled
+                )
+            )
     ) AS operator_on_unassigned_chat,
     (
         SELECT count(*)
@@ -93,5 +131,10 @@ SELECT
             AND c.is_active
             AND last_message.sender_type = 'fictional'
             AND last_message.created_at < s.settled
+            AND NOT EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS a
+                WHERE a.chat_id = c.id AND a.released_at >= s.settled
+            )
     ) AS answered_but_waiting
 FROM assigned AS a

@@ -2,12 +2,14 @@
 --
 -- Purpose: as invalid_chats. lost_reply is the one that hurts: the chat waits for its user although
 --          the last message is the user's, so nobody will ever look at it. Candidates are chats
---          with a message after the operator's reply, by the chat's own last_message_at or by the
---          messages of the last hour; the last message itself decides.
+--          whose own last_message_at is after the operator's reply, or with a user's message in the
+--          last hour; the last message itself decides. (A message that falls between the two
+--          writes of an operator's reply is seen by the latter only, and so for an hour.)
 --          orphaned_assignment: a row left open, for a chat that is not assigned, of the last day;
 --          not the one that an admin's reassignment leaves open for ever, for a second row of the
 --          same chat and operator says how that ended. time_in_future: a clock that is wrong by
 --          more than a minute.
+--          Where a state has no clock of its own, the grace runs from the chat's latest write.
 -- Reads:   public.chats, public.chat_assignments, public.messages.
 -- Cost:    one pass over all active chats; about 0.3 s at 1,000,000 chats, hence every 60 s.
 WITH setting AS (
@@ -32,7 +34,6 @@ candidates AS (
         AND m.sender_type = 'real'
         AND c.is_active
         AND c.chat_state = 'waiting_real_user_reply'
-        AND m.created_at > c.operator_replied_at
 ),
 
 lost AS (
@@ -61,16 +62,21 @@ orphaned AS (
         AND a.assigned_at < s.settled
         AND a.released_at IS NULL
         AND c.chat_state IS DISTINCT FROM 'assigned'
-        AND greatest(c.updated_at, c.operator_replied_at) < s.settled
+        AND CASE
+            WHEN c.chat_state = 'waiting_real_user_reply'
+                THEN coalesce(c.operator_replied_at, c.updated_at)
+            ELSE c.updated_at
+        END < s.settled
         AND NOT EXISTS (
             SELECT 1
             FROM public.chat_assignments AS q
             WHERE
                 q.chat_id = a.chat_id
                 AND q.operator_id = a.operator_id
-                AND q.assigned_at >= a.assigned_at
+                AND q.released_at >= a.assigned_at
                 AND q.id <> a.id
                 AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+            OFFSET 0  -- or it may be joined with the whole table
         )
 )
 

@@ -2,48 +2,68 @@
 --
 -- Purpose: how much is written, and how fast users are answered. A response runs from the first of
 --          the user's unanswered messages to the operator's message that ends the run; the first
---          response is that of a chat no operator has written in before. A user's message after
---          the operator's brings the chat back to the queue, which is counted as a change of state
---          unless the chat still waits for its user: then the state was not changed, and
---          invalid_states says so.
--- Reads:   public.messages, public.chats.
--- Cost:    in proportion to the messages since the last poll (index on created_at), two or three
---          index look-ups each.
+--          response is that of a chat no operator has written in before.
+--          A user's message after the operator's brings the chat back to the queue. That is an
+--          event of its own, with a key of its own, for the application writes the message first
+--          and the state later: as long as the chat still waits for its user, the change of state
+--          is yet to happen. Where it never does, invalid_states says so. It is no such event where
+--          the operator's turn had not ended when the user wrote: by operator_replied_at, or where
+--          a later reply has moved that on, by how the turn's assignment ended.
+-- Reads:   public.messages, public.chats, public.chat_assignments.
+-- Cost:    in proportion to the messages since the last poll (index on created_at), two to four
+--          index look-ups each. OFFSET 0 keeps the planner from joining with all chats instead.
+WITH recent AS (
+    SELECT
+        m.id,
+        m.chat_id,
+        m.sender_type,
+        m.created_at
+    FROM public.messages AS m
+    WHERE
+        m.created_at > coalesce(
+            %(since)s::timestamptz,
+            now() - %(event_overlap)s::double precision * interval '1 second'
+        )
+),
+
+-- Messages that may have brought their chat back to the queue, those still to do so among them.
+returned AS (
+    SELECT
+        r.id,
+        r.chat_id,
+        r.created_at
+    FROM recent AS r
+    WHERE r.sender_type = 'real'
+    UNION
+    SELECT
+        m.id,
+        m.chat_id,
+        m.created_at
+    FROM unnest(%(pending)s::text []) AS p (key)
+    INNER JOIN public.messages AS m ON m.id = split_part(p.key, ' ', 1)::uuid
+)
+
 SELECT
     m.id::text AS key,
     m.created_at AS at,
+    m.created_at AS window_at,
     CASE m.sender_type WHEN 'real' THEN 'customer' ELSE 'operator' END AS sender,
-    CASE
-        WHEN
-            m.sender_type = 'real'
-            AND previous.sender_type = 'fictional'
-            AND (
-                c.chat_state IS DISTINCT FROM 'waiting_real_user_reply'
-                OR c.operator_replied_at > m.created_at
-            )
-            THEN 'waiting_real_user_reply'
-    END AS from_state,
-    'waiting_assignment' AS to_state,
+    NULL AS from_state,
+    NULL AS to_state,
     extract(EPOCH FROM m.created_at - run.began_at) AS response_seconds,
     CASE
         WHEN answered.at IS NULL THEN extract(EPOCH FROM m.created_at - run.began_at)
     END AS first_response_seconds
-FROM public.messages AS m
-INNER JOIN public.chats AS c ON c.id = m.chat_id
-LEFT JOIN LATERAL (
-    SELECT p.sender_type
-    FROM public.messages AS p
-    WHERE p.chat_id = m.chat_id AND p.created_at < m.created_at
-    ORDER BY p.created_at DESC
-    LIMIT 1
-) AS previous ON true
+FROM recent AS m
+-- Of messages of one instant, written in one request, the id says which comes first.
 LEFT JOIN LATERAL (
     SELECT max(p.created_at) AS at
     FROM public.messages AS p
     WHERE
         p.chat_id = m.chat_id
         AND p.sender_type = 'fictional'
-        AND p.created_at < m.created_at
+        AND p.created_at <= m.created_at
+        AND (p.created_at < m.created_at OR p.id < m.id)
         AND m.sender_type = 'fictional'
 ) AS answered ON true
 LEFT JOIN LATERAL (
@@ -56,9 +76,62 @@ LEFT JOIN LATERAL (
         AND p.created_at > coalesce(answered.at, '-infinity')
         AND m.sender_type = 'fictional'
 ) AS run ON true
+WHERE NOT m.id::text = ANY(%(seen)s::text [])
+UNION ALL
+SELECT
+    m.id || ' returned' AS key,
+    CASE
+        WHEN
+            c.chat_state IS DISTINCT FROM 'waiting_real_user_reply'
+            OR c.operator_replied_at > m.created_at
+            THEN m.created_at
+    END AS at,
+    m.created_at AS window_at,
+    NULL AS sender,
+    'waiting_real_user_reply' AS from_state,
+    'waiting_assignment' AS to_state,
+    NULL AS response_seconds,
+    NULL AS first_response_seconds
+FROM returned AS m
+CROSS JOIN LATERAL (
+    SELECT
+        c.chat_state,
+        c.operator_replied_at
+    FROM public.chats AS c
+    WHERE c.id = m.chat_id
+    OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+    SELECT
+        p.sender_type,
+        p.created_at
+    FROM public.messages AS p
+    WHERE
+        p.chat_id = m.chat_id
+        AND p.created_at <= m.created_at
+        AND (p.created_at < m.created_at OR p.id < m.id)
+    ORDER BY p.created_at DESC, p.id DESC
+    LIMIT 1
+) AS previous
+LEFT JOIN LATERAL (
+    SELECT max(a.assigned_at) AS began_at
+    FROM public.chat_assignments AS a
+    WHERE a.chat_id = m.chat_id AND a.assigned_at <= previous.created_at
+) AS turn ON true
 WHERE
-    m.created_at > coalesce(
-        %(since)s::timestamptz,
-        now() - %(event_overlap)s::double precision * interval '1 second'
+    previous.sender_type = 'fictional'
+    AND (
+        c.operator_replied_at BETWEEN coalesce(turn.began_at, '-infinity') AND m.created_at
+        OR EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS a
+            WHERE
+                a.chat_id = m.chat_id
+                AND a.assigned_at = turn.began_at
+                AND (
+                    (a.release_reason = 'operator_sent_message' AND a.released_at <= m.created_at)
+                    OR a.release_reason = 'real_user_replied_after_operator'
+                )
+        )
     )
-    AND NOT m.id = ANY(%(seen)s::uuid [])
+    AND NOT m.id || ' returned' = ANY(%(seen)s::text [])

@@ -2,7 +2,8 @@
 --
 -- Purpose: who carries the work. Every active operator has a row, 0 included; beyond the cap of
 --          operators.max_series the least busy are summed as "other", so that the number of series
---          stays bounded. Operators who share a name are told apart by the start of their id.
+--          stays bounded. Operators who share a name (or its first 100 characters, for a label is
+--          cut at 128) are told apart by the start of their id.
 -- Reads:   public.operators, public.chat_assignments.
 -- Cost:    in proportion to the operators and the assignments of the last hour (index on
 --          assigned_at).
@@ -22,9 +23,9 @@ named AS (
         CASE
             WHEN %(operators_label)s::text = 'id' OR coalesce(o.name, '') IN ('', 'other')
                 THEN o.id::text
-            WHEN count(*) OVER (PARTITION BY o.name) > 1
-                THEN o.name || ' (' || left(o.id::text, 8) || ')'
-            ELSE o.name
+            WHEN count(*) OVER (PARTITION BY left(o.name, 100)) > 1
+                THEN left(o.name, 100) || ' (' || left(o.id::text, 8) || ')'
+            ELSE left(o.name, 100)
         END AS operator
     FROM public.operators AS o
     LEFT JOIN worked AS w ON w.operator_id = o.id

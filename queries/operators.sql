@@ -4,7 +4,8 @@
 --          available: says so, holds none and shows life. stale: holds a chat or says available, but
 --          shows no life for the platform's idle timeout. away: active, and neither of these.
 --          Life on a chat is the heartbeat on the database's clock; a browser's clock in the future
---          counts as life. Available without a chat: the operator's own last_activity counts too.
+--          counts as life; a chat without a heartbeat row counts from its assignment.
+--          Available without a chat: the operator's own last_activity counts too.
 -- Reads:   public.operators, public.operator_activity, public.chats, public.platform_config.
 -- Cost:    in proportion to the operators and the assigned chats.
 WITH setting AS (
@@ -13,7 +14,7 @@ WITH setting AS (
             (
                 SELECT
                     CASE
-                        WHEN p.value #>> '{}' ~ '^\s*\d{1,9}(\.\d+)?\s*$'
+                        WHEN p.value #>> '{}' ~ '^ *[0-9]{1,9}([.][0-9]+)? *$'
                             THEN (p.value #>> '{}')::double precision
                     END
                 FROM public.platform_config AS p
@@ -23,16 +24,38 @@ WITH setting AS (
         ) * interval '1 minute' AS idle_timeout
 ),
 
+-- Chats and heartbeats meet in one grouping rather than a join: the planner takes the assigned chats
+-- for one row, and would read every heartbeat again for each of them.
+sighted AS (
+    SELECT
+        c.id AS chat_id,
+        c.assigned_operator_id AS operator_id,
+        coalesce(c.assignment_time, c.created_at) AS held_since,
+        NULL::timestamptz AS beat_at
+    FROM public.chats AS c
+    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    UNION ALL
+    SELECT
+        h.chat_id,
+        h.operator_id,
+        NULL AS held_since,
+        greatest(h.updated_at, h.last_activity) AS beat_at
+    FROM public.operator_activity AS h
+),
+
 held AS (
     SELECT
-        c.assigned_operator_id AS operator_id,
-        max(greatest(h.updated_at, h.last_activity)) AS beat_at,
-        max(c.assignment_time) AS assigned_at
-    FROM public.chats AS c
-    LEFT JOIN public.operator_activity AS h
-        ON h.chat_id = c.id AND h.operator_id = c.assigned_operator_id
-    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
-    GROUP BY c.assigned_operator_id
+        g.operator_id,
+        max(g.alive_at) AS alive_at
+    FROM (
+        SELECT
+            s.operator_id,
+            coalesce(max(s.beat_at), max(s.held_since)) AS alive_at
+        FROM sighted AS s
+        GROUP BY s.chat_id, s.operator_id
+        HAVING max(s.held_since) IS NOT NULL
+    ) AS g
+    GROUP BY g.operator_id
 ),
 
 judged AS (
@@ -44,7 +67,7 @@ judged AS (
                 coalesce(
                     CASE
                         WHEN held.operator_id IS NULL THEN o.last_activity
-                        ELSE coalesce(held.beat_at, held.assigned_at)
+                        ELSE held.alive_at
                     END,
                     '-infinity'
                 ) < now() - setting.idle_timeout

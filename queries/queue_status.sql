@@ -11,5 +11,5 @@ SELECT
     coalesce(
         greatest(extract(EPOCH FROM now() - q.oldest_waiting_chat), 0), 0
     ) AS oldest_age_seconds,
-    coalesce(q.average_wait_time_minutes * 60, 0) AS mean_age_seconds
+    coalesce(greatest(q.average_wait_time_minutes * 60, 0), 0) AS mean_age_seconds
 FROM public.get_assignment_queue_status() AS q

@@ -8,8 +8,22 @@
 --          An admin's reassignment is a row born released; the row it should have closed stays
 --          open for ever and never ends.
 -- Reads:   public.chat_assignments, public.chats.
--- Cost:    in proportion to the new and the open assignments: an index look-up each.
-WITH candidates AS (
+-- Cost:    in proportion to the new and the open assignments: a few index look-ups each. OFFSET 0
+--          keeps the planner from joining with the whole table instead.
+WITH known AS (
+    SELECT p.id
+    FROM unnest(%(pending)s::uuid []) AS p (id)
+    UNION
+    SELECT a.id
+    FROM public.chats AS c
+    INNER JOIN public.chat_assignments AS a ON a.chat_id = c.id AND a.released_at IS NULL
+    WHERE
+        c.chat_state = 'assigned'
+        AND c.is_active
+        AND c.assigned_operator_id IS NOT NULL
+        -- Afterwards they are pending.
+        AND %(since)s::timestamptz IS NULL
+    UNION
     SELECT a.id
     FROM public.chat_assignments AS a
     WHERE
@@ -20,21 +34,35 @@ WITH candidates AS (
             * interval '1 second'
             OR %(since)s::timestamptz IS NOT NULL
         )
-    UNION
-    SELECT p.id
-    FROM unnest(%(pending)s::uuid []) AS p (id)
+),
+
+candidates AS (
+    SELECT k.id
+    FROM known AS k
     UNION
     -- An admin's row may carry the time of the assignment that it ends.
     SELECT b.id
-    FROM unnest(%(pending)s::uuid []) AS p (id)
-    INNER JOIN public.chat_assignments AS a ON a.id = p.id
-    INNER JOIN public.chat_assignments AS b ON b.chat_id = a.chat_id
-    WHERE b.created_at > %(since)s::timestamptz AND b.released_at IS NOT NULL
-    UNION
-    SELECT a.id
-    FROM public.chats AS c
-    INNER JOIN public.chat_assignments AS a ON a.chat_id = c.id AND a.released_at IS NULL
-    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    FROM known AS k
+    CROSS JOIN LATERAL (
+        SELECT a.chat_id FROM public.chat_assignments AS a WHERE a.id = k.id OFFSET 0
+    ) AS a
+    CROSS JOIN LATERAL (
+        SELECT
+            b.id,
+            b.created_at,
+            b.released_at,
+            b.release_reason
+        FROM public.chat_assignments AS b
+        WHERE b.chat_id = a.chat_id
+        OFFSET 0
+    ) AS b
+    WHERE
+        b.released_at IS NOT NULL
+        AND b.release_reason LIKE 'manual_reassignment_by_admin%%'
+        AND b.created_at > coalesce(
+            %(since)s::timestamptz,
+            now() - 2 * %(event_overlap)s::double precision * interval '1 second'
+        )
 )
 
 SELECT
@@ -43,16 +71,29 @@ SELECT
     greatest(a.assigned_at, a.created_at) AS window_at,
     mapped.outcome,
     'assigned' AS from_state,
-    CASE mapped.outcome
-        WHEN 'replied' THEN 'waiting_real_user_reply'
-        WHEN 'closed' THEN 'completed'
+    -- A row that the user's next message closes had been answered, and left open by mistake.
+    CASE
+        WHEN mapped.outcome IN ('replied', 'customer_replied') THEN 'waiting_real_user_reply'
+        WHEN mapped.outcome = 'closed' THEN 'completed'
         ELSE 'waiting_assignment'
     END AS to_state,
     CASE
         WHEN mapped.outcome = 'replied' THEN extract(EPOCH FROM a.released_at - a.assigned_at)
     END AS handle_seconds
 FROM candidates AS n
-INNER JOIN public.chat_assignments AS a ON a.id = n.id
+CROSS JOIN LATERAL (
+    SELECT
+        a.id,
+        a.chat_id,
+        a.operator_id,
+        a.assigned_at,
+        a.created_at,
+        a.released_at,
+        a.release_reason
+    FROM public.chat_assignments AS a
+    WHERE a.id = n.id
+    OFFSET 0
+) AS a
 CROSS JOIN LATERAL (
     SELECT
         coalesce(
@@ -70,17 +111,17 @@ CROSS JOIN LATERAL (
 ) AS mapped
 WHERE
     NOT a.id = ANY(%(seen)s::uuid [])
-    -- The row that an admin's reassignment leaves open will never end: it is not waited for.
-    AND NOT (
-        a.released_at IS NULL
-        AND EXISTS (
-            SELECT 1
-            FROM public.chat_assignments AS q
-            WHERE
-                q.chat_id = a.chat_id
-                AND q.operator_id = a.operator_id
-                AND q.assigned_at >= a.assigned_at
-                AND q.id <> a.id
-                AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
-        )
+    -- The row that an admin's reassignment leaves open has ended with the admin's row: it is not
+    -- waited for, and not counted again where a later reply of the same operator closes it too.
+    AND NOT EXISTS (
+        SELECT 1
+        FROM public.chat_assignments AS q
+        WHERE
+            q.chat_id = a.chat_id
+            AND q.operator_id = a.operator_id
+            AND q.released_at >= a.assigned_at
+            AND q.id <> a.id
+            AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+            AND (a.released_at IS NULL OR a.released_at > q.released_at)
+        OFFSET 0
     )

@@ -7,12 +7,13 @@
 --          C = n B / (n - a (1 - B)). Source: A. K. Erlang, 1917, as in R. B. Cooper, Introduction
 --          to Queueing Theory, 2nd ed. 1981, sections 3.3 and 3.4. It takes users who never give up
 --          and operators who hold one chat at a time, as the platform has it.
+--          Beyond 20,000 operators there is no sample.
 --          queue_drain is the queue over its net pace of the last 10 minutes: 0 when nothing waits,
 --          infinite when it does not shrink. Chats that were released without a reply come back
---          to the queue and count as arrivals there.
+--          to the queue and count as arrivals there, those that were closed do not.
 --          Arrivals are turns: a user's message that needs an operator, be it the first of a chat
 --          or the first after the operator's. Handle time is that of replies, over the last hour;
---          without any there is no sample.
+--          without any there is no sample, unless there are no arrivals either: then 0.
 -- Reads:   public.messages, public.chat_assignments, public.chats.
 -- Cost:    in proportion to the messages and assignments of the last hour, hence every 60 s.
 WITH RECURSIVE arrivals AS (
@@ -41,11 +42,13 @@ handled AS (
         )::double precision AS mean_seconds,
         count(*) FILTER (
             WHERE a.released_at > now() - interval '10 minutes'
-            AND a.release_reason IS DISTINCT FROM 'operator_sent_message'
+            AND coalesce(a.release_reason, '') NOT IN
+            ('operator_sent_message', 'real_user_replied_after_operator')
+            AND coalesce(a.release_reason, '') NOT LIKE '%% - max reassignments reached'
         ) AS back_last_10_minutes,
         count(*) FILTER (
             WHERE a.assigned_at > now() - interval '10 minutes'
-            AND (a.released_at IS NULL OR a.released_at > a.assigned_at)
+            AND (a.released_at IS NULL OR a.released_at NOT IN (a.assigned_at, a.created_at))
         ) AS assigned_last_10_minutes
     FROM public.chat_assignments AS a
     WHERE a.assigned_at > now() - interval '1 hour'
@@ -59,31 +62,42 @@ load AS (
     CROSS JOIN handled AS h
 ),
 
-erlang_b AS (
+-- One number of operators after the other, until it keeps the objective. Only n > a is a queue that
+-- settles at all; where the exponent is below what a double can hold, nobody waits that long.
+erlang_c AS (
     SELECT
         0 AS operators,
-        1.0::double precision AS blocked
+        1.0::double precision AS blocked,
+        false AS is_enough
     UNION ALL
     SELECT
-        b.operators + 1 AS operators,
-        l.erlangs * b.blocked / (b.operators + 1 + l.erlangs * b.blocked) AS blocked
-    FROM erlang_b AS b
-    CROSS JOIN load AS l
-    WHERE l.erlangs IS NOT NULL AND b.operators < least(10000, 2 * l.erlangs + 50)
+        n.operators,
+        n.blocked,
+        n.operators > n.erlangs
+        AND 1 - n.operators * n.blocked / (n.operators - n.erlangs * (1 - n.blocked))
+        * exp(
+            greatest(
+                -(n.operators - n.erlangs) * %(slo_answer_within)s::double precision
+                / n.mean_seconds,
+                -700
+            )
+        ) >= %(slo_objective)s::double precision AS is_enough
+    FROM (
+        SELECT
+            c.operators + 1 AS operators,
+            l.erlangs,
+            l.mean_seconds,
+            l.erlangs * c.blocked / (c.operators + 1 + l.erlangs * c.blocked) AS blocked
+        FROM erlang_c AS c
+        CROSS JOIN load AS l
+        WHERE l.erlangs > 0 AND NOT c.is_enough AND c.operators < 20000
+    ) AS n
 ),
 
--- Only n > a is a queue that settles at all.
 required AS (
-    SELECT min(b.operators) AS operators
-    FROM erlang_b AS b
-    CROSS JOIN load AS l
-    WHERE
-        b.operators > l.erlangs
-        AND 1 - b.operators * b.blocked / (b.operators - l.erlangs * (1 - b.blocked))
-        * exp(
-            -(b.operators - l.erlangs) * %(slo_answer_within)s::double precision
-            / greatest(l.mean_seconds, 1e-3)
-        ) >= %(slo_objective)s::double precision
+    SELECT min(c.operators) AS operators
+    FROM erlang_c AS c
+    WHERE c.is_enough
 ),
 
 waiting AS (
@@ -93,7 +107,7 @@ waiting AS (
 )
 
 SELECT
-    CASE WHEN l.erlangs = 0 THEN 0 ELSE n.operators END AS operators_required,
+    CASE WHEN r.last_hour = 0 THEN 0 ELSE n.operators END AS operators_required,
     CASE
         WHEN w.chats = 0 THEN 0
         WHEN h.assigned_last_10_minutes <= r.last_10_minutes + h.back_last_10_minutes

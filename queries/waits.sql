@@ -19,7 +19,8 @@ WITH owed AS (
 
 -- A run is known by its chat and the operator's message before it.
 answered AS (
-    SELECT
+    -- Two answers of one instant, written in one request, end one wait.
+    SELECT DISTINCT
         m.chat_id,
         m.created_at AS answered_at,
         before.at AS after_at,
@@ -85,7 +86,7 @@ UNION ALL
 SELECT
     u.chat_id || ' ' || coalesce(extract(EPOCH FROM u.after_at)::text, '') AS key,
     u.began_at + %(slo_answer_within)s::double precision * interval '1 second' AS at,
-    -- Kept for as long as it stays open, whatever the watermark says.
-    NULL AS window_at,
+    -- Kept for as long as it stays open, and an overlap longer.
+    now() AS window_at,
     1 AS breached
 FROM unanswered AS u

@@ -14,15 +14,24 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.daemon import Daemon
 
 BUILT_IN = (
+    "assignments",
     "customer_wait",
+    "disagreement",
+    "fairness",
     "idle_detector",
+    "invalid_chats",
+    "invalid_states",
+    "messages",
     "operator_load",
     "operators",
     "queue_status",
+    "releases",
     "reply_clock",
+    "staffing",
     "state_clock",
     "state_summary",
     "stuck_chats",
+    "waits",
 )
 DEADLINE_S = 20.0
 

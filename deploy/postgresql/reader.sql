@@ -5,7 +5,11 @@
 --     psql "$DATABASE_URL" -c '\password chatqueue_reader'
 --
 -- It can be run again at any time. The role reads columns, never a message's text or an operator's
--- address; it can write nothing, and its transactions are read-only unless it says otherwise.
+-- address; nothing here lets it write, and its transactions are read-only unless it says otherwise.
+-- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
+-- assign_chat_to_operator runs as its owner. To be strict, also
+--     REVOKE EXECUTE ON FUNCTION public.assign_chat_to_operator(uuid) FROM PUBLIC;
+-- and grant it to the application's own roles.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chatqueue_reader') THEN

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -127,10 +128,13 @@ def _load_query(
 def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping | None:
     """A mapping file, or None and its faults."""
     try:
-        document = read_document(path, {})
+        document = read_document(path, {}, holds="at least the key metrics")
     except ConfigError as error:
         faults.extend(error.faults)
         return None
+    # An empty section means its defaults, here as everywhere; without the key there is no section.
+    if document.data.get("events", {}) is None:
+        document.data["events"] = {}
     found = FaultList(document)
     mapping: QueryMapping | None = None
     try:
@@ -168,36 +172,45 @@ def _check_references(mapping: QueryMapping, found: FaultList) -> None:
                     f"is given, but label {label!r} lists no values",
                     f"values under labels.{label}, or no empty",
                 )
-        names = [frozenset(series.labels) for series in metric.series]
-        if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
-            found.add((*path, "series"), "differ in label names", "the same labels in each series")
-        kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
-        if len(set(kinds)) < len(kinds):
-            found.add((*path, "series"), "share their labels", "labels that tell series apart")
-        for key, problem, expected in _kind_problems(metric, is_event=mapping.events is not None):
-            found.add((*path, key), problem, expected)
+        for keys, problem, expected in itertools.chain(
+            _series_problems(metric),
+            _kind_problems(metric, is_event=mapping.events is not None),
+        ):
+            found.add((*path, *keys), problem, expected)
     named = [metric.name for metric in mapping.metrics]
     for index, name in enumerate(named):
         if name in named[:index]:
             found.add(("metrics", index, "name"), f"{name!r} stands twice", "each metric once")
 
 
-def _kind_problems(metric: MetricMapping, *, is_event: bool) -> Iterable[tuple[str, str, str]]:
-    """Key, problem and what is expected where a metric does not fit rows or events."""
+def _series_problems(metric: MetricMapping) -> Iterable[tuple[tuple[str, ...], str, str]]:
+    """Keys, problem and what is expected where a metric's series cannot stand beside each other."""
+    names = [frozenset(series.labels) for series in metric.series]
+    if len({*names}) > 1 or any(set(metric.labels) & name for name in names):
+        yield ("series",), "differ in label names", "the same labels in each series"
+    kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
+    if len(set(kinds)) < len(kinds):
+        yield ("series",), "share their labels", "labels that tell series apart"
+
+
+def _kind_problems(
+    metric: MetricMapping, *, is_event: bool
+) -> Iterable[tuple[tuple[str, ...], str, str]]:
+    """Keys, problem and what is expected where a metric does not fit rows or events."""
     if is_event:
         if metric.type == "gauge":
-            yield "type", "'gauge' cannot count events", "counter or histogram"
+            yield ("type",), "'gauge' cannot count events", "counter or histogram"
         if metric.series:
-            yield "series", "is given in a query of events", "value, or neither to count rows"
+            yield ("series",), "is given in a query of events", "value, or neither to count rows"
         if metric.empty is not None:
-            yield "empty", "is given in a query of events", "nothing: counting starts at 0"
+            yield ("empty",), "is given in a query of events", "no empty: counting starts at 0"
         if metric.type == "histogram" and metric.value is None:
-            yield "type", "'histogram' has no value", "value: the column with what is observed"
+            yield ("value",), "missing", "the column with what is observed"
     else:
         if metric.type == "histogram":
-            yield "type", "'histogram' needs events", "gauge or counter, or the key events"
+            yield ("type",), "'histogram' needs events", "gauge or counter, or the key events"
         if metric.value is None and not metric.series:
-            yield "name", "has neither value nor series", "one of them"
+            yield (), "has neither value nor series", "one of them"
 
 
 def _needs(mapping: QueryMapping) -> Iterable[Need]:
@@ -288,7 +301,7 @@ def _conflicts(queries: Sequence[Query]) -> Iterable[Fault]:
 
 def _conflict(metric: Metric, other: Metric) -> tuple[str, str] | None:
     """What keeps two queries from feeding one metric, and what is expected."""
-    for attribute in ("type", "help", "unit"):
+    for attribute in ("type", "help", "unit", "buckets"):
         if getattr(metric, attribute) != getattr(other, attribute):
             return f"differs in {attribute}", f"the same as {other.name} in"
     mine, theirs = _label_values(metric), _label_values(other)

@@ -103,6 +103,7 @@ EXPECTED_KEYS = {
     "column": "a column of the query",
     "value": "a column of the query",
 }
+EXPECTED_BUCKETS = "ascending upper bounds, without +Inf"
 
 
 class NeedMapping(Section):
@@ -176,10 +177,14 @@ class MetricMapping(Section):
     @field_validator("buckets")
     @classmethod
     def _ascend(cls, buckets: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        if (info.data.get("type") == "histogram") != bool(buckets):
-            raise fault("do not fit the type", "buckets for a histogram, and for nothing else")
+        kind = info.data.get("type")
+        if kind == "histogram" and not buckets:
+            raise fault("missing", EXPECTED_BUCKETS, bare=True)
+        if kind in ("gauge", "counter") and buckets:
+            expected = "type histogram, or no buckets"
+            raise fault(f"is given, but the type is {kind}", expected, bare=True)
         if any(low >= high for low, high in itertools.pairwise(buckets)):
-            raise fault("do not ascend", "bounds in ascending order, without +Inf")
+            raise fault("do not ascend", EXPECTED_BUCKETS, bare=True)
         return buckets
 
     @model_validator(mode="after")

@@ -11,14 +11,14 @@ import click
 
 from exporter.cli import options
 from exporter.config import load_config
-from exporter.database import Connection, Outcome
+from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
 from exporter.events import families_of
 from exporter.planning import build_plans
 from exporter.poller import Plan
 
 
-@click.command("check-config")
+@click.command("check-config", short_help="Check the configuration and the queries.")
 @options.config_file
 @click.option(
     "--live",
@@ -38,19 +38,26 @@ def check_config(config_file: Path, live: bool, print_schema: bool) -> None:
 
         click.echo(json.dumps(config_schema(), indent=2))
         return
-    config = load_config(config_file)
+    config = load_config(config_file, check_dsn=check_dsn)
     plans = build_plans(config)
     queries = len(next(iter(plans.values())).queries)
-    counted = f"{len(plans)} database(s), {queries} queries"
+    databases = _count(len(plans), "database", "databases")
+    counted = f"{databases}, {_count(queries, 'query', 'queries')}"
     click.echo(f"{config_file}: {counted}, configuration is valid")
     if live:
         verdicts = [_check_database(plan) for plan in plans.values()]
         sys.exit(0 if all(verdicts) else 1)
 
 
+def _count(number: int, one: str, many: str) -> str:
+    """A number with its noun."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def _check_database(plan: Plan) -> bool:
     """Run every query once and print a line for each; whether all worked."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -58,7 +65,8 @@ def _check_database(plan: Plan) -> bool:
     try:
         poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
-        console.print(f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {error}", highlight=False)
+        text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {escape(str(error))}"
+        console.print(text, highlight=False, soft_wrap=True)
         return False
     finally:
         connection.close()
@@ -72,10 +80,15 @@ def _check_database(plan: Plan) -> bool:
             str(len(outcome.rows)) if succeeded else "-",
             str(len(outcome.columns)) if succeeded else "-",
             f"{outcome.duration_s * 1000:.1f} ms",
-            f"[green]{text}[/]" if succeeded else f"[red]{text}[/]",
+            f"[green]{text}[/]" if succeeded else "[red]failed[/]",
         )
     console.print(f"\n[bold]{plan.database}[/]: PostgreSQL {version}, {role}", highlight=False)
     console.print(table)
+    # Below the table and on one line each: a cell would break them wherever the terminal ends.
+    for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
+        if not succeeded:
+            problem = f"[red]{outcome.query.name}[/]: {escape(text)}"
+            console.print(problem, highlight=False, soft_wrap=True)
     return all(succeeded for succeeded, _ in verdicts)
 
 

@@ -11,7 +11,7 @@ from exporter.demo.scenarios import SCENARIOS
 from exporter.logs import configure_logging
 
 
-@click.command()
+@click.command(short_help="Watch a living platform on this machine.")
 @click.option(
     "--scenario",
     type=click.Choice(sorted(SCENARIOS)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import queue
 import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Self
 
 import click
 import structlog
@@ -68,6 +69,7 @@ def serve(
     *,
     web_config_file: Path | None = None,
     enable_lifecycle: bool = False,
+    reload_on_hangup: bool = True,
     on_ready: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> None:
     """Poll and serve until SIGTERM or SIGINT; reload on SIGHUP.
@@ -77,24 +79,21 @@ def serve(
         listen_addresses: Where to serve.
         web_config_file: TLS and users, or None.
         enable_lifecycle: Whether POST /-/reload is allowed.
+        reload_on_hangup: Whether SIGHUP reloads; otherwise it stops as SIGTERM does.
         on_ready: Called with the addresses once they are bound.
 
     Raises:
         ListenError: An address cannot be bound.
         ConfigError: The web configuration cannot be used.
     """
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
-    handled = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    # A SimpleQueue may be put to from a signal handler, and its get lets handlers run.
-    before = [signal.signal(number, lambda got, _: signals.put(got)) for number in handled]
-    server = HttpServer(
-        build_application(daemon, enable_lifecycle=enable_lifecycle),
-        listen_addresses=listen_addresses,
-        web_config_file=web_config_file,
-        slow_paths=SLOW_PATHS,
-    )
-    daemon.reload_hooks.append(server.reload_web_config)
-    try:
+    with Signals() as signals:
+        server = HttpServer(
+            build_application(daemon, enable_lifecycle=enable_lifecycle),
+            listen_addresses=listen_addresses,
+            web_config_file=web_config_file,
+            slow_paths=SLOW_PATHS,
+        )
+        daemon.reload_hooks.append(server.reload_web_config)
         thread = ServerThread(server)
         thread.start()
         try:
@@ -106,7 +105,7 @@ def serve(
                 databases=", ".join(daemon.config.databases),
             )
             on_ready([str(address) for address in server.addresses])
-            while (number := signals.get()) == signal.SIGHUP:
+            while (number := signals.wait()) == signal.SIGHUP and reload_on_hangup:
                 _reload(daemon)
             started = time.monotonic()
             log.info("stopping", signal=signal.Signals(number).name)
@@ -115,9 +114,37 @@ def serve(
         finally:
             thread.stop(STOP_SERVING_S)
         log.info("stopped", duration_s=round(time.monotonic() - started, 3))
-    finally:
-        for number, handler in zip(handled, before, strict=True):
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP in the order they came; for the main thread, as a context manager.
+
+    They come through Python's wake-up descriptor. A handler alone runs only between two
+    instructions of the main thread: a signal just before a wait would be slept over until the next.
+    """
+
+    _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        # Only a signal with a handler is written to the descriptor.
+        self._before = [signal.signal(number, lambda *_: None) for number in self._HANDLED]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self._HANDLED, self._before, strict=True):
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self) -> int:
+        """Return the number of the next signal."""
+        while (number := self._reader.recv(1)[0]) not in self._HANDLED:
+            pass
+        return number
 
 
 def _reload(daemon: Daemon) -> None:

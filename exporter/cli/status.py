@@ -11,8 +11,8 @@ import click
 
 from exporter.cli import options
 from exporter.config import Config, load_config
-from exporter.database import Connection
-from exporter.errors import DatabaseUnavailable
+from exporter.database import Connection, check_dsn
+from exporter.errors import ChatqueueError, DatabaseUnavailable
 from exporter.planning import build_plans
 from exporter.poller import Plan
 from exporter.status import Status, as_json, build_status, unknown_status
@@ -22,7 +22,7 @@ CALM, CROSSED, CANNOT_TELL = 0, 1, 2
 _COLOURS = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown": "magenta"}
 
 
-@click.command()
+@click.command(short_help="Look at every queue once.")
 @options.config_file
 @options.as_json
 def status(config_file: Path, as_json: bool) -> None:
@@ -30,8 +30,14 @@ def status(config_file: Path, as_json: bool) -> None:
 
     Exit code 0: calm. 1: a threshold is crossed. 2: could not tell.
     """
-    config = load_config(config_file)
-    statuses = [_look(plan, config) for plan in build_plans(config).values()]
+    try:
+        config = load_config(config_file, check_dsn=check_dsn)
+        plans = build_plans(config)
+    except ChatqueueError as error:
+        # Not main's exit code 1: a script would take it for a crossed threshold.
+        click.echo(f"chatqueue: {error}", err=True)
+        sys.exit(CANNOT_TELL)
+    statuses = [_look(plan, config) for plan in plans.values()]
     (_print_json if as_json else _print_tables)(statuses)
     sys.exit(_exit_code(statuses))
 
@@ -90,11 +96,12 @@ def _print_tables(statuses: Sequence[Status]) -> None:
             table.add_column("", justify="right")
             table.add_column("")
             for figure in status.figures:
-                show = _age if figure.unit == "seconds" else _number
+                show = {"seconds": _age, "ratio": _share}.get(figure.unit, _number)
                 table.add_row(figure.name, show(figure.value), _coloured(figure.verdict))
             console.print(table)
         for problem in status.problems:
-            console.print(f"[magenta]could not tell:[/] {escape(problem)}")
+            # One line each, however narrow the terminal: it is searched for and passed on.
+            console.print(f"[magenta]could not tell:[/] {escape(problem)}", soft_wrap=True)
         console.print()
 
 
@@ -108,10 +115,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
+def _share(value: float | None) -> str:
+    """A ratio in per cent."""
+    return "-" if value is None else f"{value:.0%}"
+
+
 def _age(seconds: float | None) -> str:
     """Seconds as people say them: the two largest units."""
     if seconds is None:
         return "-"
+    if seconds == float("inf"):
+        return "never"
     whole = round(seconds)
     units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
     for index, (unit, size) in enumerate(units):

@@ -76,12 +76,21 @@ def key_text(path: KeyPath) -> str:
     return text
 
 
-def read_document(path: Path, environ: Mapping[str, str]) -> Document:
+def read_document(
+    path: Path,
+    environ: Mapping[str, str] | None,
+    *,
+    holds: str = "at least the key databases",
+    may_be_empty: bool = False,
+) -> Document:
     """Read a YAML file whose top is a mapping.
 
     Args:
         path: The file; at most 1 MiB of UTF-8.
-        environ: Where `${NAME}` in values is looked up.
+        environ: Where `${NAME}` in values is looked up. None for a format which is not ours: its
+            values are then text exactly as written, but for empty ones, which stay None.
+        holds: What the mapping consists of, for the message where the file is no mapping.
+        may_be_empty: Whether a file without any value counts as a mapping without keys.
 
     Returns:
         The data and its whereabouts; faults in single values are in it, not raised.
@@ -92,10 +101,14 @@ def read_document(path: Path, environ: Mapping[str, str]) -> Document:
     name = str(path)
     root = _compose(_read_text(path), name)
     if root is None or root.tag == SAFE_TAGS["null"]:
-        _fail(name, "the file is empty", "a YAML mapping with at least the key databases")
+        if may_be_empty:
+            return Document(name, {}, {(): Spot(1, 1, "the file")}, ())
+        _fail(name, "the file is empty", f"a YAML mapping with {holds}")
     if not isinstance(root, yaml.MappingNode):
-        found = f"the file holds {_describe(root)}"
-        _fail(_at(name, root), found, "a YAML mapping with at least the key databases")
+        # One line of a foreign format may be all secret: somebody's htpasswd file, for example.
+        hidden = environ is None and isinstance(root, yaml.ScalarNode)
+        found = f"the file holds {'a single value' if hidden else _describe(root)}"
+        _fail(_at(name, root), found, f"a YAML mapping with {holds}")
     builder = _Builder(name, environ)
     data = builder.build_mapping(root, ())
     builder.spots[()] = Spot(_line(root), _line(root), "the file")
@@ -183,7 +196,7 @@ class _Builder:
     """Walks the nodes of one file, once, gathering data, whereabouts and faults."""
 
     name: str
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] | None
     spots: dict[KeyPath, Spot] = field(default_factory=dict)
     faults: list[tuple[int, KeyPath, Fault]] = field(default_factory=list)
     open_nodes: set[int] = field(default_factory=set)
@@ -278,18 +291,20 @@ class _Builder:
 
     def show(self, node: yaml.Node) -> str:
         shown = _describe(node)
-        from_environment = isinstance(node, yaml.ScalarNode) and _VARIABLE.search(node.value)
+        expands = self.environ is not None and isinstance(node, yaml.ScalarNode)
+        from_environment = expands and _VARIABLE.search(node.value)
         return f"{shown} (from the environment)" if from_environment else shown
 
     def scalar(self, tag: str, text: str, path: KeyPath, line: int) -> object:
         if tag == SAFE_TAGS["null"]:
             return None
+        kind = tag if self.environ is not None else SAFE_TAGS["str"]
         try:
-            if tag == SAFE_TAGS["bool"]:
+            if kind == SAFE_TAGS["bool"]:
                 return {"true": True, "false": False}[text.lower()]
-            if tag == SAFE_TAGS["int"]:
+            if kind == SAFE_TAGS["int"]:
                 return int(text)
-            if tag == SAFE_TAGS["float"]:
+            if kind == SAFE_TAGS["float"]:
                 return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
         except (KeyError, ValueError):
             return self.fault(line, path, "does not fit its YAML type", "a plain value")
@@ -298,19 +313,20 @@ class _Builder:
     def expand(self, text: str, path: KeyPath, line: int) -> object:
         """Replace `${NAME}` once, from left to right; what comes in is not looked at again."""
         faults = len(self.faults)
+        environ = self.environ or {}
 
         def replace(match: re.Match[str]) -> str:
             if match["broken"]:
                 expected = "${NAME}, or $${ for a plain ${"
                 self.fault(line, path, "holds ${ without a variable name and }", expected)
-            elif (name := match["name"]) and name not in self.environ:
+            elif (name := match["name"]) and name not in environ:
                 found = f"the environment variable {name} is not set"
                 self.fault(line, path, found, f"{name} in the environment")
             elif name:
-                return self.environ[name]
+                return environ[name]
             return "${"
 
-        value = _VARIABLE.sub(replace, text)
+        value = text if self.environ is None else _VARIABLE.sub(replace, text)
         if any("\ud800" <= char <= "\udfff" or char == "\0" for char in value):
             self.fault(line, path, "holds characters that are not UTF-8 text", "text in UTF-8")
         return value if len(self.faults) == faults else UNUSABLE

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 from datetime import timedelta
-from typing import Any, get_args
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from exporter.config.document import Document, KeyPath, key_text
@@ -43,6 +45,10 @@ class FaultList:
         found = found if bare else f"{shown} {found}"
         self.add(path, found, expected, at_key=of_key or error["type"] == "extra_forbidden")
 
+    def has(self, path: KeyPath) -> bool:
+        """Say whether a fault was reported at this very key."""
+        return path in self._paths
+
     def sorted(self) -> list[Fault]:
         """Give the faults in the order of the file."""
         return [fault for _, _, fault in sorted(self._faults, key=lambda entry: entry[0])]
@@ -52,7 +58,7 @@ class FaultList:
         return self._document.spots[path].shown
 
     def _show(self, path: KeyPath, value: object, root: type[BaseModel]) -> str:
-        if _kind_at(root, path) is SecretStr:
+        if _is_secret(_kind_at(root, path)):
             return "the value"
         if path in self._document.spots:
             return self.shown(path)
@@ -103,18 +109,40 @@ def _kind_at(root: type[BaseModel], path: KeyPath) -> Any:
     """Find the type of a key by walking the model; None where the model does not know it."""
     kind: Any = root
     for part in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            fields = {field.alias or name: field for name, field in kind.model_fields.items()}
-            field = fields.get(str(part))
-            kind = field.annotation if field else None
+        if _is_section(kind):
+            field = _fields(kind).get(str(part))
+            kind = _plain(field.annotation) if field else None
         else:
-            arguments = get_args(kind)
-            kind = arguments[1] if len(arguments) == 2 else None
+            # A mapping's values, a list's entries.
+            arguments = [argument for argument in get_args(kind) if argument is not ...]
+            kind = _plain(arguments[-1]) if arguments else None
     return kind
+
+
+def _plain(kind: Any) -> Any:
+    """Take `Annotated` and `| None` off a type."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        kinds = [argument for argument in get_args(kind) if argument is not NoneType]
+        return _plain(kinds[0]) if len(kinds) == 1 else None
+    return kind
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_secret(kind: Any) -> bool:
+    """Whether a value is a secret, or may hold some: `users: hunter2` is one in a wrong place."""
+    return kind is SecretStr or any(_is_secret(_plain(part)) for part in get_args(kind))
+
+
+def _fields(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Give a section's fields by the keys which the file has for them."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
     kind = _kind_at(root, path)
-    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
-        return []
-    return [field.alias or name for name, field in kind.model_fields.items()]
+    return list(_fields(kind)) if _is_section(kind) else []

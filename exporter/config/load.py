@@ -6,7 +6,7 @@ Owns the order of things: read, fill in what lies in other files, validate, repo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,15 +18,21 @@ from exporter.config.model import Config
 from exporter.config.values import read_dsn
 from exporter.errors import ConfigError
 
+DSN_FORM = "a postgresql:// URI, its password percent-encoded, or key=value pairs"
 _DSN_FILE_LIMIT_BYTES = 64 * 1024
 
 
-def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+def load_config(
+    path: Path,
+    environ: Mapping[str, str] = os.environ,
+    check_dsn: Callable[[str], str | None] = lambda _: None,
+) -> Config:
     """Load and check the configuration; what is returned can be used as it is.
 
     Args:
         path: The YAML file. Paths in it are relative to its folder.
         environ: Where `${NAME}` in values is looked up.
+        check_dsn: Says what is wrong with a connection string, without showing any of it, or None.
 
     Returns:
         The configuration, defaults filled in, `dsn_file` read, paths absolute. Two loads of the
@@ -39,6 +45,7 @@ def load_config(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     faults = FaultList(document)
     folder = path.absolute().parent
     _read_dsn_files(document, folder, faults)
+    _check_dsns(document, check_dsn, faults)
     _find_query_folders(document, folder, faults)
     config: Config | None = None
     try:
@@ -89,6 +96,21 @@ def _read_release_dsn_file(
     database["release_dsn"] = _read_dsn_file(value, folder, faults, path, key)
     if value and isinstance(value, str):
         database[key] = str(folder / value)
+
+
+def _check_dsns(
+    document: Document, check_dsn: Callable[[str], str | None], faults: FaultList
+) -> None:
+    """Ask of every connection string what is wrong with it."""
+    databases = document.data.get("databases")
+    for name, entry in databases.items() if isinstance(databases, dict) else ():
+        for key in ("dsn", "release_dsn") if isinstance(entry, dict) else ():
+            dsn = entry.get(key)
+            problem = check_dsn(dsn) if isinstance(dsn, str) and dsn.strip() else None
+            if problem:
+                file_key = f"{key}_file"
+                where = file_key if file_key in entry else key
+                faults.add(("databases", name, where), problem, DSN_FORM)
 
 
 def _read_dsn_file(

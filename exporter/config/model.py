@@ -31,6 +31,7 @@ from exporter.config.values import (
     OperatorLabel,
     Parameter,
     ParameterName,
+    Pattern,
     QueryName,
     ReleaseOutcome,
     Share,
@@ -301,8 +302,9 @@ class Events(Section):
         "platform's longest transaction: a row that is stamped when its transaction begins and "
         "seen when it commits would otherwise be missed.",
     )
-    release_reasons: Annotated[Mapping[Text, ReleaseOutcome], EMPTY_MEANS_NONE, FREEZE] = Field(
+    release_reasons: Annotated[Mapping[Pattern, ReleaseOutcome], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
+        title="mapping of outcomes",
         description="Release reasons of your own, as SQL LIKE patterns, each with the outcome it "
         "counts as: `timeout_by_bot%: idle_timeout`. They come before the built-in ones.",
     )

@@ -302,6 +302,9 @@ FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)
 
 
 def _read_share(value: object) -> float:
+    # A number out of the environment arrives as text.
+    if isinstance(value, str) and re.fullmatch(r"0?\.[0-9]{1,9}", value, re.ASCII):
+        value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1:
         return float(value)
     raise fault("is not a share", "a number above 0 and below 1, such as 0.9")
@@ -341,8 +344,17 @@ def _read_outcome(value: object) -> str:
 ReleaseOutcome = Annotated[
     str,
     PlainValidator(_read_outcome),
-    WithJsonSchema({"title": "outcome", "enum": list(RELEASE_OUTCOMES)}),
+    WithJsonSchema(
+        {
+            "title": "outcome",
+            "anyOf": [
+                {"enum": list(RELEASE_OUTCOMES)},
+                {"type": "string", "pattern": FROM_ENVIRONMENT},
+            ],
+        }
+    ),
 ]
+Pattern = Annotated[str, PlainValidator(_read_text), _pattern("^.+$")]
 OperatorLabel = Annotated[
     Literal["name", "id"],
     WithJsonSchema(

@@ -1,8 +1,8 @@
 """One polling connection to one database, and the transaction a poll runs in.
 
 A poll is one READ ONLY REPEATABLE READ transaction, so its figures agree with each other and stand
-on the database's clock. Every setting is `SET LOCAL`, and nothing is prepared on the server, so that
-a transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
+on the database's clock. Every setting is `SET LOCAL` and nothing is prepared on the server, so a
+transaction pooler (PgBouncer, Supabase) serves as well as a direct connection.
 """
 
 from __future__ import annotations
@@ -108,13 +108,24 @@ class Poll:
 
 
 def check_dsn(dsn: str) -> str | None:
-    """Return what is wrong with a connection string, without showing any of it, or None."""
+    """Return what is wrong with a connection string, without showing any of it, or None.
+
+    A password with a raw @ or / in a URI tears it apart: its rest becomes a host, a port or a
+    database, which every later message would quote.
+    """
     try:
-        conninfo.conninfo_to_dict(dsn)
+        parts = conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         # libpq's own message may quote a part of the password.
         return "not a connection string libpq can read"
-    return None
+    hosts = str(parts.get("host") or "").split(",")
+    ports = str(parts.get("port") or "").split(",")
+    torn = (
+        any("@" in host for host in hosts if not host.startswith(("/", "@")))
+        or any(port and not port.isdecimal() for port in ports)
+        or ("://" in dsn and "@" in str(parts.get("dbname") or ""))
+    )
+    return "a host, port or database that cannot be one" if torn else None
 
 
 class Connection:
@@ -138,6 +149,8 @@ class Connection:
         defaults = {
             "connect_timeout": str(max(2, round(connect_timeout_s))),
             "fallback_application_name": f"chatqueue-exporter {__version__}",
+            # An SQL_ASCII database would otherwise answer in bytes.
+            "client_encoding": "UTF8",
             "keepalives_idle": "10",
             "keepalives_interval": "5",
             "keepalives_count": "3",
@@ -208,6 +221,8 @@ class Connection:
                 )
             except psycopg.Error as error:
                 raise DatabaseUnavailable(explain(error, self._secrets)) from error
+            except UnicodeError as error:  # a host that is no name, e.g. with an empty label
+                raise DatabaseUnavailable("the host is not a host name") from error
         return self._connection
 
     def _transact(

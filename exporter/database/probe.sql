@@ -51,10 +51,12 @@ reading AS (
         ON
             v.oid = t.relation
             AND NOT coalesce(
-                v.reloptions && ARRAY[
-                    'security_invoker=true', 'security_invoker=on',
-                    'security_invoker=1', 'security_invoker=yes'
-                ],
+                -- Spelt in any way that PostgreSQL reads as a boolean.
+                (
+                    SELECT o.option_value::boolean
+                    FROM pg_catalog.pg_options_to_table(v.reloptions) AS o
+                    WHERE o.option_name = 'security_invoker'
+                ),
                 false
             )
     LEFT JOIN pg_catalog.pg_roles AS owner ON owner.oid = coalesce(f.proowner, v.relowner)

@@ -1,6 +1,6 @@
 """What the throw-away server needs of the machine: an account, a directory, a port, processes.
 
-Knows Linux and nothing of PostgreSQL, but for the place where its pid file names shared memory.
+Knows Linux, and of PostgreSQL only its pid file and that SIGINT stops it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,24 @@ from typing import TypedDict
 # Below the range from which Linux takes ports of outgoing connections, so that none of those
 # grabs the port while the server is down.
 _PORTS = range(15_000, 32_000)
+
+# The server's stdin is a pipe whose other end only this Python process holds. A watcher waits on
+# it: a line means that the server was stopped in order; end of file means that the parent died,
+# even by kill -9, so the watcher stops the server and removes its files. A pipe and not
+# PR_SET_PDEATHSIG, because that fires when the *thread* that started the server ends. The watcher
+# is forked twice so that the postmaster has no child it does not know of. `$$` is the postmaster,
+# since `exec` keeps the process id.
+_GUARDED_EXEC = """
+( { read -r word <&3 || {
+      kill -INT $$
+      [ -n "$0" ] || exit
+      n=0
+      while [ -e "$0/data/postmaster.pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
+      rm -rf -- "$0"
+    }
+  } >/dev/null 2>&1 & ) 3<&0
+exec "$@" </dev/null
+"""
 
 
 class ProcessOptions(TypedDict, total=False):
@@ -47,6 +65,16 @@ def process_options(account: pwd.struct_passwd | None, directory: Path) -> Proce
         options["group"] = account.pw_gid
         options["extra_groups"] = ()
     return options
+
+
+def guard_command(command: Sequence[str], doomed: str) -> list[str]:
+    """Return a command that runs `command` guarded by a pipe at its standard input.
+
+    Whoever holds the other end writes a line once the command was stopped in order. Where the
+    pipe ends without one, the guard stops the command and removes the directory `doomed` (empty:
+    removes nothing).
+    """
+    return ["/bin/sh", "-c", _GUARDED_EXEC, doomed, *command]
 
 
 def make_directory(account: pwd.struct_passwd | None, parent: Path | None) -> Path:

@@ -26,6 +26,7 @@ from exporter.demo.machine import (
     ProcessOptions,
     children_of,
     find_free_port,
+    guard_command,
     make_directory,
     process_options,
     remove_shared_memory,
@@ -59,24 +60,6 @@ _THROW_AWAY_SETTINGS: Mapping[str, str] = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-
-# The server's stdin is a pipe whose other end only this Python process holds. A watcher waits on
-# it: a line means that the server was stopped in order; end of file means that the parent died,
-# even by kill -9, so the watcher stops the server and removes its files. A pipe and not
-# PR_SET_PDEATHSIG, because that fires when the *thread* that started the server ends. The watcher
-# is forked twice so that the postmaster has no child it does not know of. `$$` is the postmaster,
-# since `exec` keeps the process id.
-_GUARDED_EXEC = """
-( { read -r word <&3 || {
-      kill -INT $$
-      [ -n "$0" ] || exit
-      n=0
-      while [ -e "$0/data/postmaster.pid" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done
-      rm -rf -- "$0"
-    }
-  } >/dev/null 2>&1 & ) 3<&0
-exec "$@" </dev/null
-"""
 
 _SOCKET_PATH_LIMIT = 100
 _LOG_TAIL_LINES = 15
@@ -237,12 +220,13 @@ class LocalServer:
 
     def _launch(self) -> None:
         """Run `postgres` and wait until it is ready."""
-        command = ["/bin/sh", "-c", _GUARDED_EXEC, "" if self._keep_data else str(self.directory)]
-        command += [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
-        command += ["-p", str(self.port)]
+        doomed = "" if self._keep_data else str(self.directory)
+        command = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
+        sockets = str(self.directory) if len(str(self.directory)) < _SOCKET_PATH_LIMIT else ""
+        command += ["-p", str(self.port), "-c", f"unix_socket_directories={sockets}"]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                guard_command(command, doomed),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -296,12 +280,7 @@ class LocalServer:
             *("-D", str(self.data_dir), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
             *("--locale=C", "--no-sync", "--no-instructions"),
         )
-        sockets = str(self.directory) if len(str(self.directory)) < _SOCKET_PATH_LIMIT else ""
-        settings = {
-            **_THROW_AWAY_SETTINGS,
-            "unix_socket_directories": sockets,
-            **self._settings,
-        }
+        settings = {**_THROW_AWAY_SETTINGS, **self._settings}
         with (self.data_dir / "postgresql.conf").open("a") as conf:
             for name, value in settings.items():
                 escaped = value.replace("'", "''")
@@ -333,19 +312,27 @@ class LocalServer:
 
     def _reachable_bin_dir(self, bin_dir: Path) -> Path:
         """Return `bin_dir`, or a copy where the server's account cannot reach it."""
+        if not os.access(bin_dir / "postgres", os.X_OK):
+            raise LocalServerError(f"no PostgreSQL server in {bin_dir}")
         try:
             self._version_text = self._run("postgres", "--version", bin_dir=bin_dir)
-        except FileNotFoundError as error:
-            raise LocalServerError(f"no PostgreSQL server in {bin_dir}") from error
         except PermissionError:
             # E.g. a virtual environment below a home directory of mode 0700: not ours to open.
-            copy = self.directory / "pginstall"
-            unused = shutil.ignore_patterns("include", "doc", "man", "pkgconfig", "*.a")
-            shutil.copytree(bin_dir.parent, copy, ignore=unused)
-            self._give_away(copy)
-            bin_dir = copy / bin_dir.name
+            bin_dir = self._copy_programs(bin_dir.resolve())
             self._version_text = self._run("postgres", "--version", bin_dir=bin_dir)
         return bin_dir
+
+    def _copy_programs(self, bin_dir: Path) -> Path:
+        """Copy an installation and, of a wheel, the libraries beside its package."""
+        installation, package = bin_dir.parent, bin_dir.parent.parent
+        libraries = package.with_name(f"{package.name}.libs")
+        copy = self.directory / "programs" / package.name / installation.name
+        unused = shutil.ignore_patterns("include", "doc", "man", "pkgconfig", "*.a")
+        shutil.copytree(installation, copy, ignore=unused)
+        if libraries.is_dir():
+            shutil.copytree(libraries, self.directory / "programs" / libraries.name)
+        self._give_away(self.directory / "programs")
+        return copy / bin_dir.name
 
 
 def _parse_version(text: str) -> int:

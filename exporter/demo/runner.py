@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any, Self
 
 import click
 import psycopg
@@ -23,7 +25,7 @@ from exporter.cli.run import serve
 from exporter.daemon import Daemon
 from exporter.demo.machine import find_free_port
 from exporter.demo.platform import install_platform
-from exporter.demo.postgres import LocalServer, embedded_bin_dir
+from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
 from exporter.demo.scenarios import find_scenario
 from exporter.demo.simulation import Simulation
 from exporter.resources import find_resource
@@ -48,13 +50,24 @@ def run_demo(*, scenario: str, seed: int, listen_addresses: Sequence[str]) -> No
         ChatqueueError: The embedded PostgreSQL is missing or does not start, or the address is
             taken.
     """
+    with _Ending() as ending:
+        try:
+            _live(ending, scenario, seed, listen_addresses)
+        except LocalServerError:
+            # Ctrl-C reaches initdb as well, which then fails.
+            if not ending.wanted:
+                raise
+    click.echo("The demo has ended; nothing is left behind.")
+
+
+def _live(ending: _Ending, scenario: str, seed: int, listen_addresses: Sequence[str]) -> None:
+    """Start everything, serve, and clear everything away."""
     started = time.monotonic()
-    # Until the daemon handles signals itself, a SIGTERM must unwind as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     click.echo("Starting PostgreSQL and a chat platform on it …")
     with (
-        contextlib.suppress(KeyboardInterrupt),
+        contextlib.suppress(_Ended),
         LocalServer(embedded_bin_dir()) as server,
+        ending.allowed(),
         tempfile.TemporaryDirectory(prefix="chatqueue-demo-") as folder,
         _living_platform(server, scenario, seed),
     ):
@@ -64,8 +77,66 @@ def run_demo(*, scenario: str, seed: int, listen_addresses: Sequence[str]) -> No
         def tell(bound: Sequence[str]) -> None:
             _tell(scenario, bound[0], config_file, server, time.monotonic() - started)
 
-        serve(Daemon(config_file), addresses, enable_lifecycle=True, on_ready=tell)
-    click.echo("The demo has ended; nothing is left behind.")
+        serve(
+            Daemon(config_file),
+            addresses,
+            enable_lifecycle=True,
+            # A closed terminal ends the demo, unless it runs under nohup.
+            reload_on_hangup=signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
+            on_ready=tell,
+        )
+        ending.forbid()
+
+
+class _Ended(BaseException):
+    """The demo is to end; raised by a signal."""
+
+
+class _Ending:
+    """Makes SIGTERM, SIGINT and SIGHUP unwind the demo, but only where that leaves nothing behind.
+
+    A server that is being created is finished first (initdb's children would go on writing into a
+    folder that is being removed), and a second Ctrl-C does not break off the clearing away.
+
+    Attributes:
+        wanted: Whether a signal came.
+    """
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self._is_allowed = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Under nohup SIGHUP is ignored, and stays so.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal, or one that came before, raise in this block."""
+        self._is_allowed = True
+        if self.wanted:
+            raise _Ended
+        try:
+            yield
+        finally:
+            self.forbid()
+
+    def forbid(self) -> None:
+        """Let signals have no effect from now on."""
+        self._is_allowed = False
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        is_first, self.wanted = not self.wanted, True
+        if is_first and self._is_allowed:
+            raise _Ended
 
 
 @contextlib.contextmanager
@@ -133,9 +204,15 @@ Look at: {story.look_at}
 
 In another terminal:
 
-  {sys.argv[0]} status --config.file {config_file}
+  {_command()} status --config.file {config_file}
   psql '{server.dsn()}'
 
 Ctrl-C ends the demo and leaves nothing behind.
 """
     )
+
+
+def _command() -> str:
+    """How this program was called, for calling it again."""
+    called = Path(sys.argv[0])
+    return f"{sys.executable} -m exporter" if called.name == "__main__.py" else str(called)

@@ -177,9 +177,10 @@ class HttpServer:
             sock.setblocking(False)
             if len(self._connections) >= self.limits.max_connections:
                 self._evict()
-            connection = Connection(self, sock, self.gate)
+            gate = self.gate  # once: a reload in another thread may replace it at any time
+            connection = Connection(self, sock, gate)
             self._connections[connection] = None
-            self.start_task(self._open(sock, connection, self.gate))
+            self.start_task(self._open(sock, connection, gate))
 
     def _accept_failed(self, error: OSError) -> None:
         """Make room where files or memory ran out; the next sweep accepts again."""

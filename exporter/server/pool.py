@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class PoolFull(Exception):  # noqa: N818  a state of affairs, answered with 503
+class PoolFull(Exception):
     """No more work is taken until some of it is done."""
 
 

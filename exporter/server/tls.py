@@ -6,9 +6,13 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from exporter.errors import Fault
+from pydantic import PlainValidator, ValidationInfo, field_validator
+
+from exporter.config.faults import FaultList
+from exporter.config.section import Section
+from exporter.config.values import Switch, Text, fault
 
 _VERIFY = {
     "NoClientCert": ssl.CERT_NONE,
@@ -44,25 +48,53 @@ _CURVES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
+_SECTION = "tls_server_config"
+_A_FILE = "the path of a PEM file"
+
+
+def _read_file(value: object) -> Path:
+    if not isinstance(value, str) or not value:
+        raise fault("is not a path" if value else "is empty", _A_FILE)
+    if "\n" in value or "-----BEGIN" in value:
+        raise fault("PEM text stands here", _A_FILE, bare=True)
+    return Path(value)
+
+
+PemFile = Annotated[Path, PlainValidator(_read_file)]
+Version = Literal["TLS10", "TLS11", "TLS12", "TLS13"]
+
+
+class ToolkitSection(Section):
+    """A mapping in the toolkit's format, where a key without a value is as good as absent."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _default_if_empty(cls, value: object, info: ValidationInfo) -> object:
+        return cls.model_fields[str(info.field_name)].default if value is None else value
+
+
+class TlsSettings(ToolkitSection):
     """The `tls_server_config` section, each key as it is written.
 
-    Attributes:
-        where: `file:line` of each key; the empty key is the section.
+    Every key has a default, so that a faulty one keeps none of the others from being checked.
     """
 
-    cert_file: Path | None
-    key_file: Path | None
-    client_auth_type: str
-    client_ca_file: Path | None
-    client_allowed_sans: tuple[str, ...]
-    min_version: str
-    max_version: str
-    cipher_suites: tuple[str, ...]
-    prefer_server_cipher_suites: bool
-    curve_preferences: tuple[str, ...]
-    where: Mapping[str, str]
+    cert_file: PemFile | None = None
+    key_file: PemFile | None = None
+    client_auth_type: Literal[
+        "NoClientCert",
+        "RequestClientCert",
+        "RequireAnyClientCert",
+        "VerifyClientCertIfGiven",
+        "RequireAndVerifyClientCert",
+    ] = "NoClientCert"
+    client_ca_file: PemFile | None = None
+    client_allowed_sans: tuple[Text, ...] = ()
+    min_version: Version = "TLS12"
+    max_version: Version = "TLS13"
+    cipher_suites: tuple[Text, ...] = ()
+    prefer_server_cipher_suites: Switch = True
+    curve_preferences: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +120,21 @@ class TlsServer:
         return any(name in self.allowed_sans for _, name in names)
 
 
-def build_tls(settings: TlsSettings, faults: list[Fault]) -> TlsServer:
-    """Build the context from the settings; what cannot be honoured is added to the faults."""
+def build_tls(settings: TlsSettings, folder: Path, faults: FaultList) -> TlsServer:
+    """Build the context from the settings; what cannot be honoured is added to the faults.
+
+    Args:
+        settings: The section's keys.
+        folder: Where relative paths start.
+        faults: Of the file which the section stands in.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # The toolkit's clients ask for h2 first; HTTP/1.1 is what they get.
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_RENEGOTIATION
     if not settings.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    builder = _Builder(settings, context, faults)
+    builder = _Builder(settings, folder, context, faults)
     builder.load_certificate()
     builder.set_client_verification()
     builder.set_versions()
@@ -108,15 +146,18 @@ def build_tls(settings: TlsSettings, faults: list[Fault]) -> TlsServer:
 class _Builder:
     """Applies one setting after the other, so that every fault is found."""
 
-    def __init__(self, settings: TlsSettings, context: ssl.SSLContext, faults: list[Fault]) -> None:
+    def __init__(
+        self, settings: TlsSettings, folder: Path, context: ssl.SSLContext, faults: FaultList
+    ) -> None:
         self._settings = settings
+        self._folder = folder
         self._context = context
         self._faults = faults
 
     def load_certificate(self) -> None:
-        cert, key = self._settings.cert_file, self._settings.key_file
-        readable = [self._is_readable(n, p) for n, p in (("cert_file", cert), ("key_file", key))]
-        if not all(readable) or cert is None:
+        cert = self._readable("cert_file", self._settings.cert_file, _A_FILE)
+        key = self._readable("key_file", self._settings.key_file, _A_FILE)
+        if cert is None or key is None:
             return
         try:
             # Without a password function OpenSSL would ask on the terminal.
@@ -131,6 +172,8 @@ class _Builder:
 
     def set_client_verification(self) -> None:
         settings, kind = self._settings, self._settings.client_auth_type
+        if self._faults.has((_SECTION, "client_auth_type")):
+            return  # nobody knows which of the other keys it would have asked for
         if kind not in _VERIFY:
             self._fault(
                 "client_auth_type",
@@ -145,22 +188,24 @@ class _Builder:
             ):
                 if value:
                     self._fault(name, "without effect", "a client_auth_type that verifies")
-        elif settings.client_ca_file is None:
-            self._fault("client_ca_file", "missing", f"a PEM file, as {kind} verifies")
-        elif self._is_readable("client_ca_file", settings.client_ca_file):
-            try:
-                self._context.load_verify_locations(settings.client_ca_file)
-            except ssl.SSLError:
-                found = f"{settings.client_ca_file} holds no certificate"
-                self._fault("client_ca_file", found, "PEM certificates")
-            self._context.verify_mode = _VERIFY[kind]
+            return
+        expected = f"a PEM file, as {kind} verifies"
+        authority = self._readable("client_ca_file", settings.client_ca_file, expected)
+        if authority is None:
+            return
+        try:
+            self._context.load_verify_locations(authority)
+        except ssl.SSLError:
+            self._fault("client_ca_file", f"{authority} holds no certificate", "PEM certificates")
+        self._context.verify_mode = _VERIFY[kind]
 
     def set_versions(self) -> None:
         low, high = self._settings.min_version, self._settings.max_version
-        for name, version in (("min_version", low), ("max_version", high)):
-            if version not in _VERSIONS:
-                self._fault(name, f"{version} is refused by OpenSSL's defaults", "TLS12 or TLS13")
-                return
+        refused = {n: v for n, v in (("min_version", low), ("max_version", high)) if v < "TLS12"}
+        for name, version in refused.items():
+            self._fault(name, f"{version} is refused by OpenSSL's defaults", "TLS12 or TLS13")
+        if refused:
+            return
         if low > high:
             self._fault("max_version", f"{high} is below min_version {low}", "at least that")
             return
@@ -169,13 +214,13 @@ class _Builder:
 
     def set_ciphers(self) -> None:
         names = self._settings.cipher_suites
-        for name in names:
+        for index, name in enumerate(names):
             if name in _TLS13_CIPHERS:
                 found = f"{name} is TLS 1.3, where Python cannot choose"
-                self._fault("cipher_suites", found, "suites of TLS 1.2")
+                self._fault("cipher_suites", found, "suites of TLS 1.2", index)
             elif name not in _CIPHERS:
                 found = f"unknown suite {name!r}"
-                self._fault("cipher_suites", found, f"any of {_list(tuple(_CIPHERS))}")
+                self._fault("cipher_suites", found, f"any of {_list(tuple(_CIPHERS))}", index)
         known = [_CIPHERS[name] for name in names if name in _CIPHERS]
         if known:
             try:
@@ -186,25 +231,28 @@ class _Builder:
 
     def set_curve(self) -> None:
         names = self._settings.curve_preferences
-        unknown = [name for name in names if name not in _CURVES]
-        for name in unknown:
-            self._fault("curve_preferences", f"unknown curve {name!r}", _list(tuple(_CURVES)))
+        unknown = {index: name for index, name in enumerate(names) if name not in _CURVES}
+        for index, name in unknown.items():
+            found = f"unknown curve {name!r}"
+            self._fault("curve_preferences", found, _list(tuple(_CURVES)), index)
         if len(names) > 1:
             found = f"{len(names)} curves, of which Python can offer one"
             self._fault("curve_preferences", found, "a single curve, or none for all")
         elif names and not unknown:
             self._context.set_ecdh_curve(_CURVES[names[0]])
 
-    def _is_readable(self, name: str, path: Path | None) -> bool:
-        """Say whether a file can be opened; a fault if not. Absence was reported before."""
+    def _readable(self, name: str, path: Path | None, needed: str) -> Path | None:
+        """Give the path of a file that can be opened; None and a fault if there is none."""
         if path is None:
-            return False
+            self._fault(name, "missing", needed)
+            return None
+        path = self._folder / path
         try:
             with path.open("rb"):
-                return True
+                return path
         except OSError as error:
             self._fault(name, f"{path}: {error.strerror}", "a readable PEM file")
-            return False
+            return None
 
     @staticmethod
     def _is_certificate(path: Path) -> bool:
@@ -214,9 +262,8 @@ class _Builder:
             return False
         return True
 
-    def _fault(self, name: str, found: str, expected: str) -> None:
-        where = self._settings.where.get(name, self._settings.where[""])
-        self._faults.append(Fault(where, f"tls_server_config.{name}", found, expected))
+    def _fault(self, name: str, found: str, expected: str, *entry: int) -> None:
+        self._faults.add((_SECTION, name, *entry), found, expected)
 
 
 def _list(names: Sequence[str]) -> str:

@@ -1,41 +1,89 @@
 """The web configuration file: TLS, users and headers, in the Prometheus exporter-toolkit's format.
 
-Every fault is reported at once. Password hashes never enter a message.
+Every fault is reported at once. Passwords, their hashes and keys never enter a message.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
-import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+)
 
-from exporter.errors import ConfigError
+from exporter.config.document import KeyPath, read_document
+from exporter.config.faults import FaultList
+from exporter.config.values import Switch, fault
+from exporter.errors import ConfigError, Fault
 from exporter.server.message import HeaderPairs
-from exporter.server.tls import TlsServer, TlsSettings, build_tls
-from exporter.server.yaml_reader import Section, YamlReader
+from exporter.server.tls import TlsServer, TlsSettings, ToolkitSection, build_tls
 
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-# The toolkit's list, and the only values it takes where it names any.
-_HEADERS: Mapping[str, tuple[str, ...]] = {
-    "Content-Security-Policy": (),
-    "Strict-Transport-Security": (),
-    "X-Content-Type-Options": ("nosniff",),
-    "X-Frame-Options": ("deny", "sameorigin"),
-    "X-XSS-Protection": (),
-}
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
-_CLIENT_AUTH = (
-    "NoClientCert",
-    "RequestClientCert",
-    "RequireAnyClientCert",
-    "VerifyClientCertIfGiven",
-    "RequireAndVerifyClientCert",
-)
-_VERSIONS = ("TLS10", "TLS11", "TLS12", "TLS13")
+# What could stand in a wrong place: a hash or a private key; in a key, what follows `user:` where
+# the blank was forgotten.
+_SECRET = re.compile(r"\$2[a-z]?\$[0-9]*\$[./A-Za-z0-9]*…?|-----BEGIN[^']*")
+_BEHIND_COLON = re.compile(r"(?<=:).*", re.DOTALL)
+
+
+def _check_user(name: str) -> str:
+    if not name or ":" in name:
+        problem = "the name holds a colon" if name else "the name is empty"
+        raise fault(problem, "a user's name, and its hash behind a colon and a blank", bare=True)
+    return name
+
+
+def _check_hash(value: object) -> str:
+    if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
+        raise fault("not a bcrypt hash", "$2a$, $2b$ or $2y$ (see htpasswd -nB)", bare=True)
+    return value
+
+
+def _read_header(value: object) -> str:
+    if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        raise fault("is not a header's value", "one line of printable ASCII")
+    return value
+
+
+UserName = Annotated[str, AfterValidator(_check_user)]
+PasswordHash = Annotated[SecretStr, BeforeValidator(_check_hash)]
+HeaderText = Annotated[str, PlainValidator(_read_header)]
+
+
+class HeadersSection(ToolkitSection):
+    """The headers which the toolkit knows, and the only values it takes where it names any."""
+
+    csp: HeaderText | None = Field(default=None, alias="Content-Security-Policy")
+    hsts: HeaderText | None = Field(default=None, alias="Strict-Transport-Security")
+    content_type: Literal["nosniff"] | None = Field(default=None, alias="X-Content-Type-Options")
+    frames: Literal["deny", "sameorigin"] | None = Field(default=None, alias="X-Frame-Options")
+    xss: HeaderText | None = Field(default=None, alias="X-XSS-Protection")
+
+
+class HttpSection(ToolkitSection):
+    """How HTTP is spoken."""
+
+    # Read for its form alone: HTTP/1.1 is what is spoken, whether HTTP/2 is allowed or not.
+    http2: Switch = True
+    headers: HeadersSection = HeadersSection()
+
+
+class WebFile(ToolkitSection):
+    """The whole file."""
+
+    tls_server_config: TlsSettings | None = None
+    http_server_config: HttpSection = HttpSection()
+    basic_auth_users: Mapping[UserName, PasswordHash] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,77 +110,49 @@ def load_web_config(path: Path) -> WebConfig:
     Raises:
         ConfigError: With every fault of the file.
     """
-    reader = YamlReader(str(path))
-    config = WebConfig()
-    root = reader.load(path)
-    if root is not None:
-        top = reader.section(root, "")
-        if top is not None:
-            config = _read_config(reader, top, path.parent)
-    if reader.faults:
-        raise ConfigError(reader.faults)
-    return config
-
-
-def _read_config(reader: YamlReader, top: Section, folder: Path) -> WebConfig:
-    tls_section = top.section("tls_server_config")
-    settings = _read_tls(tls_section, folder) if tls_section is not None else None
-    headers = _read_http(top.section("http_server_config"))
-    users = _read_users(top.section("basic_auth_users"))
-    top.finish()
-    tls = build_tls(settings, reader.faults) if settings is not None else None
-    return WebConfig(tls, MappingProxyType(users), headers)
-
-
-def _read_tls(section: Section, folder: Path) -> TlsSettings:
-    """Read the section; what is missing or ill-formed is a fault and stays at its default."""
-    settings = TlsSettings(
-        cert_file=section.path("cert_file", folder, required=True),
-        key_file=section.path("key_file", folder, required=True),
-        client_auth_type=section.choice("client_auth_type", _CLIENT_AUTH) or "NoClientCert",
-        client_ca_file=section.path("client_ca_file", folder),
-        client_allowed_sans=section.texts("client_allowed_sans"),
-        min_version=section.choice("min_version", _VERSIONS) or "TLS12",
-        max_version=section.choice("max_version", _VERSIONS) or "TLS13",
-        cipher_suites=section.texts("cipher_suites"),
-        prefer_server_cipher_suites=section.flag("prefer_server_cipher_suites", default=True),
-        curve_preferences=section.texts("curve_preferences"),
-        where=section.where,
+    # The toolkit knows no ${NAME}, and takes a header's `0` for text.
+    holds = "tls_server_config, http_server_config or basic_auth_users"
+    document = read_document(path, None, holds=holds, may_be_empty=True)
+    faults = FaultList(document)
+    file = _validate(document.data, faults)
+    settings = file.tls_server_config
+    tls = None if settings is None else build_tls(settings, path.parent, faults)
+    found = faults.sorted()
+    if found:
+        raise ConfigError([_without_secrets(fault) for fault in found])
+    headers = file.http_server_config.headers.model_dump(by_alias=True, exclude_none=True)
+    users = {name: hashed.get_secret_value() for name, hashed in file.basic_auth_users.items()}
+    return WebConfig(
+        tls,
+        MappingProxyType({name: hashed.encode() for name, hashed in users.items()}),
+        tuple(headers.items()),
     )
-    section.finish()
-    return settings
 
 
-def _read_http(section: Section | None) -> HeaderPairs:
-    if section is None:
-        return ()
-    # Read for its form alone: HTTP/1.1 is what is spoken, whether HTTP/2 is allowed or not.
-    section.flag("http2", default=True)
-    pairs: list[tuple[str, str]] = []
-    headers = section.section("headers")
-    if headers is not None:
-        for name, allowed in _HEADERS.items():
-            value = headers.choice(name, allowed) if allowed else headers.text(name)
-            if value is not None and not _HEADER_VALUE.fullmatch(value):
-                headers.fault(name, "an empty or multi-line value", "one line of printable ASCII")
-            elif value is not None:
-                pairs.append((name, value))
-        headers.finish()
-    section.finish()
-    return tuple(pairs)
+def _validate(data: dict[str, object], faults: FaultList) -> WebFile:
+    """Read what can be read, so that certificates are checked whatever else is wrong."""
+    try:
+        return WebFile.model_validate(data)
+    except ValidationError as error:
+        refusals = error.errors(include_url=False)
+    for detail in refusals:
+        faults.add_refusal(detail, WebFile)
+        _take_out(data, detail["loc"])
+    return WebFile.model_validate(data)
 
 
-def _read_users(section: Section | None) -> dict[str, bytes]:
-    users: dict[str, bytes] = {}
-    if section is None:
-        return users
-    for name in section.names:
-        node = section.take(name)
-        value = node.value if isinstance(node, yaml.ScalarNode) else ""
-        if not name or ":" in name:
-            section.fault(name, f"user name {name!r}", "a name without a colon")
-        elif not _BCRYPT.fullmatch(value):
-            section.fault(name, "not a bcrypt hash", "$2a$, $2b$ or $2y$ (see htpasswd -nB)")
-        else:
-            users[name] = value.encode()
-    return users
+def _take_out(data: Any, path: KeyPath) -> None:
+    """Remove what was refused; in a list a dash takes its place, so that the others keep theirs."""
+    if path[-1] == "[key]":
+        path = path[:-1]
+    for part in path[:-1]:
+        data = data.get(part, {}) if isinstance(data, dict) else data[part]
+    if isinstance(data, list):
+        data[int(path[-1])] = "-"
+    else:
+        data.pop(path[-1], None)
+
+
+def _without_secrets(found: Fault) -> Fault:
+    key = _SECRET.sub("…", _BEHIND_COLON.sub("…", found.key, count=1))
+    return replace(found, key=key, found=_SECRET.sub("…", found.found))

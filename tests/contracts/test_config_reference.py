@@ -65,8 +65,11 @@ def _matches(schema: dict[str, Any], value: object) -> bool:
         return False
     if isinstance(value, str):
         return re.search(schema.get("pattern", ""), value) is not None
-    if types["integer"] and isinstance(value, int):
-        return schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    if types["number"] and isinstance(value, int | float):
+        above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        if (above is not None and value <= above) or (below is not None and value >= below):
+            return False
+        return bool(schema.get("minimum", value) <= value <= schema.get("maximum", value))
     if isinstance(value, list):
         return all(_matches(schema["items"], item) for item in value)
     return not isinstance(value, dict) or _mapping_matches(schema, value)
@@ -202,6 +205,19 @@ def test_the_schema_accepts_the_example_and_names_itself_in_it() -> None:
         ("release: {mode: off}", True),
         ("release: {mode: on}", False),
         ("release: {confirm: {polls: 3, for: 2m}}", True),
+        ("slo: {answer_within: 90s, objective: 0.95}", True),
+        ("slo: {objective: 1}", False),
+        ("slo: {objective: 0}", False),
+        ("slo: {objective: 95%}", False),
+        ("slo: {answer_within: off}", False),
+        ("events: {overlap: 1m, release_reasons: }", True),
+        ("events: {release_reasons: {bot%: idle_timeout, a b: other}}", True),
+        ('events: {release_reasons: {bot%: "${OUTCOME}"}}', True),
+        ("events: {release_reasons: {gone: lost}}", False),
+        ("events: {release_reasons: {'': closed}}", False),
+        ("events: {release_reasons: [gone]}", False),
+        ("checks: {grace: 0s}", True),
+        ("checks: {grace: 30}", False),
     ],
 )
 def test_the_schema_judges_as_the_loader_does(text: str, accepted: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.catalogue import Label, Metric, Need, Query, Series, load_catalogue
+from exporter.catalogue import Events, Label, Metric, Need, Query, Series, load_catalogue
 from exporter.config import Override, Poll, load_config
 from exporter.errors import CatalogueError
 from exporter.planning import build_parameters, load_queries
@@ -119,6 +119,70 @@ metrics:
         parameters=("p", "q"),
     )
     assert load(tmp_path)["mine"].columns == ("kind_column", "who", "seconds", "l", "r")
+
+
+def test_a_query_of_events_loses_nothing_either(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "mine",
+        """
+events: {key: id, at: happened_at, window: written_at}
+labels:
+  kind: {column: kind_column, values: [a, b]}
+metrics:
+  - {name: mine_total, type: counter, help: Rows., labels: [kind]}
+  - {name: mine_work_seconds_total, type: counter, help: Sum., unit: seconds, value: took}
+  - name: mine_seconds
+    type: histogram
+    help: Spread.
+    unit: seconds
+    labels: [kind]
+    value: waited
+    buckets: [0.5, 1, 30]
+""",
+        "SELECT %(since)s, %(seen)s, %(pending)s, %(p)s",
+    )
+
+    query = load(tmp_path)["mine"]
+
+    kind = Label("kind", "kind_column", ("a", "b"))
+    assert query.events == Events("id", "happened_at", "written_at")
+    assert query.metrics == (
+        Metric("mine_total", "counter", "Rows.", "", (kind,), (Series((), ""),), None),
+        Metric(
+            "mine_work_seconds_total",
+            "counter",
+            "Sum.",
+            "seconds",
+            (),
+            (Series((), "took"),),
+            None,
+        ),
+        Metric(
+            "mine_seconds",
+            "histogram",
+            "Spread.",
+            "seconds",
+            (kind,),
+            (Series((), "waited"),),
+            None,
+            (0.5, 1.0, 30.0),
+        ),
+    )
+    assert query.parameters == ("p", "pending", "seen", "since")
+    assert query.columns == ("kind_column", "took", "waited", "id", "happened_at", "written_at")
+
+
+def test_events_name_their_columns_as_one_would_expect(tmp_path: Path) -> None:
+    rest = "\nmetrics: [{name: m_total, type: counter, help: H.}]"
+    write(tmp_path, "a", "events: {}" + rest)
+    write(tmp_path, "b", "events: {at: sent_at}" + rest.replace("m_total", "n_total"))
+
+    queries = load(tmp_path)
+
+    assert queries["a"].events == Events("key", "at", "at")
+    assert queries["b"].events == Events("key", "sent_at", "sent_at")
+    assert queries["a"].columns == ("key", "at")
 
 
 def test_a_query_that_names_no_times_takes_the_configurations(tmp_path: Path) -> None:
@@ -233,19 +297,34 @@ def test_every_built_in_query_loads() -> None:
         [find_resource("queries")], poll=Poll(), overrides={}, parameters=_BUILT_IN_PARAMETERS
     )
 
-    assert {query.name for query in queries} >= {
+    assert {query.name for query in queries} == {
+        "assignments",
         "customer_wait",
+        "disagreement",
+        "fairness",
         "idle_detector",
+        "invalid_chats",
+        "invalid_states",
+        "messages",
         "operator_load",
         "operators",
         "queue_status",
+        "releases",
         "reply_clock",
+        "staffing",
         "state_clock",
         "state_summary",
         "stuck_chats",
+        "waits",
     }
-    assert {query.interval_s for query in queries} == {15, 60}
+    assert {query.interval_s for query in queries} == {15, 60, 300}
     assert all(query.needs for query in queries)
+    assert {query.name for query in queries if query.events} == {
+        "assignments",
+        "messages",
+        "releases",
+        "waits",
+    }
 
 
 _BUILT_IN_PARAMETERS = {
@@ -253,6 +332,12 @@ _BUILT_IN_PARAMETERS = {
     "idle_grace",
     "operators_max_series",
     "operators_label",
+    "event_overlap",
+    "release_patterns",
+    "release_outcomes",
+    "slo_answer_within",
+    "slo_objective",
+    "checks_grace",
     *(
         f"oldest_age_{state}_{severity}"
         for state in ("waiting_assignment", "assigned", "waiting_real_user_reply")

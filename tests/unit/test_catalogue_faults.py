@@ -17,6 +17,8 @@ SQL = "SELECT 1 AS v"
 GOOD = "metrics:\n  - {name: m, type: gauge, help: H, value: v}\n"
 NAME_FORM = "lower-case letters, digits and _"
 ONE_OF_BOTH = "expected one of them"
+BUCKETS = "expected ascending upper bounds, without +Inf"
+COUNTER = "metrics:\n  - {name: m_total, type: counter, help: H}\n"
 
 
 def faults_of(
@@ -40,10 +42,23 @@ def with_label(text: str) -> str:
     return f"labels: {{t: {{column: t}}}}\n{metric('name: m, type: gauge, help: H, ' + text)}"
 
 
+def of_events(text: str) -> str:
+    """A mapping file of a query of events with one metric on line 3."""
+    return f"events: {{}}\n{metric(text)}"
+
+
 MAPPINGS = {
     "unknown key": (
         "intervall: 15s\n" + GOOD,
-        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, metrics; did you mean interval?",
+        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, events, metrics; did you mean interval?",
+    ),
+    "empty file": (
+        "# nothing\n",
+        "q.yaml: the file is empty, expected a YAML mapping with at least the key metrics",
+    ),
+    "a list": (
+        "- a\n",
+        "q.yaml:1: the file holds a list, expected a YAML mapping with at least the key metrics",
     ),
     "key twice": (
         "interval: 15s\ninterval: 15s\n" + GOOD,
@@ -69,7 +84,7 @@ MAPPINGS = {
     "nothing of a metric": (
         metric(""),
         "q.yaml:2: metrics[0].name: missing, expected a metric name\n"
-        "q.yaml:2: metrics[0].type: missing, expected gauge or counter\n"
+        "q.yaml:2: metrics[0].type: missing, expected gauge, counter or histogram\n"
         "q.yaml:2: metrics[0].help: missing, expected a sentence",
     ),
     "metric name": (
@@ -95,8 +110,8 @@ MAPPINGS = {
         )
     },
     "type": (
-        metric("name: m, type: histogram, help: H, value: v"),
-        "q.yaml:2: metrics[0].type: 'histogram' is not known, expected gauge or counter",
+        metric("name: m, type: summary, help: H, value: v"),
+        "q.yaml:2: metrics[0].type: 'summary' is not known, expected gauge, counter or histogram",
     ),
     "gauge with a counter's name": (
         metric("name: m_total, type: gauge, help: H, value: v"),
@@ -283,6 +298,84 @@ MAPPINGS = {
         "needs: [{relation: a.b, reads: [c]}]\n" + GOOD,
         "q.yaml:1: needs[0].reads[0]: 'c' is not a qualified relation, expected schema.relation",
     ),
+    "histogram without events": (
+        metric("name: m, type: histogram, help: H, value: v, buckets: [1, 2]"),
+        "q.yaml:2: metrics[0].type: 'histogram' needs events, expected gauge or counter, or the key events",
+    ),
+    "histogram with a counter's name": (
+        metric("name: m_total, type: histogram, help: H, value: v, buckets: [1, 2]"),
+        "q.yaml:2: metrics[0].type: 'histogram' does not fit the name m_total, expected a name that ends in _total for a counter, and for nothing else",
+    ),
+    "histogram without value": (
+        of_events("name: m, type: histogram, help: H, buckets: [1, 2]"),
+        "q.yaml:3: metrics[0].value: missing, expected the column with what is observed",
+    ),
+    "histogram without buckets": (
+        of_events("name: m, type: histogram, help: H, value: v"),
+        f"q.yaml:3: metrics[0].buckets: missing, {BUCKETS}",
+    ),
+    "histogram of no buckets": (
+        of_events("name: m, type: histogram, help: H, value: v, buckets: []"),
+        f"q.yaml:3: metrics[0].buckets: missing, {BUCKETS}",
+    ),
+    "buckets that do not ascend": (
+        of_events("name: m, type: histogram, help: H, value: v, buckets: [1, 3, 2]"),
+        f"q.yaml:3: metrics[0].buckets: do not ascend, {BUCKETS}",
+    ),
+    "a bucket twice": (
+        of_events("name: m, type: histogram, help: H, value: v, buckets: [1, 1.0]"),
+        f"q.yaml:3: metrics[0].buckets: do not ascend, {BUCKETS}",
+    ),
+    "a bucket without end": (
+        of_events("name: m, type: histogram, help: H, value: v, buckets: [1, .inf]"),
+        "q.yaml:3: metrics[0].buckets[1]: .inf is not a finite number, expected a number such as 0",
+    ),
+    "buckets in no list": (
+        of_events("name: m, type: histogram, help: H, value: v, buckets: 1"),
+        "q.yaml:3: metrics[0].buckets: 1 is not a list, expected a list such as [one, two]",
+    ),
+    "buckets on a gauge": (
+        metric("name: m, type: gauge, help: H, value: v, buckets: [1, 2]"),
+        "q.yaml:2: metrics[0].buckets: is given, but the type is gauge, expected type histogram, or no buckets",
+    ),
+    "buckets on a counter": (
+        of_events("name: m_total, type: counter, help: H, buckets: [1, 2]"),
+        "q.yaml:3: metrics[0].buckets: is given, but the type is counter, expected type histogram, or no buckets",
+    ),
+    "buckets on a type that is none": (
+        metric("name: m, type: summary, help: H, value: v, buckets: [1, 2]"),
+        "q.yaml:2: metrics[0].type: 'summary' is not known, expected gauge, counter or histogram",
+    ),
+    "a gauge in events": (
+        of_events("name: m, type: gauge, help: H, value: v"),
+        "q.yaml:3: metrics[0].type: 'gauge' cannot count events, expected counter or histogram",
+    ),
+    "series in events": (
+        of_events("name: m_total, type: counter, help: H, series: [{labels: {a: x}, value: v}]"),
+        "q.yaml:3: metrics[0].series: is given in a query of events, expected value, or neither to count rows",
+    ),
+    "empty in events": (
+        of_events("name: m_total, type: counter, help: H, empty: 0"),
+        "q.yaml:3: metrics[0].empty: is given in a query of events, expected no empty: counting starts at 0",
+    ),
+    "a counter without value, but for events": (
+        metric("name: m_total, type: counter, help: H"),
+        f"q.yaml:2: metrics[0]: has neither value nor series, {ONE_OF_BOTH}",
+    ),
+    "unknown key of events": (
+        "events: {since: at}\n" + COUNTER,
+        "q.yaml:1: events.since: unknown key, expected one of key, at, window",
+    ),
+    "a column of events is a number": (
+        "events: {key: 1, at: '', window: [at]}\n" + COUNTER,
+        "q.yaml:1: events.key: 1 is not text, expected text in quotes\n"
+        "q.yaml:1: events.at: '' is empty, expected text\n"
+        "q.yaml:1: events.window: a list is not text, expected text",
+    ),
+    "events as a word": (
+        "events: yes\n" + COUNTER,
+        "q.yaml:1: events: 'yes' is not a mapping, expected a mapping with key, at, window",
+    ),
     "several faults, in the file's order": (
         "timeout: 1\nneeds: [{relation: c}]\nmax_rows: -1\n" + GOOD,
         "q.yaml:1: timeout: 1 has no unit, expected a duration such as 1s\n"
@@ -328,6 +421,14 @@ FILES: dict[str, tuple[dict[str, str | bytes], str]] = {
     "unknown parameter": (
         {"q.sql": "SELECT %(c)s AS v", "q.yaml": GOOD},
         "q.sql:1: parameter c is unknown, expected one of a, b",
+    ),
+    "a parameter of events, in a query of figures": (
+        {"q.sql": "SELECT %(since)s AS v", "q.yaml": GOOD},
+        "q.sql:1: parameter since is unknown, expected one of a, b",
+    ),
+    "unknown parameter of a query of events": (
+        {"q.sql": "SELECT %(c)s AS v", "q.yaml": "events: {}\n" + COUNTER},
+        "q.sql:1: parameter c is unknown, expected one of a, b, pending, seen, since",
     ),
     "both files": (
         {"q.sql": "", "q.yaml": "metrics: []\n"},

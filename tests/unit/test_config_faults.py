@@ -22,6 +22,8 @@ HEAD = "databases: {main: {dsn: host=db}}\n"
 SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
+SHARE = "expected a number above 0 and below 1, such as 0.9"
+OUTCOMES = "replied, customer_replied, idle_timeout, auto_release, admin, manual, closed, other"
 QUOTES = "quotes around a value with special characters"
 
 
@@ -371,6 +373,63 @@ CASES: dict[str, tuple[str, str]] = {
     "choice of another kind": (
         HEAD + "operators:\n  label: [name]\n",
         "F:3: operators.label: a list is not known, expected name or id",
+    ),
+    "share out of range": (
+        HEAD + "slo:\n  objective: 1\n",
+        f"F:3: slo.objective: 1 is not a share, {SHARE}",
+    ),
+    "share of nothing": (
+        HEAD + "slo:\n  objective: 0\n",
+        f"F:3: slo.objective: 0 is not a share, {SHARE}",
+    ),
+    "share in percent": (
+        HEAD + "slo:\n  objective: 95%\n",
+        f"F:3: slo.objective: '95%' is not a share, {SHARE}",
+    ),
+    "share without sense": (
+        HEAD + "slo:\n  objective: .nan\n",
+        f"F:3: slo.objective: .nan is not a share, {SHARE}",
+    ),
+    "share of another kind": (
+        HEAD + "slo:\n  objective: true\n  answer_within: off\n",
+        f"F:3: slo.objective: true is not a share, {SHARE}\n"
+        f"F:4: slo.answer_within: 'off' is not a duration, expected {DURATION}",
+    ),
+    "answer_within out of bounds": (
+        HEAD + "slo:\n  answer_within: 0\n",
+        "F:3: slo.answer_within: 0 is too short, expected 1s or more",
+    ),
+    "overlap too short": (
+        HEAD + "events:\n  overlap: 999ms\n",
+        "F:3: events.overlap: '999ms' is too short, expected 1s or more",
+    ),
+    "overlap too long": (
+        HEAD + "events:\n  overlap: 11m\n",
+        "F:3: events.overlap: '11m' is too long, expected 10m or less",
+    ),
+    "release outcome": (
+        HEAD + "events:\n  release_reasons:\n    bot%: idle_timeout\n    gone: lost\n    '': closed\n",
+        f"F:5: events.release_reasons.gone: 'lost' is not an outcome, expected one of {OUTCOMES}\n"
+        "F:6: events.release_reasons.: '' is empty, expected text",
+    ),
+    "release outcome of another kind": (
+        HEAD + "events:\n  release_reasons: {a: , b: [closed]}\n",
+        f"F:3: events.release_reasons.a: an empty value is not an outcome, expected one of {OUTCOMES}\n"
+        f"F:3: events.release_reasons.b: a list is not an outcome, expected one of {OUTCOMES}",
+    ),
+    "release reasons in a list": (
+        HEAD + "events:\n  release_reasons: [gone]\n",
+        "F:3: events.release_reasons: a list is not a mapping, expected a mapping, one name: value a line",
+    ),
+    "grace too long": (
+        HEAD + "checks:\n  grace: 2h\n",
+        "F:3: checks.grace: '2h' is too long, expected 1h or less",
+    ),
+    "keys of the new sections": (
+        HEAD + "slo: {objectiv: 0.9}\nevents: {overlaps: 1s}\nchecks: {x: 1s}\n",
+        "F:2: slo.objectiv: unknown key, expected one of answer_within, objective; did you mean objective?\n"
+        "F:3: events.overlaps: unknown key, expected one of overlap, release_reasons; did you mean overlap?\n"
+        "F:4: checks.x: unknown key, expected one of grace",
     ),
     "duplicate key": (
         HEAD + "poll:\n  interval: 10s\n  timeout: 1s\n  interval: 20s\n",

@@ -6,9 +6,9 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from exporter.server import Request, Response
+from exporter.server import Limits, Request, Response
 from exporter.server.message import HeadRenderer
-from exporter.server.parser import split_target
+from exporter.server.parser import RequestParser, split_target
 from tests.unit.test_server_helpers import (
     connect,
     exchange,
@@ -54,6 +54,20 @@ def test_last_response_says_so_and_the_connection_ends(request_bytes, connection
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert connection in received.split(b"\r\n")
     assert received.endswith(b"\r\n\r\nGET /  0")
+
+
+def test_bytes_of_an_earlier_request_are_a_body_where_a_body_is_due():
+    limits, parser_bytes = Limits(), memoryview(GET)
+    parser = RequestParser("peer", limits)
+    post = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GET)
+
+    first, again = parser.feed(parser_bytes), parser.feed(parser_bytes)
+    held_back, completed = parser.feed(memoryview(post)), parser.feed(parser_bytes)
+    last = parser.feed(parser_bytes)
+
+    assert first == again == last
+    assert held_back == []
+    assert completed[0].request.body == GET
 
 
 def test_http_10_client_may_ask_to_keep_the_connection():

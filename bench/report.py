@@ -1,0 +1,358 @@
+"""The figures as rich tables for the terminal and as Markdown for the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import Machine
+from bench.polls import FREQUENT_S, PollCost, QueryCost
+from bench.scrapes import ScrapeCost, ScrapeSize
+from bench.startup import Startup
+
+P50_GOAL_S = 0.0008
+RATE_GOAL = 2_500.0
+POLL_GOAL_S = 0.030
+MEMORY_GOAL_BYTES = 60e6
+STARTUP_GOAL_S = 5.0
+
+_NONE = "-"
+# Load average above which somebody else uses the machine.
+_QUIET_LOAD = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Everything one run measured.
+
+    Attributes:
+        machine: Where.
+        postgresql: Server version.
+        polls: One a data set, the smallest first.
+        scrapes: One a size.
+        startup: Of the demo.
+        command: How to repeat the run.
+    """
+
+    machine: Machine
+    postgresql: str
+    polls: tuple[PollCost, ...]
+    scrapes: tuple[ScrapeSize, ...]
+    startup: Startup
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One figure of the design and what became of it.
+
+    Attributes:
+        what: The figure.
+        goal: To reach.
+        measured: Or why it was not.
+        verdict: Reached, or missed by how much.
+        reached: None where nothing was measured.
+    """
+
+    what: str
+    goal: str
+    measured: str
+    verdict: str
+    reached: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table in either form.
+
+    Attributes:
+        title: What it shows.
+        columns: Headings; all but the first are figures.
+        rows: Cells.
+        note: What a reader must know of it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def judge(figures: Figures) -> tuple[Goal, ...]:
+    """Return every goal of the design with its verdict."""
+    goals: list[Goal] = []
+    for size in figures.scrapes:
+        ours = size.costs[0]
+        where = _size_name(size)
+        goals.append(
+            _at_most(f"scrape p50, {where}", ours.p50_s, P50_GOAL_S, _ms_unit, ours.problem)
+        )
+        if ours.per_s is not None:
+            goals.append(_at_least(f"scrapes a second, {where}", ours.per_s, RATE_GOAL))
+    if figures.polls:
+        largest = figures.polls[-1]
+        what = f"database time of the 15 s poll, {largest.dataset.shape.chats:,} chats"
+        goals.append(_at_most(what, largest.frequent_poll_s, POLL_GOAL_S, _ms_unit))
+    memories = [s.costs[0].memory.rss for s in figures.scrapes if s.costs[0].memory is not None]
+    if memories:
+        goals.append(
+            _at_most("resident memory, largest", float(max(memories)), MEMORY_GOAL_BYTES, _mb_unit)
+        )
+    goals.append(
+        _at_most(
+            "start of the demo to the first full page",
+            figures.startup.seconds,
+            STARTUP_GOAL_S,
+            _s,
+            figures.startup.problem,
+        )
+    )
+    return tuple(goals)
+
+
+def print_report(figures: Figures, console: Console) -> None:
+    """Print every table, the goals last."""
+    for grid in _grids(figures):
+        table = Table(title=grid.title, title_justify="left", caption=grid.note or None)
+        table.caption_justify = "left"
+        for number, column in enumerate(grid.columns):
+            table.add_column(column, justify="right" if number else "left")
+        for row in grid.rows:
+            table.add_row(*(cell.replace("**", "") for cell in row))
+        console.print(table)
+        console.print()
+    table = Table(title="Goals", title_justify="left")
+    for column in ("figure", "goal", "measured", "verdict"):
+        table.add_column(column)
+    for goal in judge(figures):
+        style = {True: "green", False: "red", None: "yellow"}[goal.reached]
+        table.add_row(goal.what, goal.goal, goal.measured, f"[{style}]{goal.verdict}[/]")
+    console.print(table)
+
+
+def render_markdown(figures: Figures) -> str:
+    """Return the whole report as Markdown."""
+    goals = Grid(
+        "Goals",
+        ("figure", "goal", "measured", "verdict"),
+        tuple((g.what, g.goal, g.measured, g.verdict) for g in judge(figures)),
+    )
+    parts = [_HEAD, _machine_text(figures)]
+    for grid in (goals, *_grids(figures)):
+        parts.append(f"## {grid.title}")
+        parts.append("\n".join(_markdown_rows(grid)))
+        if grid.note:
+            parts.append(grid.note)
+    parts.append(_METHOD.format(command=figures.command))
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _grids(figures: Figures) -> Iterator[Grid]:
+    if figures.polls:
+        yield _poll_grid(figures.polls)
+        yield _detail_grid(figures.polls[-1])
+    for size in figures.scrapes:
+        yield _scrape_grid(size)
+
+
+def _poll_grid(polls: Sequence[PollCost]) -> Grid:
+    """Sizes side by side."""
+    rows: list[tuple[str, ...]] = []
+    for number, query in enumerate(polls[0].queries):
+        cells = (_query_time(poll.queries[number]) for poll in polls)
+        rows.append((f"{query.name} ({query.interval_s:.0f} s)", *cells))
+    rows.append(("**sum of the 15 s queries**", *(_ms(p.frequent_s) for p in polls)))
+    rows.append(("BEGIN, probe and COMMIT alone", *(_ms(p.empty_poll_s) for p in polls)))
+    rows.append(("**whole 15 s poll**", *(_ms(p.frequent_poll_s) for p in polls)))
+    rows.append(("**sum of the 60 s queries**", *(_ms(p.rare_s) for p in polls)))
+    for number, (name, _) in enumerate(polls[0].calls):
+        rows.append((f"platform: {name}", *(_ms(p.calls[number][1]) for p in polls)))
+    rows.append(("**sum of the platform's calls**", *(_ms(p.calls_s) for p in polls)))
+    ratios = (f"{p.calls_s / p.frequent_poll_s:.1f}x" for p in polls)
+    rows.append(("platform's calls / whole 15 s poll", *ratios))
+    shape = polls[0].dataset.shape
+    return Grid(
+        "Database time, milliseconds",
+        ("query (interval)", *(f"{p.dataset.shape.chats:,} chats" for p in polls)),
+        tuple(rows),
+        f"Medians, warm; {shape.waiting} chats wait and {shape.assigned} are assigned at every "
+        "size. Queries are timed by the client of the daemon's own poll; the whole poll adds "
+        "BEGIN, the probe of privileges and row-level security, and COMMIT. The platform's calls "
+        "are the server's execution time without sending their rows.",
+    )
+
+
+def _detail_grid(poll: PollCost) -> Grid:
+    """What each query touched at the largest size."""
+    return Grid(
+        f"What each query touches at {poll.dataset.shape.chats:,} chats",
+        ("query", "client ms", "EXPLAIN ANALYZE ms", "pages of 8 KiB", "large tables read whole"),
+        tuple(
+            (
+                query.name,
+                _query_time(query),
+                _ms(query.server_s),
+                f"{query.pages:,}",
+                ", ".join(query.scans)
+                or ("none" if query.interval_s <= FREQUENT_S else "none, by index"),
+            )
+            for query in poll.queries
+        ),
+        "EXPLAIN (ANALYZE, BUFFERS), one run each; it costs time itself. The plans are kept in "
+        "`.bench/plans`.",
+    )
+
+
+def _query_time(query: QueryCost) -> str:
+    """Milliseconds, or that it failed after them."""
+    return f"FAILED after {_ms(query.client_s)}" if query.problem else _ms(query.client_s)
+
+
+def _scrape_grid(size: ScrapeSize) -> Grid:
+    """Exporters side by side; ratios against ours."""
+    ours = size.costs[0]
+    rows = tuple(_scrape_row(cost, ours) for cost in size.costs)
+    return Grid(
+        f"Scrapes, {_size_name(size)}",
+        (
+            "exporter",
+            "asks the database",
+            "series",
+            "body bytes",
+            "p50 ms",
+            "p99 ms",
+            "p50, it / ours",
+            "scrapes/s",
+            "rate, ours / it",
+            "CPU ms",
+            "RSS MB",
+            "PSS MB",
+            "USS MB",
+        ),
+        rows,
+    )
+
+
+def _scrape_row(cost: ScrapeCost, ours: ScrapeCost) -> tuple[str, ...]:
+    if cost.p50_s is None:
+        return (cost.title, _last_line(cost.problem), *([_NONE] * 11))
+    slower = f"{cost.p50_s / ours.p50_s:.1f}x" if ours.p50_s else _NONE
+    fewer = f"{ours.per_s / cost.per_s:.1f}x" if ours.per_s and cost.per_s else _NONE
+    memory = cost.memory
+    return (
+        cost.title,
+        f"{cost.asks}; {cost.problem}" if cost.problem else cost.asks,
+        str(cost.series or _NONE),
+        f"{cost.body_bytes:,}",
+        _ms(cost.p50_s),
+        _ms(cost.p99_s or 0.0),
+        slower,
+        f"{cost.per_s:,.0f}" if cost.per_s is not None else _NONE,
+        fewer,
+        f"{cost.cpu_s * 1000:.3f}" if cost.cpu_s is not None else _NONE,
+        _mb(memory.rss) if memory else _NONE,
+        _mb(memory.pss) if memory and memory.pss is not None else _NONE,
+        _mb(memory.uss) if memory and memory.uss is not None else _NONE,
+    )
+
+
+def _size_name(size: ScrapeSize) -> str:
+    return f"about {size.series:,} series, {size.chats:,} chats"
+
+
+def _at_most(
+    what: str,
+    measured: float | None,
+    goal: float,
+    text: Callable[[float], str],
+    problem: str = "",
+) -> Goal:
+    if measured is None:
+        return Goal(what, f"under {text(goal)}", _last_line(problem) or _NONE, "not measured", None)
+    reached = measured < goal
+    verdict = "reached" if reached else f"missed by {measured / goal - 1:.0%}"
+    return Goal(what, f"under {text(goal)}", text(measured), verdict, reached)
+
+
+def _at_least(what: str, measured: float, goal: float) -> Goal:
+    reached = measured > goal
+    verdict = "reached" if reached else f"missed by {1 - measured / goal:.0%}"
+    return Goal(what, f"above {goal:,.0f}", f"{measured:,.0f}", verdict, reached)
+
+
+def _last_line(text: str) -> str:
+    """Of a program's last words the very last."""
+    return text.strip().rpartition("\n")[2]
+
+
+def _ms(seconds: float) -> str:
+    """Milliseconds, three digits that matter."""
+    ms = seconds * 1000
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}" if ms >= 1 else f"{ms:.2f}"
+
+
+def _ms_unit(seconds: float) -> str:
+    return f"{_ms(seconds)} ms"
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:.1f}"
+
+
+def _mb_unit(size: float) -> str:
+    return f"{_mb(size)} MB"
+
+
+def _s(seconds: float) -> str:
+    return f"{seconds:.2f} s"
+
+
+def _markdown_rows(grid: Grid) -> Iterator[str]:
+    yield f"| {' | '.join(grid.columns)} |"
+    yield f"|{'|'.join([' --- ', *[' ---: '] * (len(grid.columns) - 1)])}|"
+    for row in grid.rows:
+        cells = " | ".join(" ".join(cell.split()).replace("|", "/") for cell in row)
+        yield f"| {cells} |"
+
+
+def _machine_text(figures: Figures) -> str:
+    machine = figures.machine
+    quiet = (
+        ""
+        if machine.load_before < _QUIET_LOAD
+        else " The machine was not quiet: the ratios hold, the times are too long."
+    )
+    return (
+        f"Measured {machine.date} on {machine.cores} cores ({machine.cpu}), "
+        f"{machine.memory_gib:.0f} GiB memory, Linux {machine.kernel}, Python {machine.python}, "
+        f"PostgreSQL {figures.postgresql}. Load average before the run: "
+        f"{machine.load_before:.2f}.{quiet}"
+    )
+
+
+_HEAD = "# Figures\n\nWritten by `make bench`; do not edit."
+
+_METHOD = """
+## How it is measured
+
+Repeat with `make bench`, or `{command}`.
+
+- **Data.** The reference platform on the embedded PostgreSQL, filled on the server: 70 % of the
+  chats are active and nearly all of those wait for their user; about 3 messages and 1.3
+  assignments a chat, over 31 days. Every draw is a hash of a row's number.
+- **Database time.** Transaction, settings and parameters are the daemon's own. The embedded
+  PostgreSQL has no pg_stat_statements.
+- **Scrapes.** All exporters run at the same time on the same database, each with its defaults, and
+  take turns: sequential scrapes on one keep-alive connection with Prometheus's own headers, then
+  wrk with 8 keep-alive connections. Figures are medians over the rounds. Ours answers all its
+  built-in queries, the peers the four they were given; the number of operators shown makes up the
+  size of a page. CPU is that of the exporter's process a scrape under wrk, its database's left out.
+  The client and the database share the cores with the exporter.
+- **Peers.** query-exporter from PyPI in an environment of its own, the two others from Debian.
+  prometheus-postgres-exporter asks the database on each scrape, so its figures hold the queries.
+- **Constant body.** A server that parses nothing and sends our page's bytes: the floor in Python.
+- **Start.** From the process of `chatqueue demo` to a page on which every query has succeeded.
+"""

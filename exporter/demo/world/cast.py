@@ -1,0 +1,61 @@
+"""Who is in the simulated world, and what is planned for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens at its time.
+
+    Attributes:
+        kind: What, a key of the world's handlers.
+        subject: The chat or the operator it happens to; None for the platform as a whole.
+        turn: The subject's turn it was planned in; it is void once that has passed.
+    """
+
+    kind: str
+    subject: UUID | None = None
+    turn: int = 0
+
+
+@dataclass(slots=True)
+class Operator:
+    """One simulated operator.
+
+    Attributes:
+        id: As in the platform.
+        pace: Factor on the time he needs; above 1 is slow.
+        turn: Moves on with each chat taken or left, which voids what was planned before.
+        chat: The chat he has open, as far as he knows.
+        away: He has left without a word: no heartbeat, no reply.
+        leaves_next: He will, with the next chat in hand.
+    """
+
+    id: UUID
+    pace: float
+    turn: int = 0
+    chat: UUID | None = None
+    away: bool = False
+    leaves_next: bool = False
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One simulated user with a chat.
+
+    Attributes:
+        turn: Moves on with each message that changes whose turn it is.
+        answered: The operator spoke last.
+        nudges: Messages since the last answer, the first not counted.
+        unnoticed: The platform has lost the return of this user and loses what follows.
+        held: An operator has it.
+    """
+
+    turn: int = 0
+    answered: bool = False
+    nudges: int = 0
+    unnoticed: bool = False
+    held: bool = False

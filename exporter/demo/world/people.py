@@ -1,0 +1,304 @@
+"""Users, operators and the platform's own job as a discrete-event model on a simulated clock.
+
+Decides who does what and when, all from one seeded generator, and asks a `PlatformPort` to do it.
+The platform has the last word: what it says (which chat, still his or not) is what people go by.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Mapping, Sequence
+from uuid import UUID
+
+from exporter.demo.scenarios import Rhythm
+from exporter.demo.world.cast import Conversation, Event, Operator
+from exporter.demo.world.faults import FAULTS, build_fault
+from exporter.demo.world.port import PlatformDown, PlatformPort
+from exporter.demo.world.rows import OperatorRow
+
+_BEAT_S = 30
+_IDLE_DETECTOR_S = 60
+_FAULT_LASTS_S = 150
+
+
+class World:
+    """Everybody, and the queue of what they will do.
+
+    Args:
+        seed: Of every decision; the same seed and platform give the same events.
+        operators: Those who work; `spare` ones only lend their name to faulty rows.
+        rhythm: How they live; may be replaced at any time.
+        spare: An operator who is not at work.
+
+    Attributes:
+        now: Simulated time of the last event, in seconds from 0.
+        platform: Where it all happens; may be replaced at any time.
+    """
+
+    platform: PlatformPort
+
+    def __init__(
+        self, seed: int, operators: Sequence[OperatorRow], rhythm: Rhythm, spare: UUID
+    ) -> None:
+        self.now = 0.0
+        self.rhythm = rhythm
+        self.operators: dict[UUID, Operator] = {}
+        self.conversations: dict[UUID, Conversation] = {}
+        self._random = random.Random(seed)
+        self._spare = spare
+        self._on_break: UUID | None = None  # one at a time, as the shift plan has it
+        self._events: list[tuple[float, int, Event]] = []
+        self._numbers = itertools.count()
+        self._faults = itertools.cycle(FAULTS)
+        self._handlers: Mapping[str, Callable[[UUID, int], None]] = {
+            "nudge": self._nudge,
+            "return": self._return,
+            "complete": self._complete,
+            "look": self._look,
+            "reply": self._reply,
+            "hand back": self._hand_back,
+            "admin takes": self._admin_takes,
+            "come back": self._come_back,
+            "beat": self._beat,
+            "start break": self._start_break,
+            "end break": self._end_break,
+        }
+        self._jobs: Mapping[str, Callable[[], None]] = {
+            "arrive": self._arrive,
+            "idle detector": self._run_idle_detector,
+            "fault": self._add_fault,
+        }
+        self._open(operators)
+
+    @property
+    def next_at(self) -> float:
+        """Simulated time of the next event."""
+        return self._events[0][0]
+
+    def step(self) -> Event:
+        """Let the next event happen and return it.
+
+        Raises:
+            PlatformDown: The platform is away; the event has not happened and comes again.
+        """
+        at, number, event = heapq.heappop(self._events)
+        self.now = max(self.now, at)
+        try:
+            if event.subject is None:
+                self._jobs[event.kind]()
+            else:
+                self._handlers[event.kind](event.subject, event.turn)
+        except PlatformDown:
+            heapq.heappush(self._events, (at, number, event))
+            raise
+        return event
+
+    def vanish(self, count: int) -> None:
+        """Let operators leave without a word: those with a chat first, others with their next."""
+        able = [who for who in self.operators.values() if not who.away]
+        for operator in sorted(able, key=lambda who: who.chat is None)[:count]:
+            if operator.chat is None:
+                operator.leaves_next = True
+            else:
+                operator.turn += 1
+                self._go_away(operator)
+
+    def change_rhythm(self, rhythm: Rhythm) -> None:
+        """Live by another rhythm from now on; what is planned already happens."""
+        self.rhythm = rhythm
+        self._plan_fault()
+
+    def _open(self, operators: Sequence[OperatorRow]) -> None:
+        for row in operators:
+            self.operators[row.id] = Operator(row.id, self._random.uniform(0.8, 1.3))
+            self._plan(self._random.uniform(0, _BEAT_S), "beat", row.id)
+            self._plan(self._random.uniform(0, 30), "look", row.id)
+            self._plan(self._random.expovariate(1 / 1800), "start break", row.id)
+        self._plan(1, "arrive")
+        self._plan(_IDLE_DETECTOR_S, "idle detector")
+        self._plan_fault()
+
+    def _plan(self, after_s: float, kind: str, subject: UUID | None = None, turn: int = 0) -> None:
+        event = Event(kind, subject, turn)
+        heapq.heappush(self._events, (self.now + after_s, next(self._numbers), event))
+
+    # Users
+
+    def _arrive(self) -> None:
+        chat, user = self._make_id(), self._make_id()
+        self.platform.start_chat(chat, user)
+        mean_s = 60 / self.rhythm.chats_per_minute
+        self._plan(self._random.expovariate(1 / mean_s), "arrive")
+        self.conversations[chat] = conversation = Conversation()
+        self._plan_nudge(chat, conversation)
+
+    def _plan_nudge(self, chat: UUID, conversation: Conversation) -> None:
+        patience_s = self.rhythm.nudge_s * (1 + conversation.nudges / 2)
+        after_s = 15 + self._random.expovariate(1 / patience_s)
+        self._plan(after_s, "nudge", chat, conversation.turn)
+
+    def _nudge(self, chat: UUID, turn: int) -> None:
+        conversation = self.conversations.get(chat)
+        if conversation is None or conversation.turn != turn:
+            return
+        if conversation.nudges >= self.rhythm.gives_up_after:
+            if not conversation.held:
+                self._complete(chat, turn)
+            return
+        self.platform.write(chat, unnoticed=conversation.unnoticed)
+        conversation.nudges += 1
+        self._plan_nudge(chat, conversation)
+
+    def _return(self, chat: UUID, turn: int) -> None:
+        conversation = self.conversations.get(chat)
+        if conversation is None or conversation.turn != turn:
+            return
+        unnoticed = self._random.random() < self.rhythm.loses_return
+        self.platform.write(chat, unnoticed=unnoticed)
+        conversation.unnoticed = unnoticed
+        conversation.turn += 1
+        conversation.answered, conversation.nudges = False, 0
+        self._plan_nudge(chat, conversation)
+
+    def _complete(self, chat: UUID, turn: int) -> None:
+        conversation = self.conversations.get(chat)
+        if conversation is None or conversation.turn != turn:
+            return
+        self.platform.complete(chat)
+        del self.conversations[chat]
+
+    # Operators
+
+    def _look(self, operator_id: UUID, turn: int) -> None:
+        operator = self.operators[operator_id]
+        if operator.turn != turn or operator.away:
+            return
+        chat = self.platform.take(operator_id, same_chat_first=self.rhythm.same_chat_first)
+        if chat is None:
+            self._plan(self._random.uniform(*self.rhythm.look_s), "look", operator_id, turn)
+            return
+        operator.turn += 1
+        operator.chat = chat
+        self.conversations.setdefault(chat, Conversation()).held = True
+        self._plan_end_of_turn(operator)
+
+    def _plan_end_of_turn(self, operator: Operator) -> None:
+        """Decide how this turn will end and when."""
+        rhythm = self.rhythm
+        chance = self._random.random()
+        after_s = self._random.triangular(*rhythm.handle_s) * operator.pace
+        if operator.leaves_next or chance < rhythm.vanishes:
+            operator.leaves_next = False
+            self._go_away(operator)
+            return
+        kind = "reply"
+        if chance > 1 - rhythm.hands_back:
+            kind = "hand back"
+        elif chance > 1 - rhythm.hands_back - rhythm.admin_takes:
+            kind = "admin takes"
+        # Half of a reply's time is enough to see that somebody else should write it.
+        after_s *= 1.0 if kind == "reply" else 0.5
+        self._plan(after_s, kind, operator.id, operator.turn)
+
+    def _reply(self, operator_id: UUID, turn: int) -> None:
+        operator = self.operators[operator_id]
+        if operator.turn != turn or operator.chat is None:
+            return
+        chat = operator.chat
+        replied = self.platform.reply(chat, operator_id)
+        self._leave_chat(operator)
+        if not replied:
+            return
+        conversation = self.conversations[chat]
+        conversation.turn += 1
+        conversation.answered, conversation.unnoticed = True, False
+        if self._random.random() < self.rhythm.returns:
+            after_s = 5 + self._random.expovariate(1 / self.rhythm.return_s)
+            self._plan(after_s, "return", chat, conversation.turn)
+        else:
+            after_s = self._random.uniform(*self.rhythm.linger_s)
+            self._plan(after_s, "complete", chat, conversation.turn)
+
+    def _hand_back(self, operator_id: UUID, turn: int) -> None:
+        self._give_up_chat(operator_id, turn, None)
+
+    def _admin_takes(self, operator_id: UUID, turn: int) -> None:
+        self._give_up_chat(operator_id, turn, "other operator wanted")
+
+    def _give_up_chat(self, operator_id: UUID, turn: int, admin_note: str | None) -> None:
+        operator = self.operators[operator_id]
+        if operator.turn == turn and operator.chat is not None:
+            self.platform.hand_back(operator.chat, operator_id, admin_note)
+            self._leave_chat(operator)
+
+    def _leave_chat(self, operator: Operator) -> None:
+        """Have no chat any more and look for the next one soon."""
+        if operator.chat in self.conversations:
+            self.conversations[operator.chat].held = False
+        operator.chat = None
+        operator.turn += 1
+        if not operator.away:
+            self._plan(self._random.uniform(1, 5), "look", operator.id, operator.turn)
+
+    def _go_away(self, operator: Operator) -> None:
+        operator.away = True
+        self._plan(self._random.uniform(*self.rhythm.vanished_s), "come back", operator.id)
+
+    def _come_back(self, operator_id: UUID, _turn: int) -> None:
+        operator = self.operators[operator_id]
+        operator.away = False
+        kind = "look" if operator.chat is None else "reply"
+        self._plan(self._random.uniform(1, 20), kind, operator_id, operator.turn)
+
+    def _beat(self, operator_id: UUID, _turn: int) -> None:
+        operator = self.operators[operator_id]
+        if not operator.away:
+            self.platform.beat(operator_id, operator.chat)
+        self._plan(_BEAT_S, "beat", operator_id)
+
+    def _start_break(self, operator_id: UUID, _turn: int) -> None:
+        operator = self.operators[operator_id]
+        if operator.away or operator.chat is not None or self._on_break:
+            self._plan(30, "start break", operator_id)
+            return
+        self.platform.set_available(operator_id, False)
+        self._on_break = operator_id
+        operator.turn += 1
+        self._plan(self._random.uniform(180, 480), "end break", operator_id)
+
+    def _end_break(self, operator_id: UUID, _turn: int) -> None:
+        operator = self.operators[operator_id]
+        self.platform.set_available(operator_id, True)
+        self._on_break = None
+        self._plan(1, "look", operator_id, operator.turn)
+        mean_s = self.rhythm.break_every_s
+        self._plan(self._random.expovariate(1 / mean_s), "start break", operator_id)
+
+    # The platform
+
+    def _run_idle_detector(self) -> None:
+        if self.rhythm.idle_detector:
+            for released in self.platform.run_idle_detector():
+                operator = self.operators.get(released.operator)
+                if operator and operator.chat == released.chat:
+                    self._leave_chat(operator)
+                if not released.requeued:
+                    self.conversations.pop(released.chat, None)
+        self._plan(_IDLE_DETECTOR_S, "idle detector")
+
+    def _plan_fault(self) -> None:
+        if self.rhythm.breaks_chat_every_s < float("inf"):
+            self._plan(self._random.expovariate(1 / self.rhythm.breaks_chat_every_s), "fault")
+
+    def _add_fault(self) -> None:
+        chat, user = self._make_id(), self._make_id()
+        rows = build_fault(next(self._faults), chat, user, self._spare, self._make_id, self.now)
+        self.platform.add_rows(rows)
+        self.conversations[chat] = Conversation()
+        self._plan(_FAULT_LASTS_S, "complete", chat)
+        self._plan_fault()
+
+    def _make_id(self) -> UUID:
+        return UUID(int=self._random.getrandbits(128), version=4)

@@ -1,0 +1,504 @@
+"""What the documentation says works: commands run, YAML loads, links lead somewhere.
+
+Each page is walked as a reader would: a block after a line like "`chatqueue.yaml`:" is written to
+that file, then the commands run one after the other against a database of the page's own. A command
+that cannot run here stands in `NOT_RUN` with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.catalogue.mapping import (
+    OWN_PREFIXES,
+    RESERVED_LABELS,
+    MetricMapping,
+    NeedMapping,
+    QueryMapping,
+)
+from exporter.config import Config, load_config
+from exporter.demo.machine import find_free_port
+from exporter.demo.postgres import LocalServer
+from exporter.demo.scenarios import SCENARIOS
+from exporter.errors import Reason
+from exporter.planning import build_parameters
+from tests.builders import make_assigned_chat, make_waiting_chat
+from tests.servers import Platform, clone_platform, require_tool, run_server
+from tests.watch import run_watch, write_config
+
+ROOT = Path(__file__).parents[2]
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
+)
+SHELL = ("console", "bash", "sh")
+DSN = "postgresql://watch@db.example.com/chat"
+
+# Commands that the walk does not run, and why.
+NOT_RUN = {
+    "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
+    "make test": "runs this very test",
+    'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",
+    "make lint": "needs a package registry; .ci/run runs it",
+    "make format": "rewrites the sources",
+    "make docs": "rewrites the sources; tests/contracts runs both generators",
+    "python3 -m venv /opt/chatqueue": "changes the machine",
+    "/opt/chatqueue/bin/pip install .": "needs a package registry",
+    "psql \"$DATABASE_URL\" -c '\\password chatqueue_reader'": "asks for a password on a terminal",
+    "export CHATQUEUE_DSN='postgresql://chatqueue_reader:secret@db.example.com:5432/chat"
+    "?sslmode=require'": "the walk sets it to its own database",
+    "journalctl -u chatqueue-exporter --since -1h | grep -E 'reason=other|poller failed'": (
+        "needs systemd; the words are checked below"
+    ),
+    "htpasswd -nBC 10 prometheus": "asks for a password on a terminal",
+    "chatqueue run --config.file config.yaml --web.config.file web.yml": (
+        "needs the hash that htpasswd gave; tests/unit/test_server_tls.py serves TLS and users"
+    ),
+    "curl --cacert cert.pem -u prometheus https://localhost:10847/metrics": (
+        "asks for a password on a terminal"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes:
+        page: Path below the root.
+        line: Where it begins.
+        language: The word after the fence.
+        text: Its content.
+        file: The file the line before it names, or empty.
+    """
+
+    page: str
+    line: int
+    language: str
+    text: str
+    file: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands of a shell block; in a console block those after a prompt."""
+        if self.language not in SHELL:
+            return ()
+        text = self.text.replace("\\\n", " ")
+        lines = [re.sub(r" {2,}", " ", line).strip() for line in text.splitlines()]
+        if self.language == "console":
+            return tuple(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
+        return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def read_blocks(page: str) -> list[Block]:
+    """Every fenced block of a page."""
+    blocks = []
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    start: int | None = None
+    for number, line in enumerate(lines):
+        if not line.startswith("```"):
+            continue
+        if start is None:
+            start = number
+            continue
+        before = next((text for text in reversed(lines[:start]) if text), "")
+        named = re.search(r"(?:^|[ (])`([\w./-]+\.(?:yaml|yml|sql))`:$", before)
+        text = "\n".join(lines[start + 1 : number]) + "\n"
+        language = lines[start].removeprefix("```").strip()
+        blocks.append(Block(page, start + 1, language, text, named[1] if named else ""))
+        start = None
+    assert start is None, f"{page}:{start}: a block is not closed"
+    return blocks
+
+
+BLOCKS = [block for page in PAGES for block in read_blocks(page)]
+
+
+def run_program(command: Sequence[str | Path], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, without a terminal; the caller judges its exit code."""
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+def copy_tree(target: Path) -> Path:
+    """Copy what the generators and the commands of the pages read."""
+    for name in ("docs", "deploy", "queries"):
+        shutil.copytree(ROOT / name, target / name)
+    for name in ("pyproject.toml", "config.example.yaml"):
+        shutil.copy(ROOT / name, target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def docs_server() -> Iterator[LocalServer]:
+    """A server of these tests' own, for the role belongs to the whole server."""
+    with run_server("pg18") as server:
+        yield server
+
+
+class Walk:
+    """One page's commands in a folder of their own, against a database of their own."""
+
+    def __init__(self, folder: Path, platform: Platform) -> None:
+        self.folder = folder
+        self.port = find_free_port()
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
+            "DATABASE_URL": platform.dsn,
+            "CHATQUEUE_DSN": platform.dsn_as("chatqueue_reader"),
+            "PAGER": "",
+            "TERM": "dumb",
+            "COLUMNS": "200",
+        }
+        self.daemon: subprocess.Popen[bytes] | None = None
+
+    def write(self, block: Block) -> None:
+        """Write the file a block shows."""
+        path = self.folder / block.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+
+    def run(self, block: Block, command: str) -> str:
+        """Run one command; return what it wrote."""
+        command = command.replace("localhost:10847", f"127.0.0.1:{self.port}")
+        if command.startswith("curl "):
+            self.start_daemon(f"chatqueue run --config.file {self.config_file()}")
+        if command.startswith("chatqueue run "):
+            self.start_daemon(command)
+            return ""
+        done = run_program(
+            ["bash", "-o", "pipefail", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+        )
+        assert done.returncode == 0, f"{block}: {command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def config_file(self) -> Path:
+        """The page's configuration, or the shortest one where the page shows none."""
+        file = self.folder / "chatqueue.yaml"
+        if not file.exists():
+            file.write_text("databases:\n  main:\n    dsn: ${CHATQUEUE_DSN}\n")
+        return file
+
+    def start_daemon(self, command: str) -> None:
+        """Start the daemon, once a page, and wait until it serves figures."""
+        if self.daemon is not None:
+            return
+        with (self.folder / "log").open("wb") as log:
+            self.daemon = subprocess.Popen(
+                [*command.split(), "--web.listen-address", f"127.0.0.1:{self.port}"],
+                cwd=self.folder,
+                env=self.environment,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 20
+        ready = f"http://127.0.0.1:{self.port}/-/ready"
+        while time.monotonic() < deadline and self.daemon.poll() is None:
+            with contextlib.suppress(OSError), urllib.request.urlopen(ready, timeout=5):
+                return
+            time.sleep(0.05)
+        pytest.fail((self.folder / "log").read_text(), pytrace=False)
+
+    def stop(self) -> None:
+        """Stop the daemon, if one runs."""
+        if self.daemon is not None:
+            self.daemon.terminate()
+            assert self.daemon.wait(10) == 0
+
+
+@pytest.fixture
+def walk(docs_server: LocalServer, tmp_path: Path) -> Iterator[Walk]:
+    """A platform with a calm queue and its reader, and an empty folder with the sources' files."""
+    psql = require_tool("psql", "postgresql-client")
+    with clone_platform(docs_server) as platform:
+        make_waiting_chat(platform, age_s=5)
+        make_assigned_chat(platform, age_s=5)
+        reader = (ROOT / "deploy" / "postgresql" / "reader.sql").read_bytes()
+        platform.connection.execute(reader)
+        walk = Walk(copy_tree(tmp_path / "tree"), platform)
+        walk.environment["PATH"] += os.pathsep + str(psql.parent)
+        try:
+            yield walk
+        finally:
+            walk.stop()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(b.commands for b in BLOCKS if b.page == page)]
+)
+def test_every_command_of_a_page_works(page: str, walk: Walk) -> None:
+    walk.config_file()
+    done: set[str] = set()
+    for block in (block for block in BLOCKS if block.page == page):
+        if block.file and not block.file.startswith("web"):
+            walk.write(block)
+            done.clear()
+        for command in block.commands:
+            if command not in NOT_RUN and command not in done:
+                walk.run(block, command)
+                done.add(command)
+
+
+def test_no_reason_is_left_over_for_a_command_that_is_gone() -> None:
+    there = {command for block in BLOCKS for command in block.commands}
+
+    assert NOT_RUN.keys() - there == set()
+
+
+def test_every_block_says_what_it_holds() -> None:
+    known = {*SHELL, "yaml", "sql", "promql", ""}
+
+    assert [str(block) for block in BLOCKS if block.language not in known] == []
+    # A command cannot hide in a block without a language.
+    assert [
+        str(b) for b in BLOCKS if not b.language and re.search(r"^\$ ", b.text, re.MULTILINE)
+    ] == []
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=str)
+def test_every_yaml_block_is_what_it_seems(block: Block, tmp_path: Path) -> None:
+    data = yaml.safe_load(block.text)
+    if "scrape_configs" in data:
+        for name in ("cert.pem", "password"):
+            (tmp_path / name).touch()
+        check_prometheus(tmp_path / "prometheus.yml", block.text)
+    elif "metrics" in data:
+        QueryMapping.model_validate(data)
+    elif "tls_server_config" in data:
+        # Certificates and hashes are the reader's; tests/unit/test_web_config.py has the keys.
+        assert data["tls_server_config"]["cert_file"] == "cert.pem"
+    else:
+        assert data.keys() <= Config.model_fields.keys(), "neither of the forms known here"
+        load_example(tmp_path, block.text)
+
+
+def load_example(folder: Path, text: str) -> Config:
+    """Load a part of a configuration, with the files and the database it takes for granted."""
+    if "databases:" not in text:
+        text = f"databases:\n  main:\n    dsn: {DSN}\n{text}"
+    (folder / "queries.d").mkdir()
+    for name in ("eu.dsn", "us.dsn"):
+        (folder / name).write_text(DSN)
+    file = folder / "chatqueue.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, {"CHATQUEUE_DSN": DSN})
+
+
+def check_prometheus(file: Path, text: str) -> None:
+    """Have promtool judge a configuration of Prometheus."""
+    promtool = require_tool("promtool", "prometheus")
+    file.write_text(text, encoding="utf-8")
+    done = run_program([promtool, "check", "config", file], cwd=file.parent)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_scrape_example_is_a_valid_configuration_as_it_is_and_with_tls(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "prometheus" / "scrape.example.yml").read_text(encoding="utf-8")
+    check_prometheus(tmp_path / "plain.yml", text)
+    with_tls = re.sub(r"^    # (?=\w+:|  )(?!Where)", "    ", text, flags=re.MULTILINE)
+    with_tls = with_tls.replace("/etc/prometheus/", "")
+    for name in ("chatqueue-ca.pem", "chatqueue-password"):
+        (tmp_path / name).touch()
+
+    assert yaml.safe_load(with_tls)["scrape_configs"][0]["basic_auth"]["username"] == "prometheus"
+    check_prometheus(tmp_path / "tls.yml", with_tls)
+
+
+def test_the_first_alert_fires_past_its_threshold_and_not_when_off(tmp_path: Path) -> None:
+    promtool = require_tool("promtool", "prometheus")
+    (expression,) = [b.text for b in BLOCKS if b.language == "promql"]
+    labels = 'database="main", instance="i", job="chatqueue"'
+    wait = f"chatqueue_customer_oldest_wait_seconds{{{labels}}}"
+    limit = "chatqueue_threshold_customer_wait_seconds{" + labels + ', severity="%s"}'
+    test = {
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [
+                    {"series": wait, "values": "400"},
+                    {"series": limit % "warning", "values": "300"},
+                    {"series": limit % "critical", "values": "+Inf"},
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": " ".join(expression.split()),
+                        "eval_time": "0m",
+                        "exp_samples": [{"labels": limit % "warning", "value": 400}],
+                    }
+                ],
+            }
+        ]
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump(test))
+    done = run_program([promtool, "test", "rules", file])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_worked_example_gives_the_figures_it_shows(
+    docs_server: LocalServer, tmp_path: Path
+) -> None:
+    blocks = {block.file: block for block in BLOCKS if block.page == "docs/queries.md"}
+    for name in ("queries.d/waiting_users.sql", "queries.d/waiting_users.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(blocks[name].text, encoding="utf-8")
+    queries: dict[str, Any] = {
+        "dirs": [str(tmp_path / "queries.d")],
+        "parameters": {"long_after": 20},
+    }
+    (shown,) = [b.text for b in BLOCKS if b.page == "docs/queries.md" and not b.language]
+    with clone_platform(docs_server) as platform:
+        make_waiting_chat(platform)
+        config = write_config(tmp_path, {"main": platform.dsn}, queries=queries)
+        with run_watch(config) as watch:
+            watch.wait_until(lambda: "myteam_waiting_chats" in watch.page())
+            page = watch.page()
+
+    assert [line for line in page.splitlines() if line.startswith("myteam_")] == shown.splitlines()
+
+
+def test_the_demo_table_names_every_scenario_once() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)
+
+    assert sorted(named) == sorted(SCENARIOS)
+
+
+def test_troubleshooting_explains_every_reason_and_quotes_the_log() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    poller = (ROOT / "exporter" / "poller.py").read_text(encoding="utf-8")
+
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [str(reason) for reason in Reason]
+    for event in ("query failed", "poller failed"):
+        assert event in text
+        assert f'"{event}"' in poller
+
+
+def test_queries_page_names_every_key_and_parameter() -> None:
+    text = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+    keys = {*QueryMapping.model_fields, *MetricMapping.model_fields}
+    parameters = build_parameters(Config.model_validate({"databases": {"main": {"dsn": DSN}}}))
+    for key in keys:
+        assert f"| `{key}` |" in text, key
+    for name in (*OWN_PREFIXES, *RESERVED_LABELS):
+        assert f"`{name}`" in text, name
+    for need in NeedMapping.model_fields:
+        assert f"{need}:" in text, need
+    for name in parameters:
+        pattern = re.sub(r"(?<=oldest_age_)\w+(?=_(warning|critical)$)", "<state>", name)
+        assert f"`{pattern}`" in text, name
+
+
+def read_prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    text = page.read_text(encoding="utf-8")
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors GitHub makes of a page's headings."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_internal_link_leads_somewhere(page: str) -> None:
+    path = ROOT / page
+    text = re.sub(
+        r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        is_there = target.exists() and target.is_relative_to(ROOT)
+        if not is_there or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+
+    assert broken == []
+
+
+def test_every_page_is_reachable_from_the_readme() -> None:
+    reached: set[Path] = set()
+    todo = [ROOT / "README.md"]
+    while todo:
+        path = todo.pop()
+        if path in reached or path.suffix != ".md":
+            continue
+        reached.add(path)
+        links = re.findall(r"\]\(([^)#\s]+)", path.read_text(encoding="utf-8"))
+        todo += [(path.parent / link).resolve() for link in links if "://" not in link]
+
+    assert {ROOT / page for page in PAGES} - reached <= {ROOT / "docs" / "README.md"}
+
+
+def test_the_pages_speak_of_the_product_alone() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        hosts = set(re.findall(r"https?://([\w.-]+)", text))
+
+        assert hosts <= {"localhost", "keepachangelog.com", "semver.org"}, page
+        assert socket.gethostname() not in text
+        assert not re.search(r"/work/|/tmp/|/home/|/root", text), page
+
+
+def test_the_systemd_unit_has_only_directives_systemd_knows(tmp_path: Path) -> None:
+    analyze = require_tool("systemd-analyze", "systemd")
+    unit = ROOT / "deploy" / "systemd" / "chatqueue-exporter.service"
+    text = unit.read_text(encoding="utf-8")
+    copy = tmp_path / unit.name
+    # The only part that is not on this machine.
+    copy.write_text(text.replace("/opt/chatqueue/bin/chatqueue", "/bin/true"))
+    done = run_program([analyze, "verify", copy])
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_units_credential_is_found_by_the_configuration_its_head_shows(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "systemd" / "chatqueue-exporter.service").read_text(encoding="utf-8")
+    found = re.search(r"with: (dsn_file: \S+)", text)
+    assert found is not None
+    (tmp_path / "dsn").write_text(DSN)
+    file = tmp_path / "chatqueue.yaml"
+    file.write_text(f"databases:\n  main:\n    {found[1]}\n")
+    config = load_config(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+    assert config.databases["main"].dsn.get_secret_value() == DSN

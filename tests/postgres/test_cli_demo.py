@@ -1,0 +1,146 @@
+"""`chatqueue demo`: alive in seconds, whatever the scenario, and gone without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from exporter.demo.machine import children_of
+from exporter.demo.scenarios import SCENARIOS
+from tests.postgres.test_cli_helpers import Command, find_address, start
+from tests.servers import memory_directory
+from tests.watch import BUILT_IN
+
+FULL_S = 5.0
+END_S = 5.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder that the server's account can reach, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="demo-test-", dir=memory_directory()) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def run_demo(folder: Path, *arguments: str, ready: bool = True) -> Iterator[Command]:
+    """Run the demo with its temporary folders below one of ours."""
+    with start("demo", *arguments, env={"TMPDIR": str(folder)}) as demo:
+        if ready:
+            demo.wait_for_log("serving", 60)
+            demo.wait_until(lambda: "Ctrl-C ends the demo" in demo.stdout)
+            demo.address = find_address(demo.stderr)
+        yield demo
+
+
+def working(page: str) -> int:
+    """How many queries work, as the page says."""
+    return len(re.findall(r"^chatqueue_exporter_query_success\{.*\} 1\.0$", page, re.MULTILINE))
+
+
+def running_below(folder: Path) -> list[str]:
+    """Command lines that name a folder, of processes that run."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder) in words:
+                found.append(words)
+    return found
+
+
+def assert_nothing_left(folder: Path) -> None:
+    """Fail where a process or a file of the demo is still there."""
+    deadline = time.monotonic() + 5
+    while (left := [*running_below(folder), *map(str, folder.iterdir())]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    assert left == []
+
+
+@pytest.mark.parametrize("scenario", sorted(SCENARIOS))
+def test_a_scenario_is_full_at_once_and_leaves_nothing(scenario: str, folder: Path) -> None:
+    address = ("--web.listen-address", "127.0.0.1:0")
+    number = signal.SIGINT if scenario == "calm" else signal.SIGTERM
+    with run_demo(folder, "--scenario", scenario, *address) as demo:
+        took_s = demo.wait_until(lambda: working(demo.page()) == len(BUILT_IN), FULL_S)
+        page = demo.page()
+        ended_s = demo.end(number)
+
+        assert took_s < FULL_S
+        assert re.search(r'^chatqueue_chats\{.*state="assigned"\} [1-9]', page, re.MULTILINE)
+        assert f'Scenario "{scenario}": {SCENARIOS[scenario].summary}' in demo.stdout
+        assert demo.process.returncode == 0
+        assert ended_s < END_S
+        assert demo.stdout.endswith("The demo has ended; nothing is left behind.\n")
+        assert_nothing_left(folder)
+
+
+def test_beside_a_taken_port_it_takes_a_free_one_and_prints_what_can_be_typed(
+    folder: Path,
+) -> None:
+    with contextlib.ExitStack() as stack:
+        with suppress(OSError):  # taken by somebody else already is as good
+            stack.enter_context(socket.create_server(("127.0.0.1", 10847)))
+        demo = stack.enter_context(run_demo(folder))
+        typed = re.search(r"^  (.* status --config.file .*)$", demo.stdout, re.MULTILINE)
+        assert typed
+        done = subprocess.run(typed[1].split(), capture_output=True, text=True, check=False)
+
+        assert demo.address != "127.0.0.1:10847"
+        assert f"http://{demo.address}/metrics" in demo.stdout
+        assert demo.get("/-/healthy").status_code == 200
+        assert done.stderr == ""
+        assert done.stdout.startswith("demo: ")
+        assert done.returncode in (0, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_the_server_is_created_leaves_nothing(
+    number: signal.Signals, folder: Path
+) -> None:
+    with run_demo(folder, "--web.listen-address", "127.0.0.1:0", ready=False) as demo:
+        # In the midst of initdb, whose own children write these.
+        demo.wait_until(lambda: list(folder.glob("chatqueue-*/data/base/1/*")))
+        demo.end(number)
+
+        assert demo.process.returncode == 0
+        assert demo.stderr == ""
+        assert_nothing_left(folder)
+
+
+def test_a_closed_terminal_ends_it_and_a_second_signal_does_not_cut_the_clearing_short(
+    folder: Path,
+) -> None:
+    with run_demo(folder, "--web.listen-address", "127.0.0.1:0") as demo:
+        demo.process.send_signal(signal.SIGHUP)
+        demo.wait_for_log("event=stopped")
+        with suppress(ProcessLookupError):
+            demo.process.send_signal(signal.SIGINT)
+        demo.process.wait(20)
+
+        assert demo.process.returncode == 0
+        assert_nothing_left(folder)
+
+
+def test_killed_outright_it_leaves_no_server(folder: Path) -> None:
+    with run_demo(folder, "--web.listen-address", "127.0.0.1:0") as demo:
+        assert children_of(demo.process.pid)
+        demo.process.kill()
+        demo.process.wait()
+        demo.wait_until(lambda: not running_below(folder), 15)
+
+        # The watcher removes the server's folder; the configuration's own folder is a few bytes.
+        demo.wait_until(lambda: not list(folder.glob("chatqueue-*/data")), 15)

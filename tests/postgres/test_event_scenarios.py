@@ -1,0 +1,721 @@
+"""Each outcome and each check: a scenario that raises it, and one near it that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from exporter.demo.platform import application
+from tests.builders import (
+    add_assignment,
+    add_chat,
+    add_heartbeat,
+    add_message,
+    add_operator,
+    make_assigned_chat,
+    make_replied_chat,
+    make_waiting_chat,
+)
+from tests.counting import EVENT_QUERIES, Watcher
+from tests.servers import Platform
+
+ADMIN = "manual_reassignment_by_admin"
+CHECK_QUERIES = ("invalid_chats", "invalid_states")
+
+# Reasons as they stand in the rows, and what each counts as.
+OUTCOMES = {
+    "operator_sent_message": "replied",
+    "real_user_replied_after_operator": "customer_replied",
+    "idle_timeout": "idle_timeout",
+    "auto_release: no heartbeat for 7 minutes": "auto_release",
+    f"{ADMIN}:too slow": "admin",
+    ADMIN: "admin",
+    "manual_unassign": "manual",
+    "idle_timeout - max reassignments reached": "closed",
+    f"{ADMIN}:x - max reassignments reached": "closed",
+    "the operator went home": "other",
+    # Near ones: none of these is what it seems to begin or end with.
+    "idle_timeout of the office": "other",
+    "not idle_timeout": "other",
+    "max reassignments reached": "other",
+    "operator_sent_messages": "other",
+    "auto_release": "other",
+    "Idle_Timeout": "other",
+    "": "other",
+    None: "other",
+}
+
+
+@pytest.mark.parametrize(("reason", "outcome"), OUTCOMES.items())
+def test_a_reason_counts_as_its_outcome(
+    platform: Platform, reason: str | None, outcome: str
+) -> None:
+    with Watcher(platform, ["releases"]) as watcher:
+        make_assigned_chat(platform, age_s=300)
+        watcher.poll_well()
+        platform.execute(
+            "UPDATE chat_assignments SET released_at = now(), release_reason = %s", (reason,)
+        )
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_releases_total") == {outcome: 1}
+        handled = watcher.value("chatqueue_handle_seconds_count")
+        assert handled == (1 if outcome == "replied" else 0)
+
+
+def test_reasons_of_ones_own_come_before_the_built_in_ones(platform: Platform) -> None:
+    own = {"%reached%": "manual", "idle_timeout": "auto_release", "bot%": "idle_timeout"}
+    reasons = ("idle_timeout - max reassignments reached", "idle_timeout", "bot says so", "else")
+    with Watcher(platform, ["releases"], events={"release_reasons": own}) as watcher:
+        watcher.poll_well()
+        for reason in reasons:
+            chat = add_chat(platform)
+            add_assignment(platform, chat, add_operator(platform), released_s=0, reason=reason)
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_releases_total") == {
+            "manual": 1,
+            "auto_release": 1,
+            "idle_timeout": 1,
+            "other": 1,
+        }
+
+
+def test_the_limit_of_reassignments_closes_a_chat(platform: Platform) -> None:
+    with Watcher(platform, ["releases"]) as watcher:
+        chat = make_assigned_chat(platform, past_turns=3, age_s=10)
+        near = make_assigned_chat(platform, past_turns=2, age_s=10)
+        watcher.poll_well()
+
+        assert application.release(platform.connection, chat, "idle_timeout") is False
+        assert application.release(platform.connection, near, "idle_timeout") is True
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_releases_total") == {"closed": 1, "idle_timeout": 1}
+        assert watcher.samples("chatqueue_state_transitions_total") == {
+            ("assigned", "completed"): 1,
+            ("assigned", "waiting_assignment"): 1,
+            ("assigned", "waiting_real_user_reply"): 0,
+        }
+
+
+# An admin's reassignment: one release, nothing else.
+
+
+def reassign(platform: Platform, chat: UUID, *, carries: bool) -> None:
+    """Let an admin take the chat; the second row may carry the time of the first."""
+    if not carries:
+        application.reassign_as_admin(platform.connection, chat, "urgent")
+        return
+    platform.execute(
+        "INSERT INTO chat_assignments"
+        " (chat_id, operator_id, assigned_at, released_at, release_reason)"
+        " SELECT id, assigned_operator_id, assignment_time, now(), %s FROM chats WHERE id = %s",
+        (f"{ADMIN}:urgent", chat),
+    )
+    application._clear_operator(platform.connection, chat)
+
+
+@pytest.mark.parametrize("carries", [False, True])
+@pytest.mark.parametrize("age_s", [5, 3600])
+def test_an_admins_reassignment_is_one_release_and_no_assignment(
+    platform: Platform, carries: bool, age_s: float
+) -> None:
+    with Watcher(platform, (*EVENT_QUERIES, *CHECK_QUERIES, "fairness")) as watcher:
+        chat = make_assigned_chat(platform, age_s=age_s)
+        watcher.poll_well()
+        reassign(platform, chat, carries=carries)
+        for _ in range(3):
+            watcher.poll_well()
+
+        assert watcher.counts("chatqueue_releases_total") == {"admin": 1}
+        assert watcher.value("chatqueue_assignments_total") == 0
+        assert watcher.value("chatqueue_operator_window_assignments", "24h") == 1
+        assert watcher.worker._counters["releases"].parameters()["pending"] == []
+        platform.execute("ALTER TABLE chats DISABLE TRIGGER USER")
+        platform.execute("UPDATE chats SET updated_at = now() - interval '1 hour'")
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+@pytest.mark.parametrize("carries", [False, True])
+def test_the_row_an_admin_leaves_open_is_not_counted_when_a_later_reply_closes_it(
+    platform: Platform, carries: bool
+) -> None:
+    with Watcher(platform) as watcher:
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=5)
+        watcher.poll_well()
+        reassign(platform, chat, carries=carries)
+        assert application.assign(platform.connection, operator) == chat
+        watcher.poll_well()
+        application.reply(platform.connection, chat, operator, "Yes")
+        for _ in range(2):
+            watcher.poll_well()
+
+        assert (
+            platform.value("SELECT count(*) FROM chat_assignments WHERE released_at IS NULL") == 0
+        )
+        assert watcher.counts("chatqueue_releases_total") == {"admin": 1, "replied": 1}
+        assert watcher.value("chatqueue_handle_seconds_count") == 1
+        assert watcher.value("chatqueue_assignments_total") == 1
+
+
+def test_an_assigned_chat_with_a_row_an_admin_left_open_has_one_open_row(
+    platform: Platform,
+) -> None:
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=100)
+        add_assignment(platform, chat, operator, assigned_s=900)
+        add_assignment(
+            platform, chat, operator, assigned_s=600, released_s=600, reason=f"{ADMIN}:x"
+        )
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+# The four writes of one reply, and the user's: nothing of them is an anomaly, each counts once.
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_no_step_of_a_reply_is_an_anomaly_within_the_grace(platform: Platform, steps: int) -> None:
+    with Watcher(platform, (*EVENT_QUERIES, *CHECK_QUERIES)) as watcher:
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=300)
+        watcher.poll_well()
+        values = {"chat": chat, "operator": operator, "content": "Yes"}
+        for step in application.REPLY_STEPS[:steps]:
+            platform.execute(step, values)
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+        assert watcher.counts("chatqueue_messages_total") == ({"operator": 1} if steps else {})
+        assert watcher.counts("chatqueue_releases_total") == ({"replied": 1} if steps > 2 else {})
+        for step in application.REPLY_STEPS[steps:]:
+            platform.execute(step, values)
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_messages_total") == {"operator": 1}
+        assert watcher.counts("chatqueue_releases_total") == {"replied": 1}
+        assert watcher.value("chatqueue_response_seconds_count") == 1
+        assert watcher.counts("chatqueue_state_transitions_total") == {"assigned": 1}
+
+
+def test_no_step_of_handing_a_chat_back_is_an_anomaly_within_the_grace(platform: Platform) -> None:
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        chat = make_assigned_chat(platform, age_s=300)
+        application._close_assignment(platform.connection, chat, "manual_unassign")
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+        application._clear_operator(platform.connection, chat)
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+def test_a_users_message_and_the_change_of_state_that_follows_count_once_each(
+    platform: Platform,
+) -> None:
+    transition = (
+        "chatqueue_state_transitions_total",
+        "waiting_real_user_reply",
+        "waiting_assignment",
+    )
+    with Watcher(platform) as watcher:
+        chat = make_replied_chat(platform, age_s=100)
+        watcher.poll_well()
+        add_message(platform, chat)
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_messages_total") == {"customer": 1}
+        assert watcher.value(*transition) == 0
+
+        platform.execute("UPDATE chats SET chat_state = 'waiting_assignment'")
+        for _ in range(2):
+            watcher.poll_well()
+        assert watcher.counts("chatqueue_messages_total") == {"customer": 1}
+        assert watcher.value(*transition) == 1
+
+
+def test_a_users_second_message_and_one_during_the_operators_turn_change_no_state(
+    platform: Platform,
+) -> None:
+    transition = (
+        "chatqueue_state_transitions_total",
+        "waiting_real_user_reply",
+        "waiting_assignment",
+    )
+    with Watcher(platform) as watcher:
+        again = make_replied_chat(platform, age_s=100)
+        during = make_assigned_chat(platform, age_s=100)
+        add_message(platform, during, "fictional", age_s=50)
+        watcher.poll_well()
+        application.write_as_user(platform.connection, again, "One")
+        application.write_as_user(platform.connection, again, "Two")
+        application.write_as_user(platform.connection, during, "Three")
+        watcher.poll_well()
+
+        assert watcher.value(*transition) == 1
+        assert watcher.counts("chatqueue_messages_total") == {"customer": 3}
+
+
+def test_two_answers_of_one_instant_end_one_wait_with_one_response(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=5, waited_s=5)
+        watcher.poll_well()
+        platform.execute(
+            "INSERT INTO messages (chat_id, sender_type, content)"
+            " VALUES (%(chat)s, 'fictional', 'a picture'), (%(chat)s, 'fictional', 'a text')",
+            {"chat": chat},
+        )
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_messages_total") == {"operator": 2}
+        assert watcher.value("chatqueue_response_seconds_count") == 1
+        assert watcher.value("chatqueue_first_response_seconds_count") == 1
+        assert watcher.value("chatqueue_waits_total") == 1
+        assert watcher.value("chatqueue_waits_breached_total") == 0
+
+
+# What the histograms observe.
+
+
+def test_the_speeds_are_those_of_the_rows(platform: Platform) -> None:
+    with Watcher(platform, slo={"answer_within": "1m"}) as watcher:
+        watcher.poll_well()
+        operator = add_operator(platform)
+        chat = add_chat(
+            platform,
+            "waiting_real_user_reply",
+            created_s=500,
+            operator=None,
+            last_operator=operator,
+            replied_s=2,
+        )
+        add_message(platform, chat, age_s=400)
+        add_message(platform, chat, "fictional", age_s=300)
+        # The user writes twice; an operator lets it go, the next one takes it and answers.
+        add_message(platform, chat, age_s=100)
+        add_message(platform, chat, age_s=90)
+        add_assignment(
+            platform, chat, operator, assigned_s=80, released_s=28, reason="idle_timeout"
+        )
+        add_assignment(
+            platform, chat, operator, assigned_s=20, released_s=2, reason="operator_sent_message"
+        )
+        add_message(platform, chat, "fictional", age_s=2)
+        # The first answer of another chat.
+        other = add_chat(platform, "waiting_real_user_reply", created_s=20, replied_s=1)
+        add_message(platform, other, age_s=15)
+        add_message(platform, other, "fictional", age_s=1)
+        watcher.poll_well()
+
+        def observed(name: str) -> tuple[float | None, float | None]:
+            total = watcher.value(f"chatqueue_{name}_seconds_sum")
+            count = watcher.value(f"chatqueue_{name}_seconds_count")
+            return count, None if total is None else round(total, 1)
+
+        # Within the overlap of 30 s before the first poll: one assignment, two answers.
+        assert observed("answer") == (1, 8.0)
+        assert observed("handle") == (1, 18.0)
+        assert observed("response") == (2, 112.0)
+        assert observed("first_response") == (1, 14.0)
+        assert watcher.value("chatqueue_waits_total") == 2
+        assert watcher.value("chatqueue_waits_breached_total") == 1
+
+
+# The same operator again.
+
+
+def take_again(platform: Platform, operator: UUID) -> UUID:
+    """Let an operator take a chat that he had before; returns it."""
+    chat = make_replied_chat(platform, operator, age_s=600)
+    application.write_as_user(platform.connection, chat, "And?")
+    platform.execute(
+        "UPDATE chats SET chat_state = 'assigned', assigned_operator_id = %(operator)s,"
+        " assignment_time = now(), last_operator_id = %(operator)s WHERE id = %(chat)s",
+        {"operator": operator, "chat": chat},
+    )
+    add_assignment(platform, chat, operator)
+    return chat
+
+
+def test_the_same_operator_was_avoidable_while_another_chat_waited(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        watcher.poll_well()
+        make_waiting_chat(platform, age_s=60)
+        take_again(platform, add_operator(platform))
+        watcher.poll_well()
+
+        same = watcher.samples("chatqueue_same_operator_assignments_total")
+        assert same == {("true",): 1, ("false",): 0}
+
+
+def test_the_same_operator_was_avoidable_though_the_other_chat_was_taken_since(
+    platform: Platform,
+) -> None:
+    with Watcher(platform) as watcher:
+        watcher.poll_well()
+        other = make_waiting_chat(platform, age_s=60)
+        take_again(platform, add_operator(platform))
+        assert application.assign(platform.connection, add_operator(platform)) == other
+        watcher.poll_well()
+
+        same = watcher.samples("chatqueue_same_operator_assignments_total")
+        assert same == {("true",): 1, ("false",): 0}
+
+
+@pytest.mark.parametrize("near", ["alone", "his own", "came later", "taken before"])
+def test_the_same_operator_was_not_avoidable(platform: Platform, near: str) -> None:
+    with Watcher(platform) as watcher:
+        watcher.poll_well()
+        operator = add_operator(platform)
+        if near == "his own":
+            make_waiting_chat(platform, age_s=60, last_operator=operator)
+        if near == "taken before":
+            make_waiting_chat(platform, age_s=60)
+            assert application.assign(platform.connection, add_operator(platform))
+        take_again(platform, operator)
+        if near == "came later":
+            application.start_chat(platform.connection, uuid4(), uuid4(), "Hello")
+        watcher.poll_well()
+
+        same = watcher.samples("chatqueue_same_operator_assignments_total")
+        assert same == {("true",): 0, ("false",): 1}
+
+
+def test_another_operator_or_a_first_one_is_not_the_same(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        watcher.poll_well()
+        make_waiting_chat(platform, age_s=60, last_operator=add_operator(platform))
+        assert application.assign(platform.connection, add_operator(platform))
+        watcher.poll_well()
+
+        assert watcher.value("chatqueue_assignments_total") == 1
+        assert set(watcher.samples("chatqueue_same_operator_assignments_total").values()) == {0}
+
+
+# Waits.
+
+
+def test_an_open_wait_breaches_once_and_not_again_when_it_is_answered(platform: Platform) -> None:
+    def waits() -> tuple[float | None, float | None]:
+        return (
+            watcher.value("chatqueue_waits_total"),
+            watcher.value("chatqueue_waits_breached_total"),
+        )
+
+    with Watcher(platform, slo={"answer_within": "2m"}) as watcher:
+        watcher.poll_well()
+        operator = add_operator(platform)
+        chat = make_waiting_chat(platform, age_s=121)
+        make_waiting_chat(platform, age_s=100)
+        for _ in range(3):
+            watcher.poll_well()
+            # Nobody answers anybody, and it is not 0 of 0.
+            assert waits() == (1, 1)
+
+        assert application.assign(platform.connection, operator) == chat
+        watcher.poll_well()
+        application.reply(platform.connection, chat, operator, "Sorry")
+        for _ in range(2):
+            watcher.poll_well()
+            assert waits() == (1, 1)
+
+        # The next wait of the same chat is another one.
+        application.write_as_user(platform.connection, chat, "Well")
+        platform.execute(
+            "UPDATE messages SET created_at = created_at - interval '10 min' WHERE chat_id = %s",
+            (chat,),
+        )
+        watcher.poll_well()
+        assert waits() == (2, 2)
+
+
+def test_a_breached_wait_that_was_there_at_the_first_poll_is_not_counted(
+    platform: Platform,
+) -> None:
+    with Watcher(platform) as watcher:
+        operator = add_operator(platform)
+        chat = make_waiting_chat(platform, age_s=1000)
+        watcher.poll_well()
+        application.assign(platform.connection, operator)
+        application.reply(platform.connection, chat, operator, "Sorry")
+        watcher.poll_well()
+
+        assert watcher.value("chatqueue_waits_total") == 0
+
+
+def test_the_first_poll_brings_no_flood(platform: Platform) -> None:
+    platform.execute(
+        """
+        WITH persona AS (INSERT INTO fictional_users (name) VALUES ('P') RETURNING id),
+        customer AS (INSERT INTO real_users (name) VALUES ('U') RETURNING id),
+        operator AS (
+            INSERT INTO operators (name, email) VALUES ('O', 'o@example.test') RETURNING id
+        ),
+        chat AS (
+            INSERT INTO chats (real_user_id, fictional_user_id)
+            SELECT customer.id, persona.id FROM customer, persona, generate_series(1, 100)
+            RETURNING id
+        ),
+        turn AS (
+            INSERT INTO chat_assignments
+                (chat_id, operator_id, assigned_at, released_at, release_reason, created_at)
+            SELECT chat.id, operator.id, now() - n * interval '10 s',
+                now() - n * interval '10 s' + interval '5 s', 'operator_sent_message',
+                now() - n * interval '10 s'
+            FROM chat, operator, generate_series(1, 50) AS n
+        )
+        INSERT INTO messages (chat_id, sender_type, content, created_at)
+        SELECT chat.id, CASE n % 2 WHEN 0 THEN 'real' ELSE 'fictional' END, 'text',
+            now() - n * interval '5 s'
+        FROM chat, generate_series(1, 100) AS n
+        """
+    )
+    with Watcher(platform) as watcher:
+        for _ in range(3):
+            watcher.poll_well()
+
+        assert watcher.value("chatqueue_messages_total", "operator") == 0
+        assert watcher.value("chatqueue_assignments_total") == 0
+        assert watcher.counts("chatqueue_releases_total") == {}
+        assert watcher.value("chatqueue_waits_total") == 0
+        held = watcher.worker._counters["messages"].parameters()["seen"]
+        assert len(held) < 1500
+
+
+# The checks. A scenario takes the age at which its last write was made; it must count when that is
+# beyond the grace of 30 s, and not when it is within.
+
+
+def drop_constraints(platform: Platform) -> None:
+    for name in (
+        "chats_chat_state_check",
+        "chk_assigned_state_has_operator",
+        "chk_waiting_reply_has_timestamp",
+    ):
+        platform.execute(f"ALTER TABLE chats DROP CONSTRAINT {name}")
+
+
+def assigned_without_operator(platform: Platform, age_s: float) -> None:
+    add_chat(platform, "assigned", created_s=900, updated_s=age_s, assigned_s=800)
+
+
+def operator_on_unassigned_chat(platform: Platform, age_s: float) -> None:
+    operator = add_operator(platform)
+    add_chat(
+        platform, created_s=900, updated_s=age_s, operator=operator, assigned_s=max(age_s, 800)
+    )
+
+
+def assigned_without_open_assignment(platform: Platform, age_s: float) -> None:
+    operator = add_operator(platform)
+    chat = add_chat(
+        platform, "assigned", created_s=900, updated_s=age_s, operator=operator, assigned_s=800
+    )
+    add_assignment(
+        platform, chat, operator, assigned_s=800, released_s=age_s, reason="manual_unassign"
+    )
+
+
+def orphaned_assignment(platform: Platform, age_s: float) -> None:
+    operator = add_operator(platform)
+    chat = add_chat(
+        platform, "waiting_real_user_reply", created_s=900, updated_s=0, replied_s=age_s
+    )
+    add_assignment(platform, chat, operator, assigned_s=800)
+
+
+def several_open_assignments(platform: Platform, age_s: float) -> None:
+    operator = add_operator(platform)
+    chat = make_assigned_chat(platform, operator, age_s=800)
+    add_assignment(platform, chat, operator, assigned_s=age_s)
+
+
+def operator_mismatch(platform: Platform, age_s: float) -> None:
+    chat = make_assigned_chat(platform, age_s=age_s)
+    platform.execute(
+        "UPDATE chat_assignments SET operator_id = %s WHERE chat_id = %s",
+        (add_operator(platform), chat),
+    )
+
+
+def operator_on_several_chats(platform: Platform, age_s: float) -> None:
+    operator = add_operator(platform)
+    make_assigned_chat(platform, operator, age_s=800)
+    make_assigned_chat(platform, operator, age_s=age_s)
+
+
+def inactive_operator(platform: Platform, age_s: float) -> None:
+    make_assigned_chat(platform, add_operator(platform, active=False), age_s=age_s)
+
+
+def reply_without_timestamp(platform: Platform, age_s: float) -> None:
+    add_chat(platform, "waiting_real_user_reply", created_s=900, updated_s=age_s)
+
+
+def lost_reply(platform: Platform, age_s: float) -> None:
+    chat = make_replied_chat(platform, age_s=900)
+    add_message(platform, chat, age_s=age_s)
+
+
+def lost_reply_between_the_writes(platform: Platform, age_s: float) -> None:
+    """The user's message came after the operator's, and before the state that it should change."""
+    chat = make_replied_chat(platform, age_s=age_s + 1)
+    add_message(platform, chat, age_s=age_s)
+    platform.execute(
+        "UPDATE chats SET operator_replied_at = now(), last_message_at = now() WHERE id = %s",
+        (chat,),
+    )
+
+
+def answered_but_waiting(platform: Platform, age_s: float) -> None:
+    chat = make_waiting_chat(platform, age_s=900)
+    add_message(platform, chat, "fictional", age_s=age_s)
+
+
+def answered_and_released(platform: Platform, age_s: float) -> None:
+    """The application died after the operator's message; then the chat was released."""
+    answered_but_waiting(platform, 800)
+    chat = platform.value("SELECT id FROM chats")
+    operator = add_operator(platform)
+    add_assignment(
+        platform, chat, operator, assigned_s=850, released_s=age_s, reason="idle_timeout"
+    )
+
+
+def completed_but_active(platform: Platform, age_s: float) -> None:
+    add_chat(platform, "completed", created_s=900, updated_s=age_s)
+
+
+def unknown_state(platform: Platform, age_s: float) -> None:
+    add_chat(platform, None, created_s=900, updated_s=age_s)
+    add_chat(platform, "on_hold", created_s=900, updated_s=age_s)
+
+
+def time_in_future(platform: Platform, age_s: float) -> None:
+    # It is wrong by more than a minute, or the clocks merely differ a little.
+    add_chat(platform, created_s=-70 if age_s > 30 else -50)
+
+
+Scenario = Callable[[Platform, float], None]
+CHECKS: tuple[tuple[Scenario, str, float], ...] = (
+    (assigned_without_operator, "", 1),
+    (operator_on_unassigned_chat, "", 1),
+    (assigned_without_open_assignment, "", 1),
+    (orphaned_assignment, "", 1),
+    (several_open_assignments, "", 1),
+    (operator_mismatch, "", 1),
+    (operator_on_several_chats, "", 2),
+    (inactive_operator, "", 1),
+    (reply_without_timestamp, "", 1),
+    (lost_reply, "", 1),
+    (lost_reply_between_the_writes, "lost_reply", 1),
+    (answered_but_waiting, "", 1),
+    (answered_and_released, "answered_but_waiting", 1),
+    (completed_but_active, "", 1),
+    (unknown_state, "", 2),
+    (time_in_future, "", 1),
+)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "check", "chats"),
+    [(scenario, check or scenario.__name__, chats) for scenario, check, chats in CHECKS],
+    ids=[scenario.__name__ for scenario, _, _ in CHECKS],
+)
+def test_an_anomaly_counts_beyond_the_grace_and_not_within(
+    platform: Platform, scenario: Scenario, check: str, chats: float
+) -> None:
+    drop_constraints(platform)
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        scenario(platform, 25)
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+        platform.execute("DELETE FROM chats")
+
+        scenario(platform, 40)
+        watcher.poll_well()
+        raised = watcher.counts("chatqueue_invalid_chats")
+        assert raised.pop(check) == chats
+        # An operator who holds a chat that is not his is on two things at once, and so on.
+        assert raised == {}
+
+        platform.execute("DELETE FROM chats")
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+def test_every_check_has_its_scenario(platform: Platform) -> None:
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        watcher.poll_well()
+        known = {labels[0] for labels in watcher.samples("chatqueue_invalid_chats")}
+
+    assert known == {check or scenario.__name__ for scenario, check, _ in CHECKS}
+    assert len(known) == 14
+
+
+def make_sound_platform(platform: Platform) -> None:
+    """Every state as it should be, however old."""
+    make_waiting_chat(platform, age_s=900)
+    make_assigned_chat(platform, age_s=900, past_turns=2)
+    make_replied_chat(platform, age_s=9000)
+    add_chat(platform, "completed", active=False, created_s=9000)
+    # A user who writes while his chat is assigned; an operator who is away; times of long ago.
+    add_message(platform, make_assigned_chat(platform, age_s=500), age_s=100)
+    add_operator(platform, active=False)
+    # Inactive chats are nobody's business, whatever they say.
+    add_chat(platform, None, active=False, created_s=9000)
+    add_chat(platform, "assigned", active=False, created_s=9000, operator=add_operator(platform))
+
+
+def test_a_sound_platform_raises_nothing(platform: Platform) -> None:
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        make_sound_platform(platform)
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+def test_a_heartbeat_from_the_future_is_no_anomaly_of_the_chat(platform: Platform) -> None:
+    with Watcher(platform, (*CHECK_QUERIES, *EVENT_QUERIES)) as watcher:
+        operator = add_operator(platform, seen_s=-3600)
+        chat = make_assigned_chat(platform, operator, age_s=100, heartbeat_s=None)
+        add_heartbeat(platform, chat, operator, browser_s=-3600, updated_s=5)
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+def test_a_user_who_keeps_writing_hides_no_operator_that_was_not_cleared(
+    platform: Platform,
+) -> None:
+    with Watcher(platform, CHECK_QUERIES) as watcher:
+        operator = add_operator(platform)
+        replied = make_replied_chat(platform, operator, age_s=100)
+        platform.execute(
+            "UPDATE chats SET assigned_operator_id = %s, assignment_time = now() - interval '3 min'"
+            " WHERE id = %s",
+            (operator, replied),
+        )
+        watcher.poll_well()
+
+        # updated_at is of this moment, and the reply's clock is not.
+        age = platform.value("SELECT now() - updated_at FROM chats")
+        assert isinstance(age, timedelta)
+        assert age < timedelta(seconds=20)
+        assert watcher.counts("chatqueue_invalid_chats") == {"operator_on_unassigned_chat": 1}
+
+
+def test_counting_goes_by_the_databases_clock(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        watcher.poll_well()
+        since = watcher.worker._counters["messages"].parameters()["since"]
+
+        assert isinstance(since, datetime)
+        lag = platform.value("SELECT now() - %s::timestamptz", (since,))
+        assert timedelta(seconds=30) <= lag < timedelta(seconds=50)
