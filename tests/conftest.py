@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from exporter.demo.postgres import LocalServer
 from tests.servers import PgBouncer, Platform, clone_platform, run_pgbouncer, run_server
+
+# A machine may be slow, and a change must not fail for what another one wrote.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "local")
 
 SERVER_IDS = ("pg15", "pg18")
 

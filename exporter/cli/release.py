@@ -169,7 +169,7 @@ def exempt(
     by: str,
     reason: str,
 ) -> None:
-    """Keep one chat, or all chats of one operator, from being released."""
+    """Keep a chat, or an operator's chats, from release."""
     plan = _plan(config_file, name)
     with _session(plan) as session:
         until = desk.exempt(session, kind, subject, span, by, reason)

@@ -29,6 +29,9 @@ _SECRET = re.compile(
 )
 
 
+_MOST_PASSES = 8
+
+
 def redact(text: str) -> str:
     """Mask every password in a text that may hold connection strings.
 
@@ -40,7 +43,13 @@ def redact(text: str) -> str:
         how far a password goes, too much is masked rather than too little. Masking twice changes
         nothing more.
     """
-    return _SECRET.sub(_mask, text)
+    # What one pass leaves may look like a connection string in its turn.
+    for _ in range(_MOST_PASSES):
+        masked = _SECRET.sub(_mask, text)
+        if masked == text:
+            break
+        text = masked
+    return text
 
 
 def _mask(match: re.Match[str]) -> str:

@@ -317,7 +317,7 @@ def test_every_built_in_query_loads() -> None:
         "stuck_chats",
         "waits",
     }
-    assert {query.interval_s for query in queries} == {15, 60, 300}
+    assert {query.interval_s for query in queries} == {15, 30, 60, 300}
     assert all(query.needs for query in queries)
     assert {query.name for query in queries if query.events} == {
         "assignments",
