@@ -64,7 +64,7 @@ reason = click.option("--reason", required=True, help="Why; shown to whoever ask
 by = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
 
 
-@click.command()
+@click.command(short_help="Release one chat, and print what was checked.")
 @options.config_file
 @database
 @chat_argument
@@ -104,7 +104,7 @@ def release(
     sys.exit(0 if result.decision in DONE else 1)
 
 
-@click.command()
+@click.command(short_help="Show every condition of a release. Read-only.")
 @options.config_file
 @database
 @chat_argument
@@ -124,7 +124,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
     sys.exit(0 if all(finding.passed for finding in findings) else 1)
 
 
-@click.command()
+@click.command(short_help="Let nothing be released for a time.")
 @options.config_file
 @database
 @span
@@ -176,7 +176,7 @@ def exempt(
     click.echo(f"{plan.database}: {kind} {subject} is exempt until {until}")
 
 
-@click.command()
+@click.command(short_help="Show what was released and escalated.")
 @options.config_file
 @database
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
@@ -203,7 +203,7 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
     Console(highlight=False).print(table)
 
 
-@click.command()
+@click.command(short_help="Print or run the SQL of the schema chatqueue.")
 @options.config_file
 @database
 @click.option("--apply", "applies", is_flag=True, help="Run it instead of printing it.")
