@@ -7,6 +7,7 @@ server's own view is EXPLAIN (ANALYZE, BUFFERS), whose plans are kept for a pers
 
 from __future__ import annotations
 
+import datetime
 import re
 import statistics
 import time
@@ -20,7 +21,8 @@ import psycopg
 from bench.dataset import Dataset
 from exporter.catalogue import Query
 from exporter.config import load_config
-from exporter.database import Connection
+from exporter.database import Ask, Connection
+from exporter.events import EventCounter
 from exporter.planning import build_plans
 from exporter.poller import Plan
 
@@ -154,11 +156,20 @@ def _poll_often(
     """Medians of the whole poll and of each query; adds what fails to `problems`."""
     walls: list[float] = []
     times: dict[str, list[float]] = {query.name: [] for query in queries}
+    overlap_s = plan.parameters["event_overlap"]
+    counters = {q.name: EventCounter(q, overlap_s) for q in queries if q.events is not None}
     while len(walls) < WARM_UPS + runs:
         working = [query for query in queries if query.name not in problems]
+        asks = [
+            Ask(query, counters[query.name].parameters() if query.events else {})
+            for query in working
+        ]
         started = time.perf_counter()
-        poll = connection.poll(working, plan.needs, plan.parameters)
+        poll = connection.poll(asks, plan.needs, plan.parameters)
         wall = time.perf_counter() - started
+        for outcome in poll.outcomes:
+            if outcome.query.name in counters and outcome.error is None:
+                counters[outcome.query.name].absorb(outcome.columns, outcome.rows, poll.began_at)
         failed = {o.query.name: str(o.error) for o in poll.outcomes if o.error is not None}
         for outcome in poll.outcomes:
             if outcome.query.name in failed:
@@ -183,7 +194,10 @@ def _explain(
     plan_file: Path,
 ) -> QueryCost:
     """Keep the plan of a query and read from it what it touched."""
-    values = {name: plan.parameters[name] for name in query.parameters}
+    # Of events, those of the last three polls.
+    recent = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=45)
+    known = {**plan.parameters, "since": recent, "seen": [], "pending": []}
+    values = {name: known[name] for name in query.parameters}
     text = _explain_text(session, "EXPLAIN (ANALYZE, BUFFERS) " + query.sql, values or None)
     plan_file.parent.mkdir(parents=True, exist_ok=True)
     plan_file.write_text(text + "\n")
