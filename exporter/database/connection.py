@@ -17,11 +17,10 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import conninfo
-from psycopg.rows import dict_row
 
-from exporter import __version__
 from exporter.catalogue import Need, Query
 from exporter.database.failures import explain, query_failure
+from exporter.database.opening import Opener
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
 
@@ -146,21 +145,9 @@ class Connection:
         connect_timeout_s: float = 5.0,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        defaults = {
-            "connect_timeout": str(max(2, round(connect_timeout_s))),
-            "fallback_application_name": f"chatqueue-exporter {__version__}",
-            # An SQL_ASCII database would otherwise answer in bytes.
-            "client_encoding": "UTF8",
-            "keepalives_idle": "10",
-            "keepalives_interval": "5",
-            "keepalives_count": "3",
-        }
-        given = conninfo.conninfo_to_dict(dsn)
-        self._conninfo = conninfo.make_conninfo(
-            "", **{**defaults, **{key: value for key, value in given.items() if value is not None}}
+        self._opener = Opener(
+            dsn, program="chatqueue-exporter", connect_timeout_s=connect_timeout_s
         )
-        password = given.get("password")
-        self._secrets = (str(password),) if password else ()
         self._on_step = on_step
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._watchdog: Watchdog | None = None
@@ -212,17 +199,7 @@ class Connection:
     def _connect(self) -> psycopg.Connection[dict[str, Any]]:
         """The open connection, or a new one."""
         if self._connection is None:
-            try:
-                self._connection = psycopg.connect(
-                    self._conninfo,
-                    autocommit=True,
-                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
-                    row_factory=dict_row,
-                )
-            except psycopg.Error as error:
-                raise DatabaseUnavailable(explain(error, self._secrets)) from error
-            except UnicodeError as error:  # a host that is no name, e.g. with an empty label
-                raise DatabaseUnavailable("the host is not a host name") from error
+            self._connection = self._opener.open()
         return self._connection
 
     def _transact(
@@ -323,7 +300,7 @@ class Connection:
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
-            failure = query_failure(error, query.timeout_s, self._secrets)
+            failure = query_failure(error, query.timeout_s, self._opener.secrets)
             try:
                 connection.execute("ROLLBACK TO SAVEPOINT query")
             except psycopg.Error as second:
@@ -349,7 +326,7 @@ class Connection:
             return DatabaseUnavailable(
                 "the server did not answer in time and the connection was cut", Reason.TIMEOUT
             )
-        return DatabaseUnavailable(explain(error, self._secrets))
+        return DatabaseUnavailable(explain(error, self._opener.secrets))
 
 
 def _ms(seconds: float) -> int:

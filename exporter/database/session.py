@@ -14,11 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from psycopg import conninfo
-from psycopg.rows import dict_row
 
-from exporter import __version__
 from exporter.database.failures import explain, query_failure
+from exporter.database.opening import Opener
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 
@@ -69,19 +67,9 @@ class Session:
         connect_timeout_s: float = 5.0,
         on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        defaults = {
-            "connect_timeout": str(max(2, round(connect_timeout_s))),
-            "fallback_application_name": f"chatqueue-releaser {__version__}",
-            "keepalives_idle": "10",
-            "keepalives_interval": "5",
-            "keepalives_count": "3",
-        }
-        given = conninfo.conninfo_to_dict(dsn)
-        self._conninfo = conninfo.make_conninfo(
-            "", **{**defaults, **{key: value for key, value in given.items() if value is not None}}
+        self._opener = Opener(
+            dsn, program="chatqueue-releaser", connect_timeout_s=connect_timeout_s
         )
-        password = given.get("password")
-        self._secrets = (str(password),) if password else ()
         self._on_step = on_step
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._watchdog: Watchdog | None = None
@@ -166,11 +154,11 @@ class Session:
         except psycopg.Error as error:
             if connection.closed or watchdog.fired:
                 self.close()
-                raise DatabaseUnavailable(explain(error, self._secrets)) from error
+                raise DatabaseUnavailable(explain(error, self._opener.secrets)) from error
             state = error.sqlstate or ""
             if state.startswith(_SERVER_TROUBLE) and state != _CANCELLED:
-                raise ServerTrouble(Reason.OTHER, explain(error, self._secrets)) from error
-            raise query_failure(error, self._timeout_s, self._secrets) from error
+                raise ServerTrouble(Reason.OTHER, explain(error, self._opener.secrets)) from error
+            raise query_failure(error, self._timeout_s, self._opener.secrets) from error
         watchdog.arm(IDLE_TIMEOUT_S)
         return rows
 
@@ -188,7 +176,7 @@ class Session:
             status = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             self.close()
-            raise CommitUnknown(explain(error, self._secrets)) from error
+            raise CommitUnknown(explain(error, self._opener.secrets)) from error
         self._end()
         if status != "COMMIT":  # a transaction that had failed answers ROLLBACK
             raise QueryFailed(Reason.OTHER, f"COMMIT answered {status}")
@@ -257,13 +245,5 @@ class Session:
         if self._connection is not None and self._connection.closed:
             self.close()
         if self._connection is None:
-            try:
-                self._connection = psycopg.connect(
-                    self._conninfo,
-                    autocommit=True,
-                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
-                    row_factory=dict_row,
-                )
-            except psycopg.Error as error:
-                raise DatabaseUnavailable(explain(error, self._secrets)) from error
+            self._connection = self._opener.open()
         return self._connection
