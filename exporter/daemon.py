@@ -175,8 +175,11 @@ class Daemon:
 
     def _source(self) -> Source:
         """What a page is made of."""
+        watch = self._config.watch
         own = own_families(
-            reload_success=self._load_succeeded, reload_success_time_s=self._loaded_at_s
+            reload_success=self._load_succeeded,
+            reload_success_time_s=self._loaded_at_s,
+            watch=[moment.timestamp() for moment in (watch.started_at, watch.ends_at) if moment],
         )
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
         return Source(tuple(worker.snapshot for worker in self.workers), own, releases)

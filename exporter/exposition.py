@@ -169,12 +169,15 @@ def _known_form(accept: str) -> str:
     return best
 
 
-def own_families(*, reload_success: bool, reload_success_time_s: float) -> tuple[Family, ...]:
+def own_families(
+    *, reload_success: bool, reload_success_time_s: float, watch: Sequence[float] = ()
+) -> tuple[Family, ...]:
     """Return the families that speak of the exporter and carry no `database`.
 
     Args:
         reload_success: Whether the latest load of the configuration succeeded.
         reload_success_time_s: Unix time of the latest load that did.
+        watch: Unix times of the watch's beginning and end; empty where there is none.
     """
     build: Labels = (
         ("version", __version__),
@@ -203,6 +206,25 @@ def own_families(*, reload_success: bool, reload_success_time_s: float) -> tuple
             "seconds",
             (Sample((), reload_success_time_s),),
         ),
+        *_watch_families(watch),
+    )
+
+
+def _watch_families(watch: Sequence[float]) -> tuple[Family, ...]:
+    """The watch after a deployment, as two moments; no family where there is none."""
+    meanings = {
+        "started": "Unix time when the watch after the deployment began.",
+        "ends": "Unix time when the watch after the deployment is over.",
+    }
+    return tuple(
+        Family(
+            f"chatqueue_watch_{name}_timestamp_seconds",
+            "gauge",
+            meaning,
+            "seconds",
+            (Sample((), moment),),
+        )
+        for (name, meaning), moment in zip(meanings.items(), watch, strict=False)
     )
 
 

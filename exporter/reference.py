@@ -39,7 +39,8 @@ Every metric the exporter gives, what it means and what to do when it is off. Ho
 as a whole:
 
 - Every series carries `database`, the name from the configuration, and the labels configured for
-  that database; those of [the exporter](#the-exporter) and [the process](#the-process) do not.
+  that database; those of [the exporter](#the-exporter), [the process](#the-process) and
+  [the watch](#the-watch-after-a-deployment) do not.
 - Units are base units and end the name. A name that ends in `_total` is a counter, reset by a
   restart; all others are gauges. Times of day are Unix timestamps.
 - A figure is renewed once an interval. When its query fails,
@@ -63,6 +64,7 @@ do about cost.
 _SECTIONS = {
     "chatqueue_release_": "Auto-release",
     "chatqueue_threshold_": "Thresholds",
+    "chatqueue_watch_": "The watch after a deployment",
     "chatqueue_database_": "The database",
     "chatqueue_exporter_query_": "Each query",
     "chatqueue_exporter_": "The exporter",
@@ -145,7 +147,7 @@ def _gather() -> tuple[tuple[Query, ...], tuple[Entry, ...]]:
     config = Config.model_validate({"databases": {"main": {"dsn": "dbname=chat"}}})
     (plan,) = build_plans(config).values()
     snapshot = replace(Worker(plan, lambda: None).snapshot, clock_skew_s=0.0, in_recovery=False)
-    own = own_families(reload_success=True, reload_success_time_s=0.0)
+    own = own_families(reload_success=True, reload_success_time_s=0.0, watch=(0.0, 0.0))
     entries = [
         *_catalogue_entries(plan.queries),
         *(_own_entry(family, list_values=True) for family in snapshot.families(0.0)),

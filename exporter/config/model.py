@@ -43,6 +43,7 @@ from exporter.config.values import (
     from_to,
     whole_number_schema,
 )
+from exporter.config.watch import Watch
 
 
 def _check_timeout(timeout: timedelta, interval: timedelta | None) -> timedelta:
@@ -352,6 +353,7 @@ class Config(Section):
     release: Release = Field(
         default=Release(), description="Handing stuck chats back to the queue."
     )
+    watch: Watch = Field(default=Watch(), description="The watch after a deployment.")
 
 
 def limit_seconds(limit: timedelta | None) -> float:

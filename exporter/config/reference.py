@@ -38,6 +38,7 @@ _EXAMPLE_LINES = {
     "release_dsn_file": ["# release_dsn_file: /run/secrets/chatqueue_release_dsn"],
     "labels": ["labels: {}", "# labels: {env: production, region: eu}"],
     "dirs": ["dirs: []", "# dirs: [queries.d]"],
+    "started_at": ["# started_at: 2026-11-23T08:00:00Z"],
     "parameters": ["parameters: {}", "# parameters: {vip_after: 3, team: support}"],
 }
 _OVERRIDE_SAMPLES = {"enabled": "true", "interval": "1m", "timeout": "10s", "max_age": "5m"}

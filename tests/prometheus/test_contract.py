@@ -193,6 +193,8 @@ OWN = {
     "chatqueue_exporter_build_info": ("gauge", {"version": ANY, "pythonversion": ANY}),
     "chatqueue_exporter_config_last_reload_successful": ("gauge", {}),
     "chatqueue_exporter_config_last_reload_success_timestamp_seconds": ("gauge", {}),
+    "chatqueue_watch_started_timestamp_seconds": ("gauge", {}),
+    "chatqueue_watch_ends_timestamp_seconds": ("gauge", {}),
 }
 # Of prometheus_client, as its users know them.
 FOREIGN = ("process_", "python_info")
@@ -202,7 +204,10 @@ FOREIGN = ("process_", "python_info")
 def watch(platform: Platform, tmp_path: Path) -> Iterator[Watch]:
     """A daemon on a platform where an evening's worth of everything has happened."""
     Simulation(platform.dsn, seed=1, scenario="rush").seed_history()
-    with run_watch(write_config(tmp_path, {"main": platform.dsn})) as watch:
+    config = write_config(
+        tmp_path, {"main": platform.dsn}, watch={"started_at": "2026-11-23T08:00:00Z"}
+    )
+    with run_watch(config) as watch:
         yield watch
 
 

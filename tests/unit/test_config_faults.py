@@ -19,9 +19,10 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release"
+SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release, watch"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
+MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
 SHARE = "expected a number above 0 and below 1, such as 0.9"
 OUTCOMES = "replied, customer_replied, idle_timeout, auto_release, admin, manual, closed, other"
 QUOTES = "quotes around a value with special characters"
@@ -223,6 +224,22 @@ CASES: dict[str, tuple[str, str]] = {
     "unknown section": (
         HEAD + "polls: {}\n",
         f"F:2: polls: unknown key, expected one of {SECTIONS}; did you mean poll?",
+    ),
+    "time without a zone": (
+        HEAD + "watch: {started_at: 2026-11-23 08:00:00}\n",
+        f"F:2: watch.started_at: '2026-11-23 08:00:00' has no zone, expected {MOMENT}",
+    ),
+    "time that is none": (
+        HEAD + "watch: {started_at: yesterday}\n",
+        f"F:2: watch.started_at: 'yesterday' is not a time, expected {MOMENT}",
+    ),
+    "time as a number": (
+        HEAD + "watch: {started_at: 1763884800}\n",
+        f"F:2: watch.started_at: 1763884800 is not a time, expected {MOMENT}",
+    ),
+    "time beyond the calendar": (
+        HEAD + "watch: {started_at: '0001-01-01T00:00:00+05:00'}\n",
+        f"F:2: watch.started_at: '0001-01-01T00:00:00+05:00' is not a time, expected {MOMENT}",
     ),
     "section of a later release": (
         HEAD + "notify: {}\n",

@@ -228,14 +228,22 @@ def test_there_are_no_created_series_no_timestamps_and_no_family_twice(accept: s
 
 
 def test_the_exporters_own_figures_carry_no_database() -> None:
-    own = own_families(reload_success=False, reload_success_time_s=12.5)
+    own = own_families(reload_success=False, reload_success_time_s=12.5, watch=(5.0, 86405.0))
 
     text = World(own=own).text()
 
     assert "chatqueue_exporter_config_last_reload_successful 0.0\n" in text
     assert "chatqueue_exporter_config_last_reload_success_timestamp_seconds 12.5\n" in text
+    assert "\nchatqueue_watch_started_timestamp_seconds 5.0\n" in text
+    assert "\nchatqueue_watch_ends_timestamp_seconds 86405.0\n" in text
     assert 'chatqueue_exporter_build_info{pythonversion="' in text
     assert "database=" not in text
+
+
+def test_without_a_watch_nothing_speaks_of_one() -> None:
+    own = own_families(reload_success=True, reload_success_time_s=12.5)
+
+    assert "chatqueue_watch_" not in World(own=own).text()
 
 
 def test_the_process_is_on_the_page() -> None:

@@ -1,0 +1,63 @@
+"""The section `watch`: when the deployment was, and how long it is watched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
+
+from exporter.config.section import Section
+from exporter.config.values import FROM_ENVIRONMENT, Duration, between, fault
+
+_MOMENT_FORM = "a time with its zone such as 2026-11-23T08:00:00Z"
+
+
+def _read_moment(value: object) -> datetime | None:
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise fault("is not a time", _MOMENT_FORM)
+    if moment.tzinfo is None:
+        raise fault("has no zone", _MOMENT_FORM)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise fault("is not a time", _MOMENT_FORM) from None
+
+
+Moment = Annotated[
+    datetime | None,
+    PlainValidator(_read_moment),
+    WithJsonSchema(
+        {
+            "title": "time",
+            "type": ["string", "null"],
+            "pattern": rf"^\d{{4}}-\d\d-\d\d[T ].*(Z|[+-]\d\d:?\d\d)$|{FROM_ENVIRONMENT}",
+        }
+    ),
+]
+
+
+class Watch(Section):
+    """The watch after a deployment."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    started_at: Moment = Field(
+        default=None,
+        description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. Without it "
+        "there is no watch, only the everyday metrics.",
+    )
+    for_: Annotated[Duration, between("1h", "90d")] = Field(
+        default=timedelta(hours=24), alias="for", description="How long it lasts. At least 1h."
+    )
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it is over; None where there is no watch."""
+        return None if self.started_at is None else self.started_at + self.for_
