@@ -168,10 +168,8 @@ class _Rows:
                     asked_at, after = None, str(at)
                 elif asked_at is None:
                     asked_at = at
-            _, state, is_active, _, _ = self.chats[chat]
             # A chat that was closed with its user unanswered was polled before; see History.
-            is_owed = not is_active or state in ("waiting_assignment", "assigned")
-            if asked_at is not None and is_owed:
+            if asked_at is not None:
                 figures = _waited(self.now - asked_at)
                 if figures[("chatqueue_waits_breached_total",)]:
                     yield f"{chat} {after}", figures

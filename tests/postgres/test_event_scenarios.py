@@ -284,7 +284,7 @@ def test_two_answers_of_one_instant_end_one_wait_with_one_response(platform: Pla
 
 
 def test_the_speeds_are_those_of_the_rows(platform: Platform) -> None:
-    with Watcher(platform, slo={"answer_within": "1m"}) as watcher:
+    with Watcher(platform, slo={"answer_within": "80s"}) as watcher:
         watcher.poll_well()
         operator = add_operator(platform)
         chat = add_chat(
@@ -428,11 +428,47 @@ def test_an_open_wait_breaches_once_and_not_again_when_it_is_answered(platform: 
         # The next wait of the same chat is another one.
         application.write_as_user(platform.connection, chat, "Well")
         platform.execute(
-            "UPDATE messages SET created_at = created_at - interval '10 min' WHERE chat_id = %s",
+            "UPDATE messages SET created_at = created_at - interval '121 s' WHERE chat_id = %s",
             (chat,),
         )
         watcher.poll_well()
         assert waits() == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("closed_ago_s", "breached"), [(6, 0), (4, 1)], ids=["before its breach", "after it"]
+)
+def test_a_chat_closed_between_two_polls(
+    platform: Platform, closed_ago_s: int, breached: int
+) -> None:
+    with Watcher(platform, slo={"answer_within": "2m"}) as watcher:
+        watcher.poll_well()
+        chat = make_waiting_chat(platform, age_s=125)
+        # Without the trigger that stamps every write with the present.
+        platform.execute("SET session_replication_role = replica")
+        platform.execute(
+            "UPDATE chats SET is_active = false, chat_state = 'completed',"
+            " updated_at = now() - %s * interval '1 s' WHERE id = %s",
+            (closed_ago_s, chat),
+        )
+        platform.execute("RESET session_replication_role")
+        watcher.poll_well()
+
+        assert watcher.value("chatqueue_waits_breached_total") == breached
+
+
+def test_a_user_who_waits_in_a_chat_nobody_looks_at_is_breached_too(platform: Platform) -> None:
+    with Watcher(platform, slo={"answer_within": "2m"}) as watcher:
+        watcher.poll_well()
+        chat = make_waiting_chat(platform, age_s=125)
+        platform.execute(
+            "UPDATE chats SET chat_state = 'waiting_real_user_reply', operator_replied_at = now()"
+            " WHERE id = %s",
+            (chat,),
+        )
+        watcher.poll_well()
+
+        assert watcher.value("chatqueue_waits_breached_total") == 1
 
 
 def test_a_breached_wait_that_was_there_at_the_first_poll_is_not_counted(
