@@ -45,7 +45,7 @@ from exporter.release.policy import (
     next_trip,
 )
 from exporter.release.policy import would_close as would_close_now
-from exporter.release.statements import RELATIONS, STATEMENTS
+from exporter.release.statements import OWN_RELATIONS, RELATIONS, STATEMENTS
 
 STEPS = (
     "control",
@@ -226,9 +226,16 @@ class Engine:
             attempt.control = _one_control(self._rows("control"))
         elif attempt.order.mode != "observe":
             raise Stop(Decision.REFUSED, "the schema chatqueue is missing, see chatqueue install")
-        blind = self.session.find_blindness(RELATIONS)
+        relations = (*RELATIONS, *OWN_RELATIONS) if attempt.has_schema else RELATIONS
+        blind = self.session.find_blindness(relations)
         if blind is not None:
             raise Stop(Decision.REFUSED, blind)
+        for barred in self._rows("barred"):
+            raise Stop(
+                Decision.REFUSED,
+                f"row-level security keeps this role from every {barred['command']} of "
+                f"{barred['relation']}, expected the policy that chatqueue grants prints",
+            )
 
     def _step_lock_chat(self, attempt: Attempt) -> None:
         if not self._rows("lock_chat", attempt.values):

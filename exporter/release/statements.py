@@ -31,3 +31,10 @@ RELATIONS = (
     "public.platform_config",
 )
 """What a decision reads; a role that does not see all their rows decides nothing."""
+
+OWN_RELATIONS = (
+    "chatqueue.release_control",
+    "chatqueue.release_audit",
+    "chatqueue.release_exemption",
+)
+"""Ours, where they are: an exemption or a past release that is hidden would be none."""

@@ -541,6 +541,58 @@ def test_a_role_that_does_not_see_every_row_decides_nothing(
     seeing.session.close()
 
 
+LOCKED = {
+    ("chats", "UPDATE"),
+    ("chat_assignments", "UPDATE"),
+    ("operator_activity", "UPDATE"),
+    ("operator_activity", "DELETE"),
+}
+
+
+def make_writer(platform: Platform) -> str:
+    """Make a role with every right and every policy that a release needs."""
+    role = builders.make_role(platform, "writer", policies=True)
+    for schema in ("public", "chatqueue"):
+        platform.execute(f"GRANT ALL ON SCHEMA {schema} TO {role}")
+        platform.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    for table, command in LOCKED:
+        platform.execute(f"CREATE POLICY {command} ON {table} FOR {command} TO {role} USING (true)")
+    return role
+
+
+@pytest.mark.parametrize(("table", "command"), sorted(LOCKED))
+def test_a_row_that_may_be_read_and_not_locked_is_not_taken_for_busy(
+    platform: Platform, table: str, command: str
+) -> None:
+    chat = make_stuck_chat(platform)
+    role = make_writer(platform)
+    platform.execute(f"DROP POLICY {command} ON {table}")
+    before = checksum(platform)
+
+    result = release(platform, chat, dsn=platform.dsn_as(role))
+
+    assert result.decision is Decision.REFUSED
+    assert f"keeps this role from every {command} of public.{table}" in result.reason
+    assert checksum(platform) == before
+    platform.execute(f"CREATE POLICY {command} ON {table} FOR ALL USING (true)")
+    assert release(platform, chat, dsn=platform.dsn_as(role)).decision is Decision.RELEASED
+
+
+@pytest.mark.parametrize("table", ["release_exemption", "release_audit"])
+def test_an_exemption_or_a_past_release_that_is_hidden_is_not_taken_for_none(
+    platform: Platform, table: str
+) -> None:
+    chat = make_stuck_chat(platform)
+    role = make_writer(platform)
+    platform.execute(f"ALTER TABLE chatqueue.{table} ENABLE ROW LEVEL SECURITY")
+
+    result = release(platform, chat, dsn=platform.dsn_as(role))
+
+    assert result.decision is Decision.REFUSED
+    assert f"hides rows of chatqueue.{table} from role {role}" in result.reason
+    assert state_of(platform, chat)[0] == "assigned"
+
+
 def test_a_role_without_rights_is_told_so(platform: Platform) -> None:
     make_stuck_chat(platform)
     role = builders.make_role(platform, "reader", policies=True)
