@@ -84,18 +84,23 @@ class Watch:
         )
 
 
-def write_config(path: Path, databases: Mapping[str, str], **sections: Any) -> Path:
+def write_config(
+    path: Path, databases: Mapping[str, str | Mapping[str, str]], **sections: Any
+) -> Path:
     """Write a configuration that polls every second.
 
     Args:
         path: The file, or the folder for a `chatqueue.yaml`.
-        databases: Name to DSN.
+        databases: Name to DSN, or to keys of the database.
         sections: Other top-level sections; `overrides` goes below `queries`.
     """
     overrides = {name: {"interval": "1s", "timeout": "1s"} for name in BUILT_IN}
     overrides.update(sections.pop("overrides", {}))
     config: dict[str, Any] = {
-        "databases": {name: {"dsn": dsn} for name, dsn in databases.items()},
+        "databases": {
+            name: {"dsn": keys} if isinstance(keys, str) else dict(keys)
+            for name, keys in databases.items()
+        },
         "poll": {"interval": "1s", "timeout": "1s", "connect_timeout": "2s"},
     }
     config.update(sections)

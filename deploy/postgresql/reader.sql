@@ -1,43 +1,64 @@
--- The least a watching role needs on the platform's database: run it as the owner of the tables
--- (on Supabase: postgres), once, then give the role a password of your own:
+-- The role that watches: the least it needs on the platform's database. Run it as the owner of the
+-- tables (on Supabase: postgres), then give the role a password of your own:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f reader.sql
 --     psql "$DATABASE_URL" -c '\password chatqueue_reader'
 --
--- It can be run again at any time. The role reads columns, never a message's text or an operator's
--- address; nothing here lets it write, and its transactions are read-only unless it says otherwise.
+-- It can be run again at any time: all of it is done or nothing, and it gives up after 3 s rather
+-- than make the application wait for a lock. `chatqueue grants` prints it with a name of your own.
+-- The role reads columns, never a message's text or an operator's address; nothing here lets it
+-- write, and its transactions are read-only unless it says otherwise.
 -- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
--- assign_chat_to_operator runs as its owner. To be strict, also
+-- assign_chat_to_operator runs as its owner. To be strict, grant it to the application's own roles,
+-- and then
 --     REVOKE EXECUTE ON FUNCTION public.assign_chat_to_operator(uuid) FROM PUBLIC;
--- and grant it to the application's own roles.
+BEGIN;
+SET LOCAL lock_timeout = '3s';
+
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'chatqueue_reader') THEN
-        CREATE ROLE chatqueue_reader LOGIN CONNECTION LIMIT 5;
+        CREATE ROLE "chatqueue_reader" LOGIN CONNECTION LIMIT 5;
+    END IF;
+    IF EXISTS (
+        SELECT FROM pg_roles AS r
+        WHERE
+            r.rolname = 'chatqueue_reader'
+            AND (
+                r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+                OR NOT r.rolcanlogin
+                OR EXISTS (SELECT FROM pg_class AS c WHERE c.relowner = r.oid)
+                OR EXISTS (
+                    SELECT FROM pg_auth_members AS m
+                    WHERE m.member = r.oid AND m.roleid::regrole::text NOT LIKE 'pg\_%'
+                )
+            )
+    ) THEN
+        RAISE EXCEPTION 'role chatqueue_reader has other rights or work, expected a role of its own';
     END IF;
 END
 $$;
 
-ALTER ROLE chatqueue_reader SET default_transaction_read_only = on;
-ALTER ROLE chatqueue_reader SET statement_timeout = '30s';
+ALTER ROLE "chatqueue_reader" SET default_transaction_read_only = on;
+ALTER ROLE "chatqueue_reader" SET statement_timeout = '30s';
 
-GRANT USAGE ON SCHEMA public TO chatqueue_reader;
+GRANT USAGE ON SCHEMA public TO "chatqueue_reader";
 
 GRANT SELECT (
     id, is_active, chat_state, created_at, updated_at, last_message_at, assigned_operator_id,
     assignment_time, last_operator_id, operator_replied_at, message_count
-) ON public.chats TO chatqueue_reader;
+) ON public.chats TO "chatqueue_reader";
 GRANT SELECT (id, name, is_active, is_available, last_activity, created_at)
-ON public.operators TO chatqueue_reader;
+ON public.operators TO "chatqueue_reader";
 GRANT SELECT (id, chat_id, sender_type, handled_by_operator_id, created_at)
-ON public.messages TO chatqueue_reader;
-GRANT SELECT ON public.chat_assignments TO chatqueue_reader;
-GRANT SELECT ON public.operator_activity TO chatqueue_reader;
-GRANT SELECT ON public.platform_config TO chatqueue_reader;
-GRANT SELECT ON public.chat_state_summary TO chatqueue_reader;
+ON public.messages TO "chatqueue_reader";
+GRANT SELECT ON public.chat_assignments TO "chatqueue_reader";
+GRANT SELECT ON public.operator_activity TO "chatqueue_reader";
+GRANT SELECT ON public.platform_config TO "chatqueue_reader";
+GRANT SELECT ON public.chat_state_summary TO "chatqueue_reader";
 
-GRANT EXECUTE ON FUNCTION public.get_assignment_queue_status() TO chatqueue_reader;
-GRANT EXECUTE ON FUNCTION public.detect_stuck_chats(integer) TO chatqueue_reader;
+GRANT EXECUTE ON FUNCTION public.get_assignment_queue_status() TO "chatqueue_reader";
+GRANT EXECUTE ON FUNCTION public.detect_stuck_chats(integer) TO "chatqueue_reader";
 
 -- Row-level security shows a role without a policy no rows at all, and no error either.
 DO $$
@@ -49,12 +70,14 @@ BEGIN
         'platform_config'
     ]
     LOOP
-        EXECUTE format('DROP POLICY IF EXISTS chatqueue_reader ON public.%I', watched);
+        EXECUTE format('DROP POLICY IF EXISTS "chatqueue_reader" ON public.%I', watched);
         EXECUTE format(
-            'CREATE POLICY chatqueue_reader ON public.%I FOR SELECT TO chatqueue_reader'
+            'CREATE POLICY "chatqueue_reader" ON public.%I FOR SELECT TO "chatqueue_reader"'
             ' USING (true)',
             watched
         );
     END LOOP;
 END
 $$;
+
+COMMIT;

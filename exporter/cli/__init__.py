@@ -10,6 +10,7 @@ import click
 from exporter import __version__
 from exporter.cli.check import check_config
 from exporter.cli.demo import demo
+from exporter.cli.grants import grants
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
 from exporter.cli.run import run
 from exporter.cli.status import status
@@ -22,7 +23,7 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-for _command in (run, demo, check_config, status, *RELEASE_COMMANDS):
+for _command in (run, demo, check_config, status, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

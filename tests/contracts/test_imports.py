@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "events": {"catalogue", "errors", "snapshot"},
     "poller": {"catalogue", "database", "errors", "events", "schedules", "snapshot"},
     "resources": set(),
-    "release": {"config", "database", "errors", "schedules", "snapshot"},
+    "release": {"config", "database", "errors", "resources", "schedules", "snapshot"},
     "planning": {
         "catalogue",
         "config",

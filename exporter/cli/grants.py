@@ -1,0 +1,22 @@
+"""`chatqueue grants`: the SQL of the two least-privilege roles."""
+
+from __future__ import annotations
+
+import click
+
+from exporter.release.grants import READER, RELEASER, UnsafeRoleName, build_grants
+
+
+@click.command(short_help="Print the SQL of two least-privilege roles.")
+@click.option("--reader", default=READER, show_default=True, help="Role that watches.")
+@click.option("--releaser", default=RELEASER, show_default=True, help="Role of release_dsn.")
+def grants(reader: str, releaser: str) -> None:
+    """Print the SQL of two least-privilege roles, without passwords.
+
+    Run it as the owner of the tables (on Supabase: postgres), after `chatqueue install`. It may be
+    run again at any time.
+    """
+    try:
+        click.echo(build_grants(reader, releaser), nl=False)
+    except UnsafeRoleName as error:
+        raise click.UsageError(str(error)) from error
