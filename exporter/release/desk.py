@@ -93,6 +93,8 @@ def exempt(
 ) -> str:
     """Keep a chat, or all chats of an operator, from being released; return until when.
 
+    Waits for a release that is under way: once this has returned, it holds.
+
     Raises:
         SchemaMissing: There is no schema.
         DatabaseError: It is not exempt.
@@ -120,9 +122,10 @@ def read_audit(session: Session, limit: int) -> Sequence[Mapping[str, Any]]:
 
 
 def _change(session: Session, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Run one statement that changes one row, and commit it."""
+    """Run one statement that changes one row, behind the release under way, and commit it."""
     require_schema(session)
     with _transaction(session):
+        session.rows(STATEMENTS["control"])
         rows = session.rows(STATEMENTS[name], values)
         if len(rows) != 1:
             raise SchemaMissing(f"{name} touched {len(rows)} rows of chatqueue, expected 1")

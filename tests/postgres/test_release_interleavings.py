@@ -2,6 +2,8 @@
 
 A second connection acts just before one step of the transaction; where our locks stop it, it goes
 on as soon as they are gone. Each test walks all steps for one actor, with a chat of its own each.
+The tables `LIVING`, `HOLDING` and `NEUTRAL` say what comes of every pair; `test_of_two_daemons…`
+is the pair with another daemon.
 """
 
 from __future__ import annotations
@@ -10,13 +12,17 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
 import pytest
 
+from exporter.database.session import Session
 from exporter.demo.platform import application
+from exporter.release import desk
 from exporter.release.engine import STEPS, Engine
 from exporter.release.facts import Decision
 from exporter.release.orders import Order, Result
@@ -34,9 +40,9 @@ from tests.release import (
 from tests.servers import Platform
 
 POINTS = ("begin", *STEPS)
-JUDGED = POINTS.index("judge")
 LIMITS = make_limits(burst=1000.0, breaker_at_least=999, alongside_idle_detector=True)
 Write = Callable[["psycopg.Connection[Any]"], object]
+MakeWrites = Callable[[UUID, UUID], list[Write]]
 
 
 class Actor:
@@ -111,55 +117,57 @@ def beat_by_upsert(chat: UUID, operator: UUID) -> list[Write]:
     ]
 
 
-def reply(writes: int) -> Callable[[UUID, UUID], list[Write]]:
-    """The first writes of an operator's reply."""
-
-    def make(chat: UUID, operator: UUID) -> list[Write]:
-        values = {"chat": chat, "operator": operator, "content": "here I am"}
-
-        def writing(step: Any) -> Write:
-            return lambda c: c.execute(step, values)
-
-        return [writing(step) for step in application.REPLY_STEPS[:writes]]
-
-    return make
-
-
 def write_as_user(chat: UUID, operator: UUID) -> list[Write]:
     """The user writes, which says nothing of the operator."""
     return [lambda c: application.write_as_user(c, chat, "hello?")]
 
 
-def reassign(chat: UUID, operator: UUID) -> list[Write]:
-    """An admin takes the chat away."""
-    return [lambda c: application.reassign_as_admin(c, chat, "note")]
+UNASSIGN: tuple[LiteralString, ...] = (
+    """
+    UPDATE chat_assignments SET released_at = now(), release_reason = 'manual_unassign'
+    WHERE chat_id = %(chat)s AND operator_id = %(operator)s AND released_at IS NULL
+    """,
+    "DELETE FROM operator_activity WHERE chat_id = %(chat)s AND operator_id = %(operator)s",
+    """
+    UPDATE chats
+    SET chat_state = 'waiting_assignment', assigned_operator_id = NULL, assignment_time = NULL
+    WHERE id = %(chat)s
+    """,
+)
+"""`application.unassign`, request by request."""
+
+REASSIGN: tuple[LiteralString, ...] = (
+    """
+    INSERT INTO chat_assignments (chat_id, operator_id, released_at, release_reason)
+    VALUES (%(chat)s, %(operator)s, now(), 'manual_reassignment_by_admin:x')
+    """,
+    *UNASSIGN[1:],
+)
+"""`application.reassign_as_admin`, request by request: the open row stays open."""
 
 
-def start_reassigning(chat: UUID, operator: UUID) -> list[Write]:
-    """The first request of an admin's reassignment alone: a second row, already released."""
-    return [
-        lambda c: c.execute(
-            "INSERT INTO chat_assignments (chat_id, operator_id, released_at, release_reason)"
-            " VALUES (%s, %s, now(), 'manual_reassignment_by_admin:x')",
-            [chat, operator],
-        )
-    ]
+def steps(texts: Sequence[LiteralString]) -> MakeWrites:
+    """Those requests, one after the other."""
+
+    def make(chat: UUID, operator: UUID) -> list[Write]:
+        values = {"chat": chat, "operator": operator, "content": "here I am"}
+
+        def writing(text: LiteralString) -> Write:
+            return lambda c: c.execute(text, values)
+
+        return [writing(text) for text in texts]
+
+    return make
 
 
 def unassign(chat: UUID, operator: UUID) -> list[Write]:
-    """The operator hands the chat back."""
+    """The operator hands the chat back, by all its requests in one transaction or one by one."""
     return [lambda c: application.unassign(c, chat)]
 
 
-def close_assignment(chat: UUID, operator: UUID) -> list[Write]:
-    """The first request of handing back alone."""
-    return [
-        lambda c: c.execute(
-            "UPDATE chat_assignments SET released_at = now(), release_reason = 'manual_unassign'"
-            " WHERE chat_id = %s AND released_at IS NULL",
-            [chat],
-        )
-    ]
+def reassign(chat: UUID, operator: UUID) -> list[Write]:
+    """An admin takes the chat away, likewise."""
+    return [lambda c: application.reassign_as_admin(c, chat, "note")]
 
 
 def release_idle(chat: UUID, operator: UUID) -> list[Write]:
@@ -179,35 +187,106 @@ def pause(chat: UUID, operator: UUID) -> list[Write]:
     return [lambda c: c.execute(STATEMENTS["pause"].encode(), values)]
 
 
-# What shows life, or takes the chat away: once it is committed before the judgement, nobody
-# may release the chat any more.
-LIVING = {
-    "heartbeat": beat,
-    "heartbeat by upsert": beat_by_upsert,
-    "reply 1": reply(1),
-    "reply 2": reply(2),
-    "reply 3": reply(3),
-    "reply 4": reply(4),
-    "reassign": reassign,
-    "reassign, first write": start_reassigning,
-    "unassign": unassign,
-    "unassign, first write": close_assignment,
-    "idle release": release_idle,
-}
+def exempt(chat: UUID, operator: UUID) -> list[Write]:
+    """A person exempts the chat; what stays in flight are the statements that would do it."""
+    values = {"kind": "chat", "subject": chat, "seconds": 3600, "reason": "test", "by": "ann"}
 
-SEVERAL = ("unassign", "idle release")
-"""Those whose writes touch more than one of the rows that we lock, one after the other."""
+    def write(connection: psycopg.Connection[Any]) -> None:
+        if connection.autocommit:
+            with Session(connection.info.dsn) as session:
+                desk.exempt(session, "chat", chat, timedelta(hours=1), "ann", "test")
+        else:
+            for name in ("control", "exempt"):
+                connection.execute(STATEMENTS[name].encode(), values)
+
+    return [write]
+
+
+REPLY = application.REPLY_STEPS
+NOTHING = steps(())
+
+
+@dataclass(frozen=True)
+class Case:
+    """Somebody else, and what comes of a release at each point where he acts.
+
+    Attributes:
+        committed: A letter a point, see `LETTERS`, where his writes are committed at once.
+        in_flight: Where his last write is committed only after the transaction has ended.
+        writes: What he does there, one after the other.
+        before: What he had done before the chat was observed.
+    """
+
+    committed: str
+    in_flight: str
+    writes: MakeWrites
+    before: MakeWrites = NOTHING
+
+
+LETTERS = {
+    Decision.RELEASED: "r",
+    Decision.CHANGED: "c",
+    Decision.BUSY: "b",
+    Decision.PAUSED: "p",
+    Decision.EXEMPT: "e",
+}
+"""In capitals where a lock of ours made him wait until the transaction had ended."""
+
+# The points, from left to right: begin, control, lock_chat | lock_assignment | lock_heartbeat |
+# judge | audit, release, look, spend, commit. Who acts before his row is locked is seen; who acts
+# afterwards waits. A small r would be a release under the hands of somebody who did not wait.
+LIVING = {
+    "heartbeat": Case("cccccRRRRRR", "bbbbbRRRRRR", beat),
+    "heartbeat by upsert": Case("cccccRRRRRR", "bbbbbRRRRRR", beat_by_upsert),
+    "first heartbeat": Case("cccRRRRRRRR", "bbbRRRRRRRR", beat_by_upsert, steps(REPLY[3:])),
+    "reply 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:1])),
+    "reply 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:2])),
+    "reply 1-3": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:3])),
+    "reply 1-4": Case("cccRRRRRRRR", "cccRRRRRRRR", steps(REPLY)),
+    "reply 2 after 1": Case("cccCCCccccc", "bbbCCCccccc", steps(REPLY[1:2]), steps(REPLY[:1])),
+    "unassign 1": Case("ccccRRRRRRR", "bbbbRRRRRRR", steps(UNASSIGN[:1])),
+    "unassign 1-2": Case("ccccRRRRRRR", "ccccRRRRRRR", steps(UNASSIGN[:2])),
+    "unassign 1-3": Case("cccCRRRRRRR", "bbbCRRRRRRR", steps(UNASSIGN)),
+    "unassign 2 after 1": Case(
+        "ccccccccccc", "ccccccccccc", steps(UNASSIGN[1:2]), steps(UNASSIGN[:1])
+    ),
+    "unassign 3 after 2": Case(
+        "cccCccccccc", "bbbCccccccc", steps(UNASSIGN[2:]), steps(UNASSIGN[:2])
+    ),
+    "unassign at once": Case("cccCRRRRRRR", "bbbBRRRRRRR", unassign),
+    "reassign 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[:1])),
+    "reassign 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[:2])),
+    "reassign 1-3": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN)),
+    "reassign 2 after 1": Case(
+        "cccccRRRRRR", "bbbbbRRRRRR", steps(REASSIGN[1:2]), steps(REASSIGN[:1])
+    ),
+    "reassign 3 after 2": Case(
+        "cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[2:]), steps(REASSIGN[:2])
+    ),
+    "reassign at once": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign),
+    "idle release": Case("cccBRRRRRRR", "bbbBRRRRRRR", release_idle),
+}
+# Who holds a release up, and once he has returned, none of his chats is released.
+HOLDING = {
+    "pause": Case("ppRRRRRRRRR", "bbRRRRRRRRR", pause),
+    "exempt": Case("eeRRRRRRRRR", "bbRRRRRRRRR", exempt),
+}
+# Who says nothing of the operator: what he wrote is kept, and only a write in flight is waited for.
+NEUTRAL = {"user message": Case("rrrRRRRRRRR", "bbbRRRRRRRR", write_as_user)}
 
 
 def interleave(
     platform: Platform,
-    make_writes: Callable[[UUID, UUID], list[Write]],
+    make_writes: MakeWrites,
     point: str,
     in_flight: bool,
+    make_before: MakeWrites = lambda chat, operator: [],
 ) -> tuple[UUID, Actor, Result]:
     """Release a stuck chat while an actor acts just before one step."""
     operator = builders.add_operator(platform)
     chat = make_stuck_chat(platform, operator)
+    for write in make_before(chat, operator):
+        write(platform.connection)
     actor = Actor(platform, make_writes(chat, operator), in_flight)
 
     def act(step: str) -> None:
@@ -231,64 +310,73 @@ def living(platform: Platform) -> Platform:
     return platform
 
 
-@pytest.mark.parametrize("in_flight", [False, True], ids=["committed", "in flight"])
+def walk(platform: Platform, case: Case, in_flight: bool) -> tuple[str, list[UUID]]:
+    """Let somebody act at every point, with a chat of its own each; letters and chats."""
+    row, chats = "", []
+    for point in POINTS:
+        chat, actor, result = interleave(platform, case.writes, point, in_flight, case.before)
+        letter = LETTERS[result.decision]
+        row += letter.upper() if actor.blocked else letter
+        chats.append(chat)
+        is_free = state_of(platform, chat)[2] is None
+        assert is_free or result.decision is not Decision.RELEASED, point
+        assert_audit_and_releases_agree(platform)
+        platform.execute(STATEMENTS["resume"])
+    return row, chats
+
+
+EITHER = pytest.mark.parametrize("in_flight", [False, True], ids=["committed", "in flight"])
+
+
+def test_nobody_who_shows_life_or_holds_is_passed_over_without_waiting() -> None:
+    rows = [row for case in (LIVING | HOLDING).values() for row in (case.committed, case.in_flight)]
+
+    assert {len(row) for row in rows} == {len(POINTS)}
+    assert [row for row in rows if "r" in row] == []
+
+
+@EITHER
 @pytest.mark.parametrize("name", LIVING)
 def test_no_chat_is_taken_from_who_shows_life_before_the_judgement(
     living: Platform, name: str, in_flight: bool
 ) -> None:
-    for number, point in enumerate(POINTS):
-        chat, actor, result = interleave(living, LIVING[name], point, in_flight)
+    case = LIVING[name]
 
-        if actor.blocked and result.decision is not Decision.RELEASED:
-            # Its first write came before our locks and told us; a later one was stopped by them.
-            assert name in SEVERAL, point
-            assert number <= JUDGED, point
-            assert result.decision in (Decision.BUSY, Decision.CHANGED), point
-        elif actor.blocked:
-            # It came after our locks: the release stands, and the actor found the chat gone.
-            assert number > 0, point
-        else:
-            assert number <= JUDGED, f"{name} was not stopped by any lock before {point}"
-            assert result.decision in (Decision.BUSY, Decision.CHANGED), point
-        assert_audit_and_releases_agree(living)
-        if name.startswith("reply"):
-            texts = living.fetch("SELECT content FROM messages WHERE chat_id = %s", [chat])
-            assert ("here I am",) in texts
+    row, chats = walk(living, case, in_flight)
 
-
-@pytest.mark.parametrize("in_flight", [False, True], ids=["committed", "in flight"])
-def test_a_users_message_is_kept_and_stops_only_while_in_flight(
-    living: Platform, in_flight: bool
-) -> None:
-    for point in POINTS:
-        chat, actor, result = interleave(living, write_as_user, point, in_flight)
-
-        busy = in_flight and not actor.blocked
-        assert result.decision is (Decision.BUSY if busy else Decision.RELEASED), point
-        assert state_of(living, chat)[0] == ("assigned" if busy else "waiting_assignment")
-        assert living.value(
-            "SELECT count(*) FROM messages WHERE chat_id = %s AND content = 'hello?'", [chat]
+    assert row == (case.in_flight if in_flight else case.committed)
+    if name.startswith("reply 1"):
+        assert living.value("SELECT count(*) FROM messages WHERE content = 'here I am'") == len(
+            chats
         )
-    assert_audit_and_releases_agree(living)
 
 
-def test_nothing_is_released_once_pause_has_returned(living: Platform) -> None:
-    for point in POINTS:
-        chat, actor, result = interleave(living, pause, point, False)
-        living.execute(STATEMENTS["resume"])
+@EITHER
+@pytest.mark.parametrize("name", NEUTRAL)
+def test_a_users_message_is_kept_and_stops_only_while_in_flight(
+    living: Platform, name: str, in_flight: bool
+) -> None:
+    case = NEUTRAL[name]
 
-        before = point in ("begin", "control")
-        assert actor.blocked is not before, point
-        assert result.decision is (Decision.PAUSED if before else Decision.RELEASED), point
-        assert state_of(living, chat)[0] == ("assigned" if before else "waiting_assignment")
-    assert_audit_and_releases_agree(living)
+    row, chats = walk(living, case, in_flight)
+
+    assert row == (case.in_flight if in_flight else case.committed)
+    assert living.value("SELECT count(*) FROM messages WHERE content = 'hello?'") == len(chats)
 
 
-def test_a_pause_in_flight_is_waited_for_and_no_longer_than_the_limit(living: Platform) -> None:
-    chat, _, result = interleave(living, pause, "control", True)
+@EITHER
+@pytest.mark.parametrize("name", HOLDING)
+def test_nothing_is_released_once_a_hold_has_returned(
+    living: Platform, name: str, in_flight: bool
+) -> None:
+    case = HOLDING[name]
 
-    assert result.decision is Decision.BUSY
-    assert state_of(living, chat)[0] == "assigned"
+    row, chats = walk(living, case, in_flight)
+
+    assert row == (case.in_flight if in_flight else case.committed)
+    assert [state_of(living, chat)[0] for chat in chats] == [
+        "waiting_assignment" if letter == "R" else "assigned" for letter in row
+    ]
 
 
 def race(platform: Platform, point: str) -> tuple[Result, Result]:
