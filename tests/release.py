@@ -14,6 +14,7 @@ from exporter.release import desk
 from exporter.release.engine import Engine
 from exporter.release.facts import Evidence, Limits, build_limits
 from exporter.release.orders import Order, Result
+from exporter.release.releaser import Releaser
 from tests import builders
 from tests.servers import Platform
 
@@ -30,6 +31,34 @@ def make_limits(**changes: Any) -> Limits:
     config = Config.model_validate({"databases": {"main": {"dsn": "host=db"}}})
     limits = replace(build_limits(config), mode="enforce", after_restart_s=0.0)
     return replace(limits, **changes)
+
+
+class Ear:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Mapping[str, Any]]] = []
+
+    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Remember."""
+        self.events.append((event, fields))
+
+    @property
+    def names(self) -> list[str]:
+        """Only which events."""
+        return [event for event, _ in self.events]
+
+
+def figures_of(releaser: Releaser) -> dict[str, float]:
+    """Every sample by name and label value; decisions that were never made left out."""
+    found = {}
+    for family in releaser.families:
+        for sample in family.samples:
+            name = family.name.removeprefix("chatqueue_release_")
+            key = ".".join((name, *(value for _, value in sample.labels)))
+            if sample.value or not name.startswith("decisions"):
+                found[key] = sample.value
+    return found
 
 
 def install(platform: Platform) -> None:

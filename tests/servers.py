@@ -243,6 +243,50 @@ def run_pgbouncer(server: LocalServer, extra: Sequence[str] = ()) -> Iterator[Pg
             process.wait(10)
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A file system of a few megabytes.
+
+    Attributes:
+        directory: A folder on it that belongs to the server.
+    """
+
+    directory: Path
+
+    def fill(self) -> None:
+        """Leave no room at all."""
+        with (self.directory.parent / "ballast").open("wb", buffering=0) as ballast:
+            with contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(1 << 12))
+            assert shutil.disk_usage(self.directory).free < 1 << 12
+
+    def empty(self) -> None:
+        """Give the room back."""
+        (self.directory.parent / "ballast").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def mount_disk(server: LocalServer) -> Iterator[Disk]:
+    """Mount a small file system that a server may use; skip where the kernel refuses it."""
+    mount = require_tool("mount", "mount")
+    owner = server.data_dir.stat()
+    with tempfile.TemporaryDirectory(prefix="chatqueue-disk-") as name:
+        top = Path(name)
+        top.chmod(0o755)
+        options = ["-t", "tmpfs", "-o", "size=4m,mode=755", "tmpfs"]
+        done = subprocess.run([mount, *options, top], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        try:
+            directory = top / "space"
+            directory.mkdir()
+            os.chown(directory, owner.st_uid, owner.st_gid)
+            yield Disk(directory)
+        finally:
+            subprocess.run([require_tool("umount", "mount"), "-l", top], check=True)
+
+
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     """Return once something listens; fail with the log where the process has ended."""
     deadline = time.monotonic() + 10

@@ -21,8 +21,10 @@ from exporter.release.facts import Limits
 from exporter.release.releaser import ReleasePlan, Releaser
 from tests import builders
 from tests.release import (
+    Ear,
     assert_audit_and_releases_agree,
     checksum,
+    figures_of,
     install,
     make_limits,
     make_stuck_chat,
@@ -32,22 +34,6 @@ from tests.servers import Platform
 from tests.watch import run_watch, write_config
 
 AT_ONCE = {"confirm_polls": 1, "confirm_for_s": 0.0}
-
-
-class Ear:
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, Mapping[str, Any]]] = []
-
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Remember."""
-        self.events.append((event, fields))
-
-    @property
-    def names(self) -> list[str]:
-        """Only which events."""
-        return [event for event, _ in self.events]
 
 
 class BadEar:
@@ -63,18 +49,6 @@ def make_releaser(platform: Platform, notifier: Any = None, **changes: Any) -> R
     limits: Limits = make_limits(**changes)
     plan = ReleasePlan("main", platform.dsn, (), 5.0, 15.0, limits)
     return Releaser(plan, daemon="test", notifier=notifier)
-
-
-def figures(releaser: Releaser) -> dict[str, float]:
-    """Every sample by name and label value; decisions that were never made left out."""
-    found = {}
-    for family in releaser.families:
-        for sample in family.samples:
-            name = family.name.removeprefix("chatqueue_release_")
-            key = ".".join((name, *(value for _, value in sample.labels)))
-            if sample.value or not name.startswith("decisions"):
-                found[key] = sample.value
-    return found
 
 
 def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platform) -> None:
@@ -93,8 +67,8 @@ def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platfo
     assert ear.names == ["released"]
     assert ear.events[0][1]["chat"] == str(chat)
     assert "silence" in json.loads(ear.events[0][1]["evidence"])
-    assert figures(releaser)["decisions_total.released"] == 1
-    assert figures(releaser)["tokens"] == 5  # as of the look, before the release
+    assert figures_of(releaser)["decisions_total.released"] == 1
+    assert figures_of(releaser)["tokens"] == 5  # as of the look, before the release
     assert_audit_and_releases_agree(platform)
 
 
@@ -112,7 +86,7 @@ def test_a_change_starts_the_confirmation_over(platform: Platform) -> None:
 
     releaser.stop(1)
     assert state_of(platform, chat)[0] == "assigned"
-    assert not any(key.startswith("decisions") for key in figures(releaser))
+    assert not any(key.startswith("decisions") for key in figures_of(releaser))
 
 
 def test_a_poll_that_failed_starts_the_confirmation_over(platform: Platform) -> None:
@@ -131,7 +105,7 @@ def test_a_poll_that_failed_starts_the_confirmation_over(platform: Platform) -> 
 
     releaser.stop(1)
     assert states == ["assigned"] * 5 + ["waiting_assignment"]
-    assert figures(releaser)["decisions_total.error"] == 1
+    assert figures_of(releaser)["decisions_total.error"] == 1
 
 
 def test_a_connection_that_is_closed_between_polls_delays_nothing(platform: Platform) -> None:
@@ -179,7 +153,7 @@ def test_an_unanswered_commit_is_settled_before_anything_else(platform: Platform
 
     releaser.stop(1)
     assert ear.names == ["released", "released"]
-    assert figures(releaser)["decisions_total.unknown"] == 1
+    assert figures_of(releaser)["decisions_total.unknown"] == 1
     assert_audit_and_releases_agree(platform)
 
 
@@ -196,8 +170,8 @@ def test_observe_says_it_once_and_changes_nothing(platform: Platform) -> None:
     releaser.stop(1)
     assert checksum(platform) == before
     assert ear.names == ["would_release"]
-    assert figures(releaser)["decisions_total.would_release"] == 1
-    assert figures(releaser)["mode.observe"] == 1
+    assert figures_of(releaser)["decisions_total.would_release"] == 1
+    assert figures_of(releaser)["mode.observe"] == 1
 
 
 def test_one_that_would_be_closed_is_escalated_once_by_all_releasers(platform: Platform) -> None:
@@ -208,8 +182,8 @@ def test_one_that_would_be_closed_is_escalated_once_by_all_releasers(platform: P
 
     for releaser in (*releasers, *releasers):
         releaser.poll()
-        assert figures(releaser)["decisions_total.would_close"] == 1
-        assert figures(releaser)["would_close_chats"] == 1
+        assert figures_of(releaser)["decisions_total.would_close"] == 1
+        assert figures_of(releaser)["would_close_chats"] == 1
 
     for releaser in releasers:
         releaser.stop(1)
@@ -242,7 +216,7 @@ def test_a_cycle_releases_no_more_than_its_cap(platform: Platform) -> None:
     releaser.poll()
 
     releaser.stop(1)
-    assert figures(releaser)["decisions_total.released"] == 3
+    assert figures_of(releaser)["decisions_total.released"] == 3
 
 
 def test_the_breaker_trips_tells_once_and_stays_for_every_replica(platform: Platform) -> None:
@@ -262,8 +236,8 @@ def test_the_breaker_trips_tells_once_and_stays_for_every_replica(platform: Plat
 
     other.stop(1)
     assert ear.names == ["tripped"]
-    assert figures(releaser)["breaker_tripped"] == 1
-    assert figures(other)["decisions_total.breaker"] == 1
+    assert figures_of(releaser)["breaker_tripped"] == 1
+    assert figures_of(other)["decisions_total.breaker"] == 1
     assert state_of(platform, chats[0])[0] == "assigned"
     platform.execute(
         "UPDATE chatqueue.release_control SET healthy_since = now() - interval '11 min',"
@@ -296,8 +270,8 @@ def test_another_releaser_at_work_turns_enforce_into_observe(platform: Platform)
     releaser.poll()
 
     releaser.stop(1)
-    assert figures(releaser)["mode.observe"] == 1
-    assert figures(releaser)["decisions_total.would_release"] == 1
+    assert figures_of(releaser)["mode.observe"] == 1
+    assert figures_of(releaser)["decisions_total.would_release"] == 1
     assert state_of(platform, chat)[0] == "assigned"
 
 
