@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -123,6 +124,22 @@ def release(platform: Platform, chat: UUID, *, mode: str = "enforce", **options:
         return engine.release(Order(observe(engine, chat), mode, **order_options))
     finally:
         engine.session.close()
+
+
+@contextlib.contextmanager
+def as_standby(platform: Platform) -> Iterator[None]:
+    """Let the server of a test's own be a standby for a while."""
+    server, signal_file = platform.server, platform.server.data_dir / "standby.signal"
+    server.stop()
+    signal_file.touch()
+    server.start()
+    try:
+        yield
+    finally:
+        platform.close()
+        server.stop()
+        signal_file.unlink()
+        server.start()
 
 
 def state_of(platform: Platform, chat: UUID) -> tuple[Any, ...]:

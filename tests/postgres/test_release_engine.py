@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -22,6 +22,8 @@ from exporter.release.policy import find_suspects
 from exporter.release.schema import VERSION, build_script
 from tests import builders
 from tests.release import (
+    TABLES,
+    as_standby,
     assert_audit_and_releases_agree,
     checksum,
     install,
@@ -32,7 +34,7 @@ from tests.release import (
     release,
     state_of,
 )
-from tests.servers import PgBouncer, Platform, clone_platform
+from tests.servers import PgBouncer, Platform
 
 WAITING = ("waiting_assignment", True, None)
 
@@ -160,47 +162,54 @@ def test_a_setting_that_the_platform_cannot_read_holds(platform: Platform, value
 
 
 def test_requeue_leaves_what_a_manual_unassign_leaves(platform: Platform) -> None:
-    operator, other = builders.add_operator(platform), builders.add_operator(platform)
-    ours = make_stuck_chat(platform, operator, past_turns=3)
-    theirs = make_stuck_chat(platform, other, past_turns=3)
-    builders.make_assigned_chat(platform)  # whose heartbeat shows that heartbeats work
+    chat = make_stuck_chat(platform, past_turns=3)
+    builders.make_assigned_chat(platform)
     platform.execute("ALTER TABLE chats ADD COLUMN note text DEFAULT 'kept'")
     forbid_the_function(platform)
+    before = rows_of(platform.connection)
+    with platform.connect(autocommit=False) as connection:
+        application.unassign(connection, chat, "ours")
+        theirs = rows_of(connection)
+        connection.rollback()
 
-    result = release(platform, ours, on_would_close="requeue")
-    application.unassign(platform.connection, theirs)
+    result = release(platform, chat, on_would_close="requeue")
 
     assert (result.decision, result.outcome) == (Decision.RELEASED, "requeued")
-    assert snapshot_of(platform, ours, operator) == snapshot_of(platform, theirs, other)
-    assert platform.value("SELECT count(*) FROM operator_activity") == 1
-    assert application.assign(platform.connection, builders.add_operator(platform)) in (
-        ours,
-        theirs,
+    ours = rows_of(platform.connection)
+    assert changes(before, ours, f"auto_release:{result.audit_id}") == changes(
+        before, theirs, "ours"
     )
+    assert len(changes(before, ours)) == 3  # the chat, its assignment, its heartbeat
+    assert application.assign(platform.connection, builders.add_operator(platform)) == chat
     assert_audit_and_releases_agree(platform)
 
 
-def snapshot_of(platform: Platform, chat: UUID, operator: UUID) -> list[dict[str, Any]]:
-    """Every column of a chat, its assignments and heartbeats, ids and times made comparable."""
-    found = []
-    for table, key in (("chats", "id"), ("chat_assignments", "chat_id")):
-        for (row,) in platform.fetch(
-            f"SELECT to_jsonb(t) FROM {table} t WHERE {key} = %s ORDER BY created_at DESC", [chat]
-        ):
-            for name, value in row.items():
-                if name in ("updated_at", "released_at") and value:
-                    row[name] = "now" if value > str(platform.value(
-                        "SELECT to_jsonb(now() - interval '1 min') #>> '{}'"
-                    )) else "then"  # fmt: skip
-                elif name.endswith(("_at", "_time")) and value:
-                    row[name] = "then"
-                elif value == str(operator):
-                    row[name] = "operator"
-                elif name == "release_reason" and value != "operator_sent_message":
-                    row[name] = "ours"
-                elif name in ("id", "chat_id", "real_user_id", "fictional_user_id"):
-                    row[name] = "id"
-            found.append(row)
+Rows = dict[tuple[str, str], dict[str, Any]]
+
+
+def rows_of(connection: Any) -> Rows:
+    """Every column of every row of the platform, by table and id."""
+    return {
+        (table, row["id"]): row
+        for table in TABLES
+        for (row,) in connection.execute(f"SELECT to_jsonb(t) FROM public.{table} t").fetchall()
+    }
+
+
+def changes(before: Rows, after: Rows, reason: str = "") -> dict[tuple[str, str], Any]:
+    """Rows that came, went or changed; what was stamped with the time, and the reason, alike."""
+    found: dict[tuple[str, str], Any] = {}
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
+        if old == new:
+            continue
+        row = dict(new) if new is not None else None
+        for name, value in (row or {}).items():
+            if name in ("updated_at", "released_at") and value != (old or {}).get(name):
+                row[name] = "now"  # type: ignore[index]
+            elif name == "release_reason" and value == reason:
+                row[name] = "the reason"  # type: ignore[index]
+        found[key] = row
     return found
 
 
@@ -890,22 +899,14 @@ def test_a_lone_stuck_chat_is_the_one_suspect(platform: Platform) -> None:
 
 
 def test_a_standby_is_refused(own_platform: Platform) -> None:
-    with clone_platform(own_platform.server) as platform:
-        install(platform)
-        make_stuck_chat(platform)
-        order = Order(make_observation(platform), "enforce")
-        data = platform.server.data_dir
-        platform.server.stop()
-        (data / "standby.signal").touch()
-        platform.server.start()
-        try:
-            engine = make_engine(platform)
-            result = engine.release(order)
-            engine.session.close()
-            assert result.decision is Decision.REFUSED
-            assert result.reason == "the server is a standby in recovery"
-        finally:
-            platform.close()
-            platform.server.stop()
-            (data / "standby.signal").unlink(missing_ok=True)
-            platform.server.start()
+    install(own_platform)
+    make_stuck_chat(own_platform)
+    order = Order(make_observation(own_platform), "enforce")
+
+    with as_standby(own_platform):
+        engine = make_engine(own_platform)
+        result = engine.release(order)
+        engine.session.close()
+
+    assert result.decision is Decision.REFUSED
+    assert result.reason == "the server is a standby in recovery"
