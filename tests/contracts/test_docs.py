@@ -62,6 +62,9 @@ NOT_RUN = {
     "python3 -m venv /opt/chatqueue": "changes the machine",
     "/opt/chatqueue/bin/pip install .": "needs a package registry",
     "psql \"$DATABASE_URL\" -c '\\password chatqueue_reader'": "asks for a password on a terminal",
+    "psql \"$DATABASE_URL\" -c '\\password chatqueue_releaser'": (
+        "asks for a password on a terminal"
+    ),
     "export CHATQUEUE_DSN='postgresql://chatqueue_reader:secret@db.example.com:5432/chat"
     "?sslmode=require'": "the walk sets it to its own database",
     "journalctl -u chatqueue-exporter --since -1h | grep -E 'reason=other|poller failed'": (
@@ -310,7 +313,7 @@ def load_example(folder: Path, text: str) -> Config:
         (folder / name).write_text(DSN)
     file = folder / "chatqueue.yaml"
     file.write_text(text, encoding="utf-8")
-    return load_config(file, {"CHATQUEUE_DSN": DSN})
+    return load_config(file, {"CHATQUEUE_DSN": DSN, "CHATQUEUE_RELEASE_DSN": DSN})
 
 
 def check_prometheus(file: Path, text: str) -> None:

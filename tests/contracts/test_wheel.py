@@ -120,6 +120,13 @@ def test_a_configuration_is_checked_with_the_built_in_queries(installed: Path) -
     assert done.stdout == f"{example}: 1 database, 18 queries, configuration is valid\n"
 
 
+def test_the_roles_are_printed_from_the_wheel(installed: Path) -> None:
+    done = run(installed, "-m", "exporter", "grants")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'CREATE ROLE "chatqueue_releaser"' in done.stdout
+
+
 def test_every_module_can_be_imported(installed: Path) -> None:
     done = run(
         installed,
