@@ -93,14 +93,18 @@ def _read_header(value: object) -> str:
 def _read_own_text(value: object) -> str:
     listed = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
     if not isinstance(value, str) or not value.strip():
-        raise fault("is not text" if value else "is empty", f"text, with any of {listed}")
+        raise fault(
+            "is empty" if isinstance(value, str) else "is not text", f"text, with any of {listed}"
+        )
     try:
         parts = list(string.Formatter().parse(value))
     except ValueError:
         raise fault("has a brace without its partner", "{{ or }} for a plain brace") from None
     for _, name, form, conversion in parts:
-        if name is not None and (name not in PLACEHOLDERS or form or conversion):
+        if name is not None and name not in PLACEHOLDERS:
             raise fault(f"holds the unknown placeholder {{{name}}}", f"any of {listed}")
+        if form or conversion:
+            raise fault(f"asks for a form of {{{name}}}", f"{{{name}}} alone")
     return value
 
 

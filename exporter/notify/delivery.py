@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -138,7 +137,9 @@ class Delivery:
     def _deliver(self, notice: Notice) -> tuple[Outcome | None, str]:
         """Send a notice until something came of it; None where the end came first."""
         began_s = time.monotonic()
-        for failures in itertools.count(1):
+        failures = 0
+        while not self._has_given_up:
+            failures += 1
             webhook = self._webhook
             answer = self._send(notice, webhook)
             self._note(answer)
@@ -152,8 +153,6 @@ class Delivery:
             if wait_s is None:
                 return Outcome.EXPIRED, answer.words
             self._wait(wait_s, webhook)
-            if self._has_given_up:
-                break
         return None, ""
 
     def _wait(self, wait_s: float, webhook: Webhook) -> None:

@@ -290,3 +290,14 @@ def test_a_defect_of_ours_loses_its_notice_and_nothing_else(
 
 def test_silence_tells_nobody() -> None:
     Silence().notify(notice())
+
+
+def test_an_idle_webhook_ends_without_ever_having_begun(
+    logged: list[structlog.typing.EventDict],
+) -> None:
+    notifier = WebhookNotifier({"ops": make_webhook("http://127.0.0.1:1/")})
+    notifier.stop(DEADLINE_S)
+    notifier.notify(notice())
+
+    assert figures(notifier) == {"total.ops.dropped": 1}
+    assert not any(thread.name == "webhook-ops" for thread in threading.enumerate())

@@ -96,8 +96,10 @@ def test_a_text_of_ones_own_may_hold_every_placeholder() -> None:
             (
                 "main: a stuck chat was handed back to the queue",
                 f"Chat {CHAT}, operator {OPERATOR}",
-                "Why: no sign of life for 31m, stuck after 15m; 0 past turns, the platform closes "
-                "at 3",
+                (
+                    "Why: no sign of life for 31m, stuck after 15m; 0 past turns, the platform "
+                    "closes at 3"
+                ),
                 "Nothing to do: the next free operator gets it.",
             ),
         ),
@@ -119,8 +121,10 @@ def test_a_text_of_ones_own_may_hold_every_placeholder() -> None:
             (
                 "main: a stuck chat needs a human",
                 f"Chat {CHAT}, operator {OPERATOR}",
-                "Why: no sign of life for 31m, stuck after 15m; closing: 3 past turns, the "
-                "platform closes at 3",
+                (
+                    "Why: no sign of life for 31m, stuck after 15m; closing: 3 past turns, the "
+                    "platform closes at 3"
+                ),
                 f"To do: reassign or close it by hand. `chatqueue explain {CHAT}` shows more.",
             ),
         ),
@@ -131,10 +135,14 @@ def test_a_text_of_ones_own_may_hold_every_placeholder() -> None:
             (
                 "main: a release went wrong and was undone",
                 f"Chat {CHAT}, operator {OPERATOR}",
-                "Why: no sign of life for 31m, stuck after 15m; the release did not do what it "
-                "should",
-                "To do: `chatqueue pause --for 1d --reason defect`, then look for `release "
-                "decided` in the log. The chat is as it was.",
+                (
+                    "Why: no sign of life for 31m, stuck after 15m; the release did not do what it "
+                    "should"
+                ),
+                (
+                    "To do: `chatqueue pause --for 1d --reason defect`, then look for `release "
+                    "decided` in the log. The chat is as it was."
+                ),
             ),
         ),
     ],
