@@ -88,14 +88,14 @@ class Daemon:
     def stop(self, timeout_s: float) -> bool:
         """Stop polling, in mid-query too; return whether every worker has ended in time.
 
-        What was committed meanwhile is still told, as far as the time allows.
+        What was committed meanwhile is still told, within half of that time.
         """
         deadline = time.monotonic() + timeout_s
         every: tuple[Worker | Releaser, ...] = (*self.releasers, *self.workers)
         for each in every:
             each.ask_to_stop()
         ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
-        self.notifier.stop(max(0.0, deadline - time.monotonic()))
+        self.notifier.stop(max(0.0, min(deadline - time.monotonic(), timeout_s / 2)))
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:

@@ -41,8 +41,9 @@ Every metric the exporter gives, what it means and what to do when it is off. Ho
 as a whole:
 
 - Every series carries `database`, the name from the configuration, and the labels configured for
-  that database; those of [the webhooks](#notices-by-webhook), [the watch](#the-watch-after-a-deployment),
-  [the exporter](#the-exporter) and [the process](#the-process) do not.
+  that database; those of [the webhooks](#notices-by-webhook),
+  [the watch](#the-watch-after-a-deployment), [the exporter](#the-exporter) and
+  [the process](#the-process) do not.
 - Units are base units and end the name. A name that ends in `_total` is a counter, reset by a
   restart; all others are gauges. Times of day are Unix timestamps.
 - A figure is renewed once an interval. When its query fails,
