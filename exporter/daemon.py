@@ -1,4 +1,4 @@
-"""The running whole: workers, releasers, the page, and what a reload does to them."""
+"""The running whole: workers, releasers, notices, the page, and what a reload does to them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError, DatabaseError
 from exporter.exposition import Exposition, Source, own_families
+from exporter.notify.notifier import WebhookNotifier
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Plan, Worker
 from exporter.release import desk
-from exporter.release.plans import Notifier, ReleasePlan
+from exporter.release.plans import ReleasePlan
 from exporter.release.releaser import Releaser
 
 log = structlog.get_logger("chatqueue.daemon")
@@ -31,18 +32,22 @@ class Daemon:
 
     Args:
         config_file: Read now and at every reload.
-        notifier: Told of releases, escalations and trips; nobody by default.
+
+    Attributes:
+        exposition: The page.
+        notifier: Tells people by the webhooks of the configuration.
+        reload_hooks: Called at a reload, before anything is switched.
 
     Raises:
         ConfigError: The configuration cannot be used.
         CatalogueError: A query's files cannot be used.
     """
 
-    def __init__(self, config_file: Path, notifier: Notifier | None = None) -> None:
+    def __init__(self, config_file: Path) -> None:
         self._config_file = config_file
-        self._notifier = notifier
         self._releasers: dict[str, Releaser] = {}
         self._config, plans = self._load()
+        self.notifier = WebhookNotifier(self._config.notify.webhooks)
         self._loaded_at_s = time.time()
         self._load_succeeded = True
         self._reload_lock = threading.Lock()
@@ -81,12 +86,16 @@ class Daemon:
             each.start()
 
     def stop(self, timeout_s: float) -> bool:
-        """Stop polling, in mid-query too; return whether every worker has ended in time."""
+        """Stop polling, in mid-query too; return whether every worker has ended in time.
+
+        What was committed meanwhile is still told, within half of that time.
+        """
         deadline = time.monotonic() + timeout_s
         every: tuple[Worker | Releaser, ...] = (*self.releasers, *self.workers)
         for each in every:
             each.ask_to_stop()
         ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
+        self.notifier.stop(max(0.0, min(deadline - time.monotonic(), timeout_s / 2)))
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:
@@ -117,6 +126,7 @@ class Daemon:
                 self.exposition.publish()
                 log.error("reload failed", file=str(self._config_file), error=str(error))
                 raise
+            self.notifier.apply(config.notify.webhooks)
             self._switch(plans)
             self._switch_releasers(releases)
             self._config, self._load_succeeded = config, True
@@ -166,7 +176,7 @@ class Daemon:
         """A releaser that renders the page when it has decided something."""
         daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
         return Releaser(
-            plan, daemon=daemon, notifier=self._notifier, on_change=self.exposition.publish
+            plan, daemon=daemon, notifier=self.notifier, on_change=self.exposition.publish
         )
 
     def _new_worker(self, plan: Plan) -> Worker:
@@ -182,7 +192,8 @@ class Daemon:
             watch=[moment.timestamp() for moment in (watch.started_at, watch.ends_at) if moment],
         )
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
-        return Source(tuple(worker.snapshot for worker in self.workers), own, releases)
+        snapshots = tuple(worker.snapshot for worker in self.workers)
+        return Source(snapshots, (*own, *self.notifier.families), releases)
 
 
 def _require_schemas(plans: dict[str, ReleasePlan]) -> None:

@@ -22,6 +22,8 @@ from exporter.catalogue import Metric, Query
 from exporter.config import Config, format_duration
 from exporter.errors import CatalogueError, Fault
 from exporter.exposition import own_families
+from exporter.notify.figures import State
+from exporter.notify.figures import build_figures as notification_figures
 from exporter.planning import build_plans
 from exporter.poller import FRESH_INTERVALS, Worker
 from exporter.release.figures import Gauges, build_figures
@@ -39,8 +41,9 @@ Every metric the exporter gives, what it means and what to do when it is off. Ho
 as a whole:
 
 - Every series carries `database`, the name from the configuration, and the labels configured for
-  that database; those of [the exporter](#the-exporter), [the process](#the-process) and
-  [the watch](#the-watch-after-a-deployment) do not.
+  that database; those of [the webhooks](#notices-by-webhook),
+  [the watch](#the-watch-after-a-deployment), [the exporter](#the-exporter) and
+  [the process](#the-process) do not.
 - Units are base units and end the name. A name that ends in `_total` is a counter, reset by a
   restart; all others are gauges. Times of day are Unix timestamps.
 - A figure is renewed once an interval. When its query fails,
@@ -63,6 +66,7 @@ do about cost.
 |---|---|---|"""
 _SECTIONS = {
     "chatqueue_release_": "Auto-release",
+    "chatqueue_notifications_": "Notices by webhook",
     "chatqueue_threshold_": "Thresholds",
     "chatqueue_watch_": "The watch after a deployment",
     "chatqueue_database_": "The database",
@@ -152,6 +156,7 @@ def _gather() -> tuple[tuple[Query, ...], tuple[Entry, ...]]:
         *_catalogue_entries(plan.queries),
         *(_own_entry(family, list_values=True) for family in snapshot.families(0.0)),
         *_release_entries(),
+        *_notification_entries(),
         # Their values differ from machine to machine.
         *(_own_entry(family, list_values=False) for family in own),
         *_process_entries(),
@@ -215,6 +220,14 @@ def _release_entries() -> Iterator[Entry]:
         entry = _own_entry(family, list_values=True)
         absence = "" if family.name in always else "no sample while auto-release is off"
         yield replace(entry, absence=absence)
+
+
+def _notification_entries() -> Iterator[Entry]:
+    """The webhooks, of which there are none by default."""
+    for family in notification_figures([State("", 0, {}, {})]):
+        entry = _own_entry(family, list_values=True)
+        labels = tuple((name, () if name == "webhook" else some) for name, some in entry.labels)
+        yield replace(entry, labels=labels, absence="no sample while there is no webhook")
 
 
 def _process_entries() -> Iterator[Entry]:

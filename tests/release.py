@@ -11,6 +11,7 @@ from uuid import UUID
 
 from exporter.config import Config
 from exporter.database.session import Session
+from exporter.notify.notices import Notice
 from exporter.release import desk
 from exporter.release.engine import Engine
 from exporter.release.facts import Evidence, Limits, build_limits
@@ -38,16 +39,16 @@ class Ear:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.events: list[tuple[str, Mapping[str, Any]]] = []
+        self.notices: list[Notice] = []
 
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+    def notify(self, notice: Notice) -> None:
         """Remember."""
-        self.events.append((event, fields))
+        self.notices.append(notice)
 
     @property
     def names(self) -> list[str]:
         """Only which events."""
-        return [event for event, _ in self.events]
+        return [notice.event for notice in self.notices]
 
 
 def figures_of(releaser: Releaser) -> dict[str, float]:

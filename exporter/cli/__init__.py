@@ -11,6 +11,7 @@ from exporter import __version__
 from exporter.cli.check import check_config
 from exporter.cli.demo import demo
 from exporter.cli.grants import grants
+from exporter.cli.notify import notify
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
 from exporter.cli.run import run
 from exporter.cli.status import status
@@ -23,7 +24,7 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-for _command in (run, demo, check_config, status, *RELEASE_COMMANDS, grants):
+for _command in (run, demo, check_config, status, notify, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 import yaml
 
-from exporter.config.dsn import redact
+from exporter.config.dsn import mask_urls, redact
 from exporter.config.syntax import SAFE_TAGS, DocumentLoader, explain
 from exporter.errors import ConfigError, Fault
 
@@ -185,8 +185,8 @@ def _describe(node: yaml.Node) -> str:
         return "a list"
     if node.tag == SAFE_TAGS["null"]:
         return "an empty value"
-    # Someone may have put a whole DSN under the wrong key.
-    text = redact(node.value)
+    # Someone may have put a whole DSN, or a webhook's URL, under the wrong key.
+    text = mask_urls(redact(node.value))
     text = text if len(text) <= 60 else text[:57] + "…"
     return repr(text) if node.tag == SAFE_TAGS["str"] else text
 

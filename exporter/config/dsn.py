@@ -1,4 +1,4 @@
-"""Connection strings without their secrets.
+"""Connection strings and web addresses without their secrets.
 
 Owns the masking of passwords in any text. Knows the three places where libpq takes a password (a
 URI's userinfo, its query string, keyword form) and nothing else about connections.
@@ -50,6 +50,11 @@ def redact(text: str) -> str:
             break
         text = masked
     return text
+
+
+def mask_urls(text: str) -> str:
+    """Mask all but the host of every web address in a text: a webhook's path is its secret."""
+    return re.sub(r"(https?://[^\s/?#]*)[/?#]\S*", rf"\1/{MASK}", text, flags=re.IGNORECASE)
 
 
 def _mask(match: re.Match[str]) -> str:

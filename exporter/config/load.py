@@ -10,16 +10,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
 
-from exporter.config.document import Document, KeyPath, read_document, read_limited
+from exporter.config.document import Document, KeyPath, read_document
 from exporter.config.faults import FaultList
 from exporter.config.model import Config
-from exporter.config.values import read_dsn
+from exporter.config.secret_files import read_secret_files
 from exporter.errors import ConfigError
 
 DSN_FORM = "a postgresql:// URI, its password percent-encoded, or key=value pairs"
-_DSN_FILE_LIMIT_BYTES = 64 * 1024
 
 
 def load_config(
@@ -35,8 +33,8 @@ def load_config(
         check_dsn: Says what is wrong with a connection string, without showing any of it, or None.
 
     Returns:
-        The configuration, defaults filled in, `dsn_file` read, paths absolute. Two loads of the
-        same content are equal.
+        The configuration, defaults filled in, secrets read from their files, paths absolute. Two
+        loads of the same content are equal.
 
     Raises:
         ConfigError: With every fault of the file, in line order; never with a secret.
@@ -44,7 +42,7 @@ def load_config(
     document = read_document(path, environ)
     faults = FaultList(document)
     folder = path.absolute().parent
-    _read_dsn_files(document, folder, faults)
+    read_secret_files(document, folder, faults)
     _check_dsns(document, check_dsn, faults)
     _find_query_folders(document, folder, faults)
     config: Config | None = None
@@ -60,44 +58,6 @@ def load_config(
     return config
 
 
-def _read_dsn_files(document: Document, folder: Path, faults: FaultList) -> None:
-    """Put the content of every `dsn_file` where its `dsn` would stand."""
-    databases = document.data.get("databases")
-    if not isinstance(databases, dict):
-        return
-    for name, entry in databases.items():
-        path: KeyPath = ("databases", name)
-        database = {} if entry is None else entry
-        if not isinstance(database, dict):
-            continue
-        if "dsn" in database and "dsn_file" in database:
-            faults.add((*path, "dsn_file"), "stands beside dsn", "only one of the two", at_key=True)
-        elif "dsn_file" in database:
-            database["dsn"] = _read_dsn_file(database["dsn_file"], folder, faults, path)
-            if database["dsn_file"] and isinstance(database["dsn_file"], str):
-                database["dsn_file"] = str(folder / database["dsn_file"])
-        elif "dsn" not in database:
-            faults.add((*path, "dsn"), "neither dsn nor dsn_file is given", "exactly one of them")
-        _read_release_dsn_file(database, folder, faults, path)
-
-
-def _read_release_dsn_file(
-    database: dict[str, object], folder: Path, faults: FaultList, path: KeyPath
-) -> None:
-    """The same for the releaser's, which may be left out."""
-    key = "release_dsn_file"
-    if key not in database:
-        return
-    if "release_dsn" in database:
-        found = "stands beside release_dsn"
-        faults.add((*path, key), found, "only one of the two", at_key=True)
-        return
-    value = database[key]
-    database["release_dsn"] = _read_dsn_file(value, folder, faults, path, key)
-    if value and isinstance(value, str):
-        database[key] = str(folder / value)
-
-
 def _check_dsns(
     document: Document, check_dsn: Callable[[str], str | None], faults: FaultList
 ) -> None:
@@ -111,26 +71,6 @@ def _check_dsns(
                 file_key = f"{key}_file"
                 where = file_key if file_key in entry else key
                 faults.add(("databases", name, where), problem, DSN_FORM)
-
-
-def _read_dsn_file(
-    value: object, folder: Path, faults: FaultList, path: KeyPath, key: str = "dsn_file"
-) -> str:
-    # The placeholder keeps a missing dsn from being reported on top of the true fault.
-    placeholder = "host="
-    if value is not None and (not isinstance(value, str) or not value):
-        return placeholder  # the model says why
-    expected = "a file holding a connection string such as postgresql://… or host=… dbname=…"
-    try:
-        if value is None:
-            raise ValueError("no file is named")
-        return read_dsn(read_limited(folder / value, _DSN_FILE_LIMIT_BYTES).strip())
-    except PydanticCustomError as error:
-        problem = f"its content {(error.context or {})['problem']}"
-    except ValueError as error:
-        problem = str(error)
-    faults.add((*path, key), f"{faults.shown((*path, key))}: {problem}", expected)
-    return placeholder
 
 
 def _find_query_folders(document: Document, folder: Path, faults: FaultList) -> None:

@@ -14,6 +14,7 @@ from pydantic_core import CoreSchema
 
 from exporter.config.durations import format_duration
 from exporter.config.model import Config, Database
+from exporter.config.notify import Webhook
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -46,10 +47,11 @@ def config_schema() -> Schema:
         for key, property_ in section["properties"].items():
             section["properties"][key] = _tidied(property_)
     for name, section in schema["$defs"].items():
-        # dsn is required only where dsn_file is not given, which oneOf says.
+        # dsn is required only where dsn_file is not given, which oneOf says; a URL likewise.
         section.pop("required", None)
         # A section whose keys are all commented out is null to YAML.
-        section["type"] = "object" if name == Database.__name__ else ["object", "null"]
+        has_secret = name in (Database.__name__, Webhook.__name__)
+        section["type"] = "object" if has_secret else ["object", "null"]
     return schema
 
 

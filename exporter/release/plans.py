@@ -1,30 +1,14 @@
-"""What a releaser is to do, whom it tells, and in which words."""
+"""What a releaser is to do, and its words for the log."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from exporter.release.facts import Limits
 from exporter.release.orders import Result
 from exporter.snapshot import Labels
-
-
-class Notifier(Protocol):
-    """Takes what people should hear of; must return at once and never raise."""
-
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Queue one event: released, would_release, escalated, tripped or defect."""
-        ...
-
-
-class Silence:
-    """Tells nobody."""
-
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +41,7 @@ class ReleasePlan:
 
 
 def describe(result: Result) -> dict[str, Any]:
-    """Return a result's fields for logs and notifications: who, what, and on which evidence."""
+    """Return a result's fields for the log: who, what, and on which evidence."""
     observed = result.order.observed
     return {
         "decision": str(result.decision),

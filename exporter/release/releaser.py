@@ -9,20 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 
 from exporter.database.session import CommitUnknown, Session
 from exporter.errors import DatabaseError
+from exporter.notify.notices import Notice, Notifier, Silence
 from exporter.release.confirm import Confirmations
 from exporter.release.engine import Engine
 from exporter.release.facts import Control, Decision, Evidence, Look, Trip
 from exporter.release.figures import Gauges, build_figures
+from exporter.release.notices import build_notice, build_trip_notice
 from exporter.release.orders import Order, Result
-from exporter.release.plans import Notifier, ReleasePlan, Silence, describe
+from exporter.release.plans import ReleasePlan, describe
 from exporter.release.policy import (
     choose,
     count_tokens,
@@ -269,10 +270,14 @@ class Releaser:
                 log.error("breaker not noted", database=self.database, error=str(error))
         is_new = before.tripped_at_s is None and shared.tripped_at_s is None
         if self._trip.tripped_at_s is not None and is_new:
-            suspects = len(find_suspects(look, self._plan.limits))
-            fields = {"suspects": suspects, "assigned": len(look.chats)}
-            log.error("release breaker tripped", database=self.database, **fields)
-            self._notify("tripped", fields)
+            suspects, assigned = len(find_suspects(look, self._plan.limits)), len(look.chats)
+            log.error(
+                "release breaker tripped",
+                database=self.database,
+                suspects=suspects,
+                assigned=assigned,
+            )
+            self._notify(build_trip_notice(self.database, suspects, assigned))
 
     def _mind_clocks(self, look: Look) -> None:
         """Report browsers whose clock is ahead, once each while it lasts."""
@@ -298,11 +303,10 @@ class Releaser:
         if previous is not None and previous[1] is decision and decision is not Decision.RELEASED:
             return
         self._count(decision)
-        fields = describe(result)
         level = "error" if decision in (Decision.DEFECT, Decision.UNKNOWN) else "info"
-        getattr(log, level)("release decided", database=self.database, **fields)
+        getattr(log, level)("release decided", database=self.database, **describe(result))
         if decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.DEFECT):
-            self._notify(str(decision), fields)
+            self._notify(build_notice(str(decision), self.database, result))
 
     def _maybe_escalate(self, result: Result) -> None:
         """Hand a chat that only a human may help to one, once."""
@@ -320,14 +324,13 @@ class Releaser:
         self._escalated.add(key)
         if is_first:
             self._count(Decision.ESCALATED)
-            fields = describe(result)
-            log.warning("chat needs a human", database=self.database, **fields)
-            self._notify("escalated", fields)
+            log.warning("chat needs a human", database=self.database, **describe(result))
+            self._notify(build_notice("escalated", self.database, result))
 
-    def _notify(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Pass an event on; nothing that goes wrong there matters here."""
+    def _notify(self, notice: Notice) -> None:
+        """Pass a notice on; nothing that goes wrong there matters here."""
         try:
-            self._notifier.notify(event, {"database": self.database, **fields})
+            self._notifier.notify(notice)
         except Exception:
             log.exception("notifier failed", database=self.database)
 

@@ -22,18 +22,21 @@ from exporter.config.syntax import DocumentLoader
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
 SCHEMA = config_schema()
-ENVIRON = {"CHATQUEUE_DSN": "postgresql://watch:secret@db/chat"}
+ENVIRON = {
+    "CHATQUEUE_DSN": "postgresql://watch:secret@db/chat",
+    "CHATQUEUE_WEBHOOK_URL": "https://hooks.example/secret",
+}
+NAMES = {"databases": "main", "overrides": "state_summary", "webhooks": "ops"}
 
 
 def _keys(section: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """List every key of the schema, `main` and `state_summary` standing for names."""
+    """List every key of the schema, with one name for sections by name."""
     for key, value in section["properties"].items():
         here = (*path, key)
         yield here
         for kind in value.get("patternProperties", {}).values():
             if "$ref" in kind:
-                name = "main" if key == "databases" else "state_summary"
-                yield from _keys(_resolved(kind), (*here, name))
+                yield from _keys(_resolved(kind), (*here, NAMES[key]))
         if "$ref" in value:
             yield from _keys(_resolved(value), here)
 
@@ -137,8 +140,8 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     default = section["properties"][key].get("default", ...)
 
     shown_as_comment = ("dsn_file", "release_dsn", "release_dsn_file", "started_at")
-    if key in shown_as_comment or "overrides" in path[:-1]:
-        assert re.search(rf"^ +# +{key}: \S+$", text, re.MULTILINE)
+    if key in shown_as_comment or {"overrides", "webhooks"} & {*path[:-1]}:
+        assert re.search(rf"^ +#[ #]+{key}: \S", text, re.MULTILINE)
     elif default is not ...:
         assert _at(data, path) == default
     else:
@@ -173,6 +176,7 @@ def test_what_the_example_shows_in_comments_loads_too(tmp_path: Path) -> None:
     assert config.queries.dirs == (tmp_path / "queries.d",)
     assert config.queries.overrides["state_summary"].max_age == timedelta(minutes=5)
     assert config.queries.parameters == {"vip_after": 3, "team": "support"}
+    assert config.notify.webhooks["ops"].template == "slack"
 
 
 def test_the_schema_accepts_the_example_and_names_itself_in_it() -> None:
@@ -219,6 +223,17 @@ def test_the_schema_accepts_the_example_and_names_itself_in_it() -> None:
         ("events: {release_reasons: [gone]}", False),
         ("checks: {grace: 0s}", True),
         ("checks: {grace: 30}", False),
+        ("notify: ", True),
+        ("notify: {webhooks: }", True),
+        ("notify: {webhooks: {ops: {url: https://h/x, events: [tripped, released]}}}", True),
+        ('notify: {webhooks: {ops: {url: https://h/x, template: "${T}"}}}', True),
+        ("notify: {webhooks: {ops: {url: https://h/x, events: [paused]}}}", False),
+        ("notify: {webhooks: {ops: {url: https://h/x, template: xml}}}", False),
+        ("notify: {webhooks: {ops: {url: https://h/x, headers: {a b: c}}}}", False),
+        ("notify: {webhooks: {a b: {url: https://h/x}}}", False),
+        ("notify: {webhooks: {ops: {url: https://h/x, url_file: f}}}", False),
+        ("notify: {webhooks: {ops: }}", False),
+        ("notify: {webhooks: [{url: https://h/x}]}", False),
     ],
 )
 def test_the_schema_judges_as_the_loader_does(text: str, accepted: bool) -> None:

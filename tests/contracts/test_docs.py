@@ -70,6 +70,9 @@ NOT_RUN = {
     "journalctl -u chatqueue-exporter --since -1h | grep -E 'reason=other|poller failed'": (
         "needs systemd; the words are checked below"
     ),
+    "chatqueue notify --test --config.file chatqueue.yaml": (
+        "needs a receiver; tests/unit/test_cli_notify.py runs it against one"
+    ),
     "htpasswd -nBC 10 prometheus": "asks for a password on a terminal",
     "chatqueue run --config.file config.yaml --web.config.file web.yml": (
         "needs the hash that htpasswd gave; tests/unit/test_server_tls.py serves TLS and users"
@@ -313,7 +316,12 @@ def load_example(folder: Path, text: str) -> Config:
         (folder / name).write_text(DSN)
     file = folder / "chatqueue.yaml"
     file.write_text(text, encoding="utf-8")
-    return load_config(file, {"CHATQUEUE_DSN": DSN, "CHATQUEUE_RELEASE_DSN": DSN})
+    environ = {
+        "CHATQUEUE_DSN": DSN,
+        "CHATQUEUE_RELEASE_DSN": DSN,
+        "CHATQUEUE_WEBHOOK_URL": "https://hooks.example.com/x",
+    }
+    return load_config(file, environ)
 
 
 def check_prometheus(file: Path, text: str) -> None:

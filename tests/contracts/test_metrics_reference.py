@@ -99,8 +99,8 @@ def test_every_metric_of_a_real_page_is_in_the_reference_and_no_other(page: str)
         if family.samples
     }
 
-    # The page's daemon has auto-release off, as it is by default.
-    expected = {e.name: e.type for e in ENTRIES.values() if "auto-release is off" not in e.absence}
+    # The page's daemon has auto-release off and no webhook, as it is by default.
+    expected = {e.name: e.type for e in ENTRIES.values() if "no sample while" not in e.absence}
     assert shown == expected
 
 
@@ -155,7 +155,7 @@ def _carries_database(entry: Entry) -> bool:
     """Whether a metric speaks of one database."""
     return not entry.name.startswith(
         (
-            *("process_", "python_", "chatqueue_watch_"),
+            *("process_", "python_", "chatqueue_notifications_", "chatqueue_watch_"),
             *("chatqueue_exporter_build", "chatqueue_exporter_config"),
         )
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from exporter.cli import cli
 from exporter.daemon import Daemon
 from exporter.database.session import Session
 from exporter.demo.platform import application
+from exporter.notify.notices import Notice
 from exporter.release.desk import SchemaMissing
 from exporter.release.engine import Engine
 from exporter.release.facts import Limits
@@ -39,9 +39,9 @@ AT_ONCE = {"confirm_polls": 1, "confirm_for_s": 0.0}
 class BadEar:
     """A notifier with a defect."""
 
-    def notify(self, event: str, fields: Mapping[str, Any]) -> None:
+    def notify(self, notice: Notice) -> None:
         """Break."""
-        raise RuntimeError(event)
+        raise RuntimeError(notice.title)
 
 
 def make_releaser(platform: Platform, notifier: Any = None, **changes: Any) -> Releaser:
@@ -65,8 +65,8 @@ def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platfo
     releaser.stop(1)
     assert states == ["assigned", "assigned", "waiting_assignment"]
     assert ear.names == ["released"]
-    assert ear.events[0][1]["chat"] == str(chat)
-    assert "silence" in json.loads(ear.events[0][1]["evidence"])
+    assert ear.notices[0].fields["chat"] == str(chat)
+    assert "silence" in ear.notices[0].fields["evidence"]
     assert figures_of(releaser)["decisions_total.released"] == 1
     assert figures_of(releaser)["tokens"] == 5  # as of the look, before the release
     assert_audit_and_releases_agree(platform)

@@ -195,6 +195,15 @@ OWN = {
     "chatqueue_exporter_config_last_reload_success_timestamp_seconds": ("gauge", {}),
     "chatqueue_watch_started_timestamp_seconds": ("gauge", {}),
     "chatqueue_watch_ends_timestamp_seconds": ("gauge", {}),
+    "chatqueue_notifications_total": (
+        "counter",
+        {"webhook": {"ops"}, "outcome": {"delivered", "rejected", "expired", "dropped"}},
+    ),
+    "chatqueue_notifications_failed_requests_total": (
+        "counter",
+        {"webhook": {"ops"}, "reason": {"connection", "timeout", "status"}},
+    ),
+    "chatqueue_notifications_queue_length": ("gauge", {"webhook": {"ops"}}),
 }
 # Of prometheus_client, as its users know them.
 FOREIGN = ("process_", "python_info")
@@ -205,7 +214,10 @@ def watch(platform: Platform, tmp_path: Path) -> Iterator[Watch]:
     """A daemon on a platform where an evening's worth of everything has happened."""
     Simulation(platform.dsn, seed=1, scenario="rush").seed_history()
     config = write_config(
-        tmp_path, {"main": platform.dsn}, watch={"started_at": "2026-11-23T08:00:00Z"}
+        tmp_path,
+        {"main": platform.dsn},
+        watch={"started_at": "2026-11-23T08:00:00Z"},
+        notify={"webhooks": {"ops": {"url": "http://127.0.0.1:1/"}}},
     )
     with run_watch(config) as watch:
         yield watch

@@ -19,7 +19,9 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release, watch"
+SECTIONS = (
+    "databases, poll, queries, thresholds, operators, slo, events, checks, release, watch, notify"
+)
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
@@ -242,8 +244,8 @@ CASES: dict[str, tuple[str, str]] = {
         f"F:2: watch.started_at: '0001-01-01T00:00:00+05:00' is not a time, expected {MOMENT}",
     ),
     "section of a later release": (
-        HEAD + "notify: {}\n",
-        f"F:2: notify: unknown key, expected one of {SECTIONS}",
+        HEAD + "webhooks: {}\n",
+        f"F:2: webhooks: unknown key, expected one of {SECTIONS}",
     ),
     "unknown key": (
         HEAD + "thresholds:\n  custmer_wait: {warning: off}\n",

@@ -1,0 +1,59 @@
+"""All webhooks together: what the rest of the product talks to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from exporter.config.notify import Webhook
+from exporter.notify.delivery import Delivery
+from exporter.notify.figures import build_figures
+from exporter.notify.notices import Notice
+from exporter.notify.pace import Pace
+from exporter.snapshot import Family
+
+
+class WebhookNotifier:
+    """A `Notifier` that tells every webhook of the configuration.
+
+    Args:
+        webhooks: By name.
+        pace: How patiently each notice is sent.
+    """
+
+    def __init__(self, webhooks: Mapping[str, Webhook], pace: Pace | None = None) -> None:
+        self._pace = pace or Pace()
+        self._deliveries: dict[str, Delivery] = {}
+        self.apply(webhooks)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The figures of every webhook; without `database`."""
+        return build_figures([delivery.state for delivery in self._deliveries.values()])
+
+    def notify(self, notice: Notice) -> None:
+        """Queue a notice for every webhook that wants to hear of its event."""
+        for delivery in self._deliveries.values():
+            delivery.offer(notice)
+
+    def apply(self, webhooks: Mapping[str, Webhook]) -> None:
+        """Take a new configuration over; a name that stays keeps its queue and its counts."""
+        old = self._deliveries
+        for name, webhook in webhooks.items():
+            if name in old:
+                old[name].apply(webhook)
+        self._deliveries = {
+            name: old.get(name) or Delivery(name, webhook, self._pace)
+            for name, webhook in webhooks.items()
+        }
+        for name, delivery in old.items():
+            if name not in webhooks:
+                delivery.drop()
+
+    def stop(self, timeout_s: float) -> None:
+        """Deliver what is queued within a time; the rest is dropped, counted and logged."""
+        deadline = time.monotonic() + timeout_s
+        for delivery in self._deliveries.values():
+            delivery.finish()
+        for delivery in self._deliveries.values():
+            delivery.stop(max(0.0, deadline - time.monotonic()))
