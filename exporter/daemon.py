@@ -17,6 +17,7 @@ from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError, DatabaseError
 from exporter.exposition import Exposition, Source, own_families
+from exporter.logwatch.watch import LogWatch
 from exporter.notify.notifier import WebhookNotifier
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Plan, Worker
@@ -52,6 +53,7 @@ class Daemon:
         self._load_succeeded = True
         self._reload_lock = threading.Lock()
         self.exposition = Exposition(self._source)
+        self.logs = LogWatch(self._config.logs, self.exposition.publish)
         self._workers = {name: self._new_worker(plan) for name, plan in plans.items()}
         self._releasers = {
             name: self._new_releaser(plan)
@@ -84,6 +86,7 @@ class Daemon:
         every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
         for each in every:
             each.start()
+        self.logs.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Stop polling, in mid-query too; return whether every worker has ended in time.
@@ -94,14 +97,17 @@ class Daemon:
         every: tuple[Worker | Releaser, ...] = (*self.releasers, *self.workers)
         for each in every:
             each.ask_to_stop()
+        self.logs.ask_to_stop()
         ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
+        ended.append(self.logs.stop(max(0.0, deadline - time.monotonic())))
         self.notifier.stop(max(0.0, min(deadline - time.monotonic(), timeout_s / 2)))
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:
-        """Return the databases whose poller no longer turns; none means healthy."""
+        """Return the databases whose poller no longer turns, and `logs`; none means healthy."""
         every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
-        return tuple(dict.fromkeys(each.database for each in every if not each.is_turning()))
+        stuck = [each.database for each in every if not each.is_turning()]
+        return tuple(dict.fromkeys([*stuck, *([] if self.logs.is_turning() else ["logs"])]))
 
     def is_ready(self) -> bool:
         """Return whether every database was polled once, with or without success."""
@@ -129,6 +135,7 @@ class Daemon:
             self.notifier.apply(config.notify.webhooks)
             self._switch(plans)
             self._switch_releasers(releases)
+            self.logs.apply(config.logs)
             self._config, self._load_succeeded = config, True
             self._loaded_at_s = time.time()
             self.exposition.publish()
@@ -192,6 +199,8 @@ class Daemon:
             watch=[moment.timestamp() for moment in (watch.started_at, watch.ends_at) if moment],
         )
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
+        own += self.logs.families()
+        return Source(tuple(worker.snapshot for worker in self.workers), own, releases)
         snapshots = tuple(worker.snapshot for worker in self.workers)
         return Source(snapshots, (*own, *self.notifier.families), releases)
 

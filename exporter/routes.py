@@ -39,6 +39,8 @@ def build_application(daemon: Daemon, *, enable_lifecycle: bool) -> Application:
         if request.path == RELOAD:
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
         page = pages.get(request.path)
+        if page is None and daemon.logs.receiver.takes(request.path):
+            return daemon.logs.receiver.answer(request)
         if page is None:
             return _text(404, "not found; the figures are at /metrics\n")
         if request.method not in ("GET", "HEAD"):

@@ -92,6 +92,7 @@ def serve(
             listen_addresses=listen_addresses,
             web_config_file=web_config_file,
             slow_paths=SLOW_PATHS,
+            uploads=daemon.logs.receiver,
         )
         daemon.reload_hooks.append(server.reload_web_config)
         thread = ServerThread(server)

@@ -7,6 +7,7 @@ means is for `catalogue` and `database` to say.
 from exporter.config.dsn import redact
 from exporter.config.durations import format_duration, parse_duration
 from exporter.config.load import load_config
+from exporter.config.logs import LogReceiver, Logs
 from exporter.config.model import (
     Config,
     Database,
@@ -25,6 +26,8 @@ __all__ = [
     "RESERVED_LABELS",
     "Config",
     "Database",
+    "LogReceiver",
+    "Logs",
     "OldestAge",
     "Operators",
     "Override",

@@ -45,6 +45,7 @@ def load_config(
     read_secret_files(document, folder, faults)
     _check_dsns(document, check_dsn, faults)
     _find_query_folders(document, folder, faults)
+    _make_log_files_absolute(document, folder)
     config: Config | None = None
     try:
         config = Config.model_validate(document.data)
@@ -86,3 +87,13 @@ def _find_query_folders(document: Document, folder: Path, faults: FaultList) -> 
         if not (folder / value).is_dir():
             faults.add(path, f"{faults.shown(path)} is not a folder", "a folder with queries")
         dirs[index] = str(folder / value)
+
+
+def _make_log_files_absolute(document: Document, folder: Path) -> None:
+    """Make `logs.files` absolute; none of them has to exist."""
+    logs = document.data.get("logs")
+    files = logs.get("files") if isinstance(logs, dict) else None
+    if isinstance(files, dict):
+        for name, value in files.items():
+            if isinstance(value, str) and value:
+                files[name] = str(folder / value)

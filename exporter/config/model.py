@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.config.dsn import redact
 from exporter.config.durations import format_duration
+from exporter.config.logs import Logs
 from exporter.config.notify import Notify
 from exporter.config.release import Release
 from exporter.config.section import Section
@@ -354,6 +355,7 @@ class Config(Section):
     release: Release = Field(
         default=Release(), description="Handing stuck chats back to the queue."
     )
+    logs: Logs = Field(default=Logs(), description="Errors in the platform's logs.")
     watch: Watch = Field(default=Watch(), description="The watch after a deployment.")
     notify: Notify = Field(
         default=Notify(), description="Telling people by webhook what auto-release does."

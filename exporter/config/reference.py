@@ -38,6 +38,8 @@ _EXAMPLE_LINES = {
     "release_dsn_file": ["# release_dsn_file: /run/secrets/chatqueue_release_dsn"],
     "labels": ["labels: {}", "# labels: {env: production, region: eu}"],
     "dirs": ["dirs: []", "# dirs: [queries.d]"],
+    "files": ["files: {}", "# files: {app: /var/log/chat/app.log}"],
+    "patterns": ["patterns: {}", "# patterns: {payment_error: '(?i)payment .*failed'}"],
     "started_at": ["# started_at: 2026-11-23T08:00:00Z"],
     "parameters": ["parameters: {}", "# parameters: {vip_after: 3, team: support}"],
 }
@@ -58,6 +60,17 @@ _SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
             "text": '"<!here> *{title}* {text}"',
             "timeout": "10s",
             "headers": "{X-Source: chatqueue}",
+        },
+    ),
+    "receivers": (
+        "hosted",
+        {
+            "token": "# token: ${CHATQUEUE_LOG_TOKEN}",
+            "token_file": "# token_file: /run/secrets/chatqueue_log_token",
+            "secret": "${CHATQUEUE_LOG_SECRET}",
+            "secret_file": "# secret_file: /run/secrets/chatqueue_log_secret",
+            "signature_header": "x-vercel-signature",
+            "algorithm": "sha1",
         },
     ),
 }
@@ -94,6 +107,7 @@ Keep a connection string out of the file: `dsn: ${CHATQUEUE_DSN}`, or `dsn_file`
 taken as it is. Inside a `postgresql://` URI, percent-encode what is special there (`@` is `%40`).
 Passwords never appear in logs, faults or on the terminal: `postgresql://watch:***@db/chat`.
 The same holds for a webhook's `url`, which is secret as a whole, and for its `headers`.
+The same holds for the `token` and the `secret` of a log receiver.
 
 ## Durations
 
@@ -112,8 +126,9 @@ at most 1 MiB. A section without keys means its defaults.
 ## Reload
 
 On SIGHUP, or `POST /-/reload` where the daemon runs with `--web.enable-lifecycle`, the file, every
-`dsn_file` and `url_file`, and the query folders are read again. They are checked first and take
-effect together. On any fault the old configuration goes on, the faults are logged, and
+`dsn_file`, `url_file`, `token_file` and `secret_file`, and the query folders are read again. They
+are checked first and take effect together. On any fault the old configuration goes on, the faults
+are logged, and
 `chatqueue_exporter_config_last_reload_successful` is 0 until a reload succeeds;
 `chatqueue_exporter_config_last_reload_success_timestamp_seconds` says how old the running
 configuration is. Environment variables keep the values they had when the daemon started.

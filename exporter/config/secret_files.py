@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from exporter.config.document import Document, KeyPath, read_limited
 from exporter.config.faults import FaultList
+from exporter.config.logs import SECRET_FORM, read_secret
 from exporter.config.notify import URL_FORM, read_url
 from exporter.config.values import read_dsn
 
@@ -29,7 +30,7 @@ class _Secret:
     """
 
     key: str
-    read: Callable[[object], str]
+    read: Callable[[object], str | None]
     form: str
     placeholder: str
     is_required: bool
@@ -43,6 +44,8 @@ _DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…
 _DSN = _Secret("dsn", read_dsn, _DSN_FORM, "host=", is_required=True)
 _RELEASE_DSN = _Secret("release_dsn", read_dsn, _DSN_FORM, "host=", is_required=False)
 _URL = _Secret("url", read_url, URL_FORM, "http://localhost", is_required=True)
+_TOKEN = _Secret("token", read_secret, SECRET_FORM, "x" * 16, is_required=False)
+_SIGNING = _Secret("secret", read_secret, SECRET_FORM, "x" * 16, is_required=False)
 
 
 def read_secret_files(document: Document, folder: Path, faults: FaultList) -> None:
@@ -58,6 +61,9 @@ def read_secret_files(document: Document, folder: Path, faults: FaultList) -> No
         _fill(section, _RELEASE_DSN, path, folder, faults)
     for path, section in _sections(document, "notify", "webhooks"):
         _fill(section, _URL, path, folder, faults)
+    for path, section in _sections(document, "logs", "receivers"):
+        _fill(section, _TOKEN, path, folder, faults)
+        _fill(section, _SIGNING, path, folder, faults)
 
 
 def _sections(document: Document, *keys: str) -> Iterator[tuple[KeyPath, dict[str, object]]]:
@@ -88,7 +94,9 @@ def _fill(
         faults.add((*path, key), found, "exactly one of them")
 
 
-def _read(value: object, secret: _Secret, path: KeyPath, folder: Path, faults: FaultList) -> str:
+def _read(
+    value: object, secret: _Secret, path: KeyPath, folder: Path, faults: FaultList
+) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         return secret.placeholder  # the model says why
     try:

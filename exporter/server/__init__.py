@@ -12,6 +12,7 @@ from exporter.server.limits import Limits
 from exporter.server.listen import ListenError
 from exporter.server.message import Application, Request, Response
 from exporter.server.thread import ServerThread
+from exporter.server.uploads import Uploads
 from exporter.server.web_config import WebConfig, load_web_config
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Request",
     "Response",
     "ServerThread",
+    "Uploads",
     "WebConfig",
     "load_web_config",
 ]

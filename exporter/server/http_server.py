@@ -18,6 +18,7 @@ from exporter.server.limits import Limits
 from exporter.server.listen import bound_address, open_listeners
 from exporter.server.message import Application
 from exporter.server.protocol import Connection, Phase
+from exporter.server.uploads import UploadGate, Uploads
 from exporter.server.web_config import WebConfig, load_web_config
 
 _log = structlog.get_logger("chatqueue.server")
@@ -38,6 +39,7 @@ class HttpServer:
             HTTP without authentication.
         slow_paths: Paths whose requests run in a small bounded pool of threads.
         limits: What one client may take.
+        uploads: Takes larger bodies on paths of its own; nobody by default.
 
     Raises:
         ConfigError: The web configuration file cannot be used.
@@ -51,13 +53,15 @@ class HttpServer:
         web_config_file: Path | None = None,
         slow_paths: frozenset[str] = frozenset(),
         limits: Limits | None = None,
+        uploads: Uploads | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.buffer = memoryview(bytearray(_READ_BYTES))
         self.draining = False
         self._listen_addresses = tuple(listen_addresses)
         self._web_config_file = web_config_file
-        self._dispatcher = Dispatcher(application, slow_paths, self._load())
+        self.upload_gate = None if uploads is None else UploadGate(uploads)
+        self._dispatcher = Dispatcher(application, slow_paths, self._load(), uploads)
         self._listeners: tuple[socket.socket, ...] = ()
         # In order of usefulness: each response moves its connection to the end.
         self._connections: OrderedDict[Connection, None] = OrderedDict()

@@ -79,6 +79,9 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Response:
     return Response(status, (*fixed, *headers), f"{text}\n".encode())
 
 
+BUSY = plain(503, "503 Service Unavailable", ("Retry-After", "1"))
+
+
 def refusal(status: int) -> Response:
     """Give the plain-text response that says no more than its status."""
     return plain(status, f"{status} {_phrase(status)}")

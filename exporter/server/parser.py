@@ -13,7 +13,8 @@ from urllib.parse import unquote
 import httptools
 
 from exporter.server.limits import Limits
-from exporter.server.message import Request, Response, refusal
+from exporter.server.message import BUSY, Request, Response, refusal
+from exporter.server.uploads import UploadGate
 
 # Tiny chunks cost more framing than content; no honest client needs more than this.
 _MAX_CHUNK_OVERHEAD = 8
@@ -53,17 +54,21 @@ class RequestParser:
     Args:
         peer: Goes into each request.
         limits: Sizes to hold to.
+        gate: Lets larger bodies in on paths of its own.
     """
 
-    def __init__(self, peer: str, limits: Limits) -> None:
+    def __init__(self, peer: str, limits: Limits, gate: UploadGate | None = None) -> None:
         self.in_message = False
         self.awaits_continue = False
         self.ended = False
         self._peer = peer
         self._limits = limits
+        self._gate = gate
+        self._upload_path: str | None = None
+        self._held_bytes = 0
         self._parser = httptools.HttpRequestParser(self)
         self._done: list[Exchange] = []
-        self._status = 0
+        self._refusal: Response | None = None
         self._wire_bytes = 0
         self._repeat_bytes = b""
         self._repeat: Exchange
@@ -83,19 +88,23 @@ class RequestParser:
             self.ended = True
         except (httptools.HttpParserError, _RefusedError):
             if not self.ended:
-                self._done.append(self.refuse(self._status or 400))
+                self._done.append(self.refuse(self._refusal or refusal(400)))
         if whole and len(self._done) == 1 and not self.in_message and not self.ended:
             self._repeat_bytes, self._repeat = whole, self._done[0]
         return self._done
 
-    def refuse(self, status: int) -> Exchange:
+    def refuse(self, response: Response) -> Exchange:
         """End the input; give the exchange that says why."""
         self.ended = True
         self.in_message = self.awaits_continue = False
-        return Exchange(None, refusal(status), keep_alive=False)
+        if self._gate is not None and self._upload_path is not None:
+            self._gate.uploads.refused(self._upload_path, response.status)
+        self._let_go()
+        return Exchange(None, response, keep_alive=False)
 
     def close(self) -> None:
         """Break the reference cycle with httptools, so that no garbage collection is needed."""
+        self._let_go()
         del self._parser
 
     def _count_wire(self, size: int) -> None:
@@ -105,12 +114,40 @@ class RequestParser:
             if self._wire_bytes > self._limits.max_header_bytes + size:
                 self._stop(431)
         elif self._wire_bytes > (
-            self._limits.max_header_bytes + _MAX_CHUNK_OVERHEAD * self._limits.max_body_bytes
+            self._limits.max_header_bytes + _MAX_CHUNK_OVERHEAD * self._max_body_bytes
         ):
             self._stop(413)
 
+    def _admit_upload(self) -> None:
+        """Let a larger body in, where the path takes one and its owner agrees."""
+        target = split_target(self._url)
+        if self._gate is None or target is None or not self._gate.uploads.takes(target[0]):
+            return
+        response = self._gate.uploads.admit(target[0], self._headers)
+        if response is not None:
+            self._refusal = response
+            raise _RefusedError
+        self._upload_path = target[0]
+        self._max_body_bytes = self._gate.uploads.max_body_bytes
+
+    def _hold_upload(self, size: int) -> None:
+        """Count what an upload holds until it is complete."""
+        if self._gate is None or self._upload_path is None:
+            return
+        if not self._gate.hold(size):
+            self._refusal = BUSY
+            raise _RefusedError
+        self._held_bytes += size
+
+    def _let_go(self) -> None:
+        """Give back what an upload held."""
+        if self._gate is not None:
+            self._gate.free(self._held_bytes)
+        self._held_bytes = 0
+        self._upload_path = None
+
     def _stop(self, status: int) -> None:
-        self._status = status
+        self._refusal = refusal(status)
         raise _RefusedError
 
     # httptools' callbacks, in the order in which they are called.
@@ -123,7 +160,9 @@ class RequestParser:
         self._body_bytes = 0
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
+        # One buffer: a body in chunks of a byte would hold forty times its size as a list.
+        self._body = bytearray()
+        self._max_body_bytes = self._limits.max_body_bytes
 
     def on_url(self, part: bytes) -> None:
         self._count_head(len(part))
@@ -147,7 +186,8 @@ class RequestParser:
             self._stop(505)
         if not self._http_10 and "host" not in self._headers:
             self._stop(400)
-        if int(self._headers.get("content-length", "0")) > self._limits.max_body_bytes:
+        self._admit_upload()
+        if int(self._headers.get("content-length", "0")) > self._max_body_bytes:
             self._stop(413)
         expectation = self._headers.get("expect")
         if expectation is not None and not self._http_10:
@@ -157,20 +197,22 @@ class RequestParser:
 
     def on_body(self, part: bytes) -> None:
         self._body_bytes += len(part)
-        if self._body_bytes > self._limits.max_body_bytes:
+        if self._body_bytes > self._max_body_bytes:
             self._stop(413)
+        self._hold_upload(len(part))
         self.awaits_continue = False
-        self._body.append(part)
+        self._body += part
 
     def on_message_complete(self) -> None:
         self.in_message = self.awaits_continue = False
+        self._let_go()
         method = self._parser.get_method().decode("latin-1")
         target = split_target(self._url)
         if target is None:
             self._stop(400)
             raise AssertionError("unreachable")
         path, query = target
-        request = Request(method, path, query, self._headers, b"".join(self._body), self._peer)
+        request = Request(method, path, query, self._headers, bytes(self._body), self._peer)
         self._done.append(Exchange(request, None, self._keep_alive, self._http_10))
         if not self._keep_alive:
             self.ended = True

@@ -31,8 +31,9 @@ from typing import Any, Protocol, cast
 
 from exporter.server.dispatch import Gate
 from exporter.server.limits import Limits
-from exporter.server.message import CONTINUE, Request, Response
+from exporter.server.message import CONTINUE, Request, Response, refusal
 from exporter.server.parser import Exchange, RequestParser
+from exporter.server.uploads import UploadGate
 
 _WRITE_PIECE_BYTES = 64 * 1024
 _ANSWERS_A_TURN = 32
@@ -58,6 +59,7 @@ class Hub(Protocol):
     limits: Limits
     buffer: memoryview
     draining: bool
+    upload_gate: UploadGate | None
 
     @property
     def gate(self) -> Gate: ...
@@ -104,7 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=_WRITE_PIECE_BYTES)
         peername = transport.get_extra_info("peername")
         peer = str(peername[0]).removeprefix("::ffff:") if peername else ""
-        self._parser = RequestParser(peer, self._hub.limits)
+        self._parser = RequestParser(peer, self._hub.limits, self._hub.upload_gate)
         self._enter(Phase.READING, self._hub.limits.header_timeout_s)
         if self._tls is not None and not self._tls.admits(transport.get_extra_info("peercert")):
             self.abort()
@@ -152,7 +154,7 @@ class Connection(asyncio.BufferedProtocol):
         if now < self._deadline:
             return
         if self.phase is Phase.READING and self._parser.in_message:
-            self._queue.append(self._parser.refuse(408))
+            self._queue.append(self._parser.refuse(refusal(408)))
             self._advance()
         elif self.phase in (Phase.READING, Phase.IDLE, Phase.LINGERING):
             self.close()

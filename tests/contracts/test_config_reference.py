@@ -140,7 +140,7 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     default = section["properties"][key].get("default", ...)
 
     shown_as_comment = ("dsn_file", "release_dsn", "release_dsn_file", "started_at")
-    if key in shown_as_comment or {"overrides", "webhooks"} & {*path[:-1]}:
+    if key in shown_as_comment or {"overrides", "webhooks", "receivers"} & {*path[:-1]}:
         assert re.search(rf"^ +#[ #]+{key}: \S", text, re.MULTILINE)
     elif default is not ...:
         assert _at(data, path) == default

@@ -44,12 +44,14 @@ ALLOWED: dict[str, set[str]] = {
         "database",
         "errors",
         "exposition",
+        "logwatch",
         "notify",
         "planning",
         "poller",
         "release",
     },
     "routes": {"daemon", "errors", "exposition", "poller", "server"},
+    "logwatch": {"config", "server", "snapshot"},
     "logs": {"config"},
     "reference": {
         "catalogue",
@@ -72,6 +74,7 @@ LIBRARIES = {
     "rich": {"cli"},
     "pydantic": {"catalogue", "config", "server"},
     "pydantic_core": {"config"},
+    "re2": {"config", "logwatch"},
     "schedule": {"schedules"},
     "prometheus_client": {"exposition", "reference"},
     "httptools": {"server"},
@@ -80,7 +83,16 @@ LIBRARIES = {
     "requests": {"notify.sending"},
 }
 # Modules whose promise is to be pure: they compute, and touch neither files, network nor clock.
-PURE = ("snapshot", "events", "status", "errors", "catalogue.entries", "catalogue.statement")
+PURE = (
+    "snapshot",
+    "events",
+    "status",
+    "errors",
+    "catalogue.entries",
+    "catalogue.statement",
+    "logwatch.lines",
+    "logwatch.entries",
+)
 EFFECTS = {
     "asyncio",
     "http",

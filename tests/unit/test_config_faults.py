@@ -20,7 +20,7 @@ ENVIRON = {
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
 SECTIONS = (
-    "databases, poll, queries, thresholds, operators, slo, events, checks, release, watch, notify"
+    "databases, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify"
 )
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
