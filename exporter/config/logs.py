@@ -27,7 +27,7 @@ from exporter.config.values import (
     fault,
 )
 
-SECRET_FORM = "16 to 1024 characters without blanks"
+SECRET_FORM = "16 to 1024 characters without blanks"  # noqa: S105  the form, not a secret
 
 _MAX_ENTRIES = 32
 _MAX_PATTERN_BYTES = 256 * 1024

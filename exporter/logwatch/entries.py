@@ -53,8 +53,14 @@ class Entry:
     text: str
 
 
-def read_line(line: str, nesting: int = 0) -> Entry:
-    """Read one line, as JSON where it is an object of JSON."""
+def read_line(line: str, level: str = "other", nesting: int = 0) -> Entry:
+    """Read one line, as JSON where it is an object of JSON.
+
+    Args:
+        line: Without its end.
+        level: What is known of its level; text is then not looked through for one.
+        nesting: In how many other lines it stood.
+    """
     if line.lstrip()[:1] == "{":
         try:
             value = json.loads(line)
@@ -62,8 +68,10 @@ def read_line(line: str, nesting: int = 0) -> Entry:
         except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
-            return read_object(value, nesting)
+            return read_object(value, level, nesting)
     text = line[:MAX_TEXT_CHARS]
+    if level != "other":
+        return Entry(level, text)
     if text[:1] in " \t":
         # The continuation of the line before it, such as a stack trace.
         return Entry("other", "")
@@ -72,20 +80,21 @@ def read_line(line: str, nesting: int = 0) -> Entry:
     return Entry(_LEVEL_OF_WORD.get(word.lower(), "other"), text)
 
 
-def read_object(value: Mapping[str, Any], nesting: int = 0) -> Entry:
-    """Read one JSON object, which may hold a line of its own as its message."""
-    level = next((_level(value[key]) for key in _LEVEL_KEYS if key in value), "other")
+def read_object(value: Mapping[str, Any], level: str = "other", nesting: int = 0) -> Entry:
+    """Read one JSON object, which may hold a line of its own as its message.
+
+    A platform wraps what the program wrote; the program knows better how bad it is.
+    """
+    level = next((_level(value[key]) for key in _LEVEL_KEYS if key in value), level)
     message = next((value[key] for key in _MESSAGE_KEYS if value.get(key)), "")
     if isinstance(message, dict) and nesting < _MAX_NESTING:
-        inner = read_object(message, nesting + 1)
+        inner = read_object(message, level, nesting + 1)
     elif isinstance(message, str) and nesting < _MAX_NESTING:
-        inner = read_line(message, nesting + 1)
+        inner = read_line(message, level, nesting + 1)
     else:
-        inner = Entry("other", "")
-    # The platform wraps what the program wrote; the program knows better how bad it is.
-    level = inner.level if inner.level != "other" else level
+        inner = Entry(level, message if isinstance(message, str) else "")
     text = " ".join(part for part in (inner.text, *_details(value)) if part)
-    return Entry(level, text[:MAX_TEXT_CHARS])
+    return Entry(inner.level, text[:MAX_TEXT_CHARS])
 
 
 def _level(value: object) -> str:

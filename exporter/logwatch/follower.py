@@ -23,7 +23,7 @@ LINGER_S = 30.0
 """How long a rotated file must be quiet before it is let go: its writer may not know yet."""
 
 _READ_BYTES = 256 * 1024
-_TAIL_BYTES = 64
+_TAIL_BYTES = 1024
 _MAX_RETIRED = 8
 
 Identity = tuple[int, int]
