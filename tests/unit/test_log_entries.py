@@ -90,7 +90,9 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("kind", "line"), [(k, line) for k, lines in KINDS.items() for line in lines])
+@pytest.mark.parametrize(
+    ("kind", "line"), [(k, line) for k, lines in KINDS.items() for line in lines]
+)
 def test_a_line_is_of_the_kind_its_words_say(kind: str, line: str) -> None:
     assert JUDGE.judge(read_line(line))[0] == kind
 
@@ -141,9 +143,14 @@ def test_any_text_is_of_some_kind_and_level(line: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(
-        st.sampled_from(["level", "message", "msg", "context", "proxy", "error", "status", "path"]),
-        inner,
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(
+                ["level", "message", "msg", "context", "proxy", "error", "status", "path"]
+            ),
+            inner,
+        )
     ),
 )
 

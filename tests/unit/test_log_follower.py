@@ -352,7 +352,9 @@ class Rotations(RuleBasedStateMachine):
 
     @rule()
     def rename(self) -> None:
-        self.begin_anew(lambda: self.followed.path.rename(self.folder / f"app.log.{self.rotations}"))
+        self.begin_anew(
+            lambda: self.followed.path.rename(self.folder / f"app.log.{self.rotations}")
+        )
 
     @rule()
     def delete(self) -> None:
