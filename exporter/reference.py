@@ -22,6 +22,8 @@ from exporter.catalogue import Metric, Query
 from exporter.config import Config, format_duration
 from exporter.errors import CatalogueError, Fault
 from exporter.exposition import own_families
+from exporter.logwatch.counts import Counts
+from exporter.logwatch.patterns import BUILT_IN, OTHER
 from exporter.notify.figures import State
 from exporter.notify.figures import build_figures as notification_figures
 from exporter.planning import build_plans
@@ -41,7 +43,7 @@ Every metric the exporter gives, what it means and what to do when it is off. Ho
 as a whole:
 
 - Every series carries `database`, the name from the configuration, and the labels configured for
-  that database; those of [the webhooks](#notices-by-webhook),
+  that database; those of [the webhooks](#notices-by-webhook), [logs](#errors-in-logs),
   [the watch](#the-watch-after-a-deployment), [the exporter](#the-exporter) and
   [the process](#the-process) do not.
 - Units are base units and end the name. A name that ends in `_total` is a counter, reset by a
@@ -68,6 +70,7 @@ _SECTIONS = {
     "chatqueue_release_": "Auto-release",
     "chatqueue_notifications_": "Notices by webhook",
     "chatqueue_threshold_": "Thresholds",
+    "chatqueue_log_": "Errors in logs",
     "chatqueue_watch_": "The watch after a deployment",
     "chatqueue_database_": "The database",
     "chatqueue_exporter_query_": "Each query",
@@ -159,6 +162,7 @@ def _gather() -> tuple[tuple[Query, ...], tuple[Entry, ...]]:
         *_notification_entries(),
         # Their values differ from machine to machine.
         *(_own_entry(family, list_values=False) for family in own),
+        *_log_entries(),
         *_process_entries(),
     ]
     order = list(dict.fromkeys((_QUEUE, *_SECTIONS.values())))
@@ -228,6 +232,16 @@ def _notification_entries() -> Iterator[Entry]:
         entry = _own_entry(family, list_values=True)
         labels = tuple((name, () if name == "webhook" else some) for name, some in entry.labels)
         yield replace(entry, labels=labels, absence="no sample while there is no webhook")
+
+
+def _log_entries() -> Iterator[Entry]:
+    """Errors in logs, which are there only where sources are configured."""
+    counts = Counts()
+    counts.apply(["app"], ["drain"], (*BUILT_IN, OTHER))
+    for family in counts.families():
+        entry = _own_entry(family, list_values=True)
+        labels = tuple((name, () if name == "source" else some) for name, some in entry.labels)
+        yield replace(entry, labels=labels, absence="no sample where no log source is configured")
 
 
 def _process_entries() -> Iterator[Entry]:

@@ -99,7 +99,7 @@ class LogWatch:
             turns = [self._follow(name, each) for name, each in self._followers.items()]
             if any(turns) or self._is_due():
                 self._publish()
-            self._wake.wait(POLL_INTERVAL_S if self._followers else None)
+            self._wake.wait(None if self._judge is None else POLL_INTERVAL_S)
         for follower in self._followers.values():
             follower.close()
 

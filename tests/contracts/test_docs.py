@@ -314,6 +314,7 @@ def load_example(folder: Path, text: str) -> Config:
     (folder / "queries.d").mkdir()
     for name in ("eu.dsn", "us.dsn"):
         (folder / name).write_text(DSN)
+    (folder / "log.token").write_text("x" * 32)
     file = folder / "chatqueue.yaml"
     file.write_text(text, encoding="utf-8")
     environ = {

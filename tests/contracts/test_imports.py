@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "config",
         "errors",
         "exposition",
+        "logwatch",
         "notify",
         "planning",
         "poller",

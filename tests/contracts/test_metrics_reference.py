@@ -34,7 +34,9 @@ def page(platform: Platform, tmp_path: Path) -> Iterator[str]:
     make_replied_chat(platform, age_s=100)
     add_operator(platform)
     started = {"started_at": "2026-11-23T08:00:00Z"}
-    with run_watch(write_config(tmp_path, {"main": platform.dsn}, watch=started)) as watch:
+    logs = {"files": {"app": "app.log"}, "receivers": {"drain": {"token": "x" * 16}}}
+    config = write_config(tmp_path, {"main": platform.dsn}, watch=started, logs=logs)
+    with run_watch(config) as watch:
         yield watch.page()
 
 
@@ -156,6 +158,7 @@ def _carries_database(entry: Entry) -> bool:
     return not entry.name.startswith(
         (
             *("process_", "python_", "chatqueue_notifications_", "chatqueue_watch_"),
+            "chatqueue_log_",
             *("chatqueue_exporter_build", "chatqueue_exporter_config"),
         )
     )

@@ -205,6 +205,25 @@ OWN = {
     ),
     "chatqueue_notifications_queue_length": ("gauge", {"webhook": {"ops"}}),
 }
+KINDS = {
+    "assignment_error",
+    "state_transition_error",
+    "cron_failure",
+    "cron_unauthorized",
+    "other",
+}
+LEVELS = {"error", "warning", "info", "debug", "other"}
+DROPS = {"truncated", "long_line"}
+OWN |= {
+    "chatqueue_log_events_total": (
+        "counter",
+        {"source": {"app"}, "kind": KINDS, "level": LEVELS},
+    ),
+    "chatqueue_log_lines_total": ("counter", {"source": {"app"}}),
+    "chatqueue_log_dropped_total": ("counter", {"source": {"app"}, "reason": DROPS}),
+    "chatqueue_log_source_up": ("gauge", {"source": {"app"}}),
+    "chatqueue_log_last_line_timestamp_seconds": ("gauge", {"source": {"app"}}),
+}
 # Of prometheus_client, as its users know them.
 FOREIGN = ("process_", "python_info")
 
@@ -218,6 +237,7 @@ def watch(platform: Platform, tmp_path: Path) -> Iterator[Watch]:
         {"main": platform.dsn},
         watch={"started_at": "2026-11-23T08:00:00Z"},
         notify={"webhooks": {"ops": {"url": "http://127.0.0.1:1/"}}},
+        logs={"files": {"app": "app.log"}},
     )
     with run_watch(config) as watch:
         yield watch

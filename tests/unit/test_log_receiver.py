@@ -9,8 +9,10 @@ import hmac
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
+import bcrypt
 import pytest
 import requests
 
@@ -68,7 +70,9 @@ class Ingest:
         )
 
 
-def build_ingest(receivers: dict[str, Any], **limits: Any) -> tuple[HttpServer, Receiver, Counts]:
+def build_ingest(
+    receivers: dict[str, Any], web_config_file: Path | None = None, **limits: Any
+) -> tuple[HttpServer, Receiver, Counts]:
     config = Logs.model_validate({"receivers": receivers})
     judge, counts = build_judge({}), Counts()
     counts.apply((), config.receivers, judge.kinds)
@@ -78,6 +82,7 @@ def build_ingest(receivers: dict[str, Any], **limits: Any) -> tuple[HttpServer, 
     server = HttpServer(
         build_application(daemon, enable_lifecycle=False),
         listen_addresses=["127.0.0.1:0"],
+        web_config_file=web_config_file,
         uploads=receiver,
         limits=Limits(**limits),
     )
@@ -85,8 +90,10 @@ def build_ingest(receivers: dict[str, Any], **limits: Any) -> tuple[HttpServer, 
 
 
 @contextlib.contextmanager
-def ingesting(receivers: dict[str, Any] = RECEIVERS, **limits: Any) -> Iterator[Ingest]:
-    server, receiver, counts = build_ingest(receivers, **limits)
+def ingesting(
+    receivers: dict[str, Any] = RECEIVERS, web_config_file: Path | None = None, **limits: Any
+) -> Iterator[Ingest]:
+    server, receiver, counts = build_ingest(receivers, web_config_file, **limits)
     thread = ServerThread(server)
     thread.start()
     try:
@@ -257,7 +264,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str, str]] = {
         "unknown Content-Encoding, expected gzip or none",
     ),
     "no gzip": (
-        b"x",
+        b"not gzip",
         {"Content-Encoding": "gzip"},
         400,
         "malformed",
@@ -480,3 +487,15 @@ def test_a_receiver_that_went_while_its_body_came_is_a_stranger() -> None:
 
     assert receiver.answer(cast(Any, request)).status == 401
     assert counts.families() != ()
+
+
+def test_users_of_the_web_configuration_are_not_asked_of_a_sender(tmp_path: Path) -> None:
+    web = tmp_path / "web.yml"
+    hashed = bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()
+    web.write_text(f"basic_auth_users: {{prometheus: {hashed}}}\n")
+    with ingesting(web_config_file=web) as ingest:
+        scrape = requests.get(f"http://127.0.0.1:{port_of(ingest.server)}/metrics", timeout=10)
+
+        assert ingest.post(BODY).status_code == 200
+        assert ingest.post(BODY, headers={}).headers["WWW-Authenticate"] == 'Bearer realm="logs"'
+        assert scrape.status_code == 401
