@@ -35,8 +35,8 @@ _LEVEL_IN_TEXT = re.compile(
 _HEAD_CHARS = 160
 _LEVEL_KEYS = ("level", "severity", "lvl", "log_level", "levelname")
 _MESSAGE_KEYS = ("message", "msg", "event_message", "event", "text")
-_CONTEXT_KEYS = ("context", "proxy", "error", "err", "metadata", "request", "response")
-_TEXT_KEYS = ("path", "status", "statusCode", "code", "name", "stack")
+_CONTEXT_KEYS = frozenset(("context", "proxy", "error", "err", "metadata", "request", "response"))
+_TEXT_KEYS = frozenset(("path", "status", "statusCode", "code", "name", "stack"))
 _MAX_NESTING = 2
 
 
@@ -108,19 +108,17 @@ def _level(value: object) -> str:
 
 def _details(value: Mapping[str, Any]) -> Iterator[str]:
     """What stands beside the message, as `key=value`."""
-    for key in _TEXT_KEYS:
-        yield from _detail(key, value.get(key))
-    for key in _CONTEXT_KEYS:
-        context = value.get(key)
-        if isinstance(context, dict):
-            for name, inner in context.items():
-                yield from _detail(name, inner)
-        else:
-            yield from _detail(key, context)
+    for key, inner in value.items():
+        if key in _CONTEXT_KEYS and isinstance(inner, dict):
+            yield from (_detail(*item) for item in inner.items())
+        elif key in _CONTEXT_KEYS or key in _TEXT_KEYS:
+            yield _detail(key, inner)
 
 
-def _detail(key: str, value: object) -> Iterator[str]:
+def _detail(key: str, value: object) -> str:
     if isinstance(value, str):
-        yield f"{key}={value[:MAX_TEXT_CHARS]}"
-    elif isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < 64:
-        yield f"{key}={value}"
+        return f"{key}={value[:MAX_TEXT_CHARS]}"
+    # A flag says nothing; a number of thousands of digits would take long to write out.
+    if isinstance(value, int) and value.bit_length() < 64 and not isinstance(value, bool):
+        return f"{key}={value}"
+    return ""

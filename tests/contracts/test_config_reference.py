@@ -25,8 +25,14 @@ SCHEMA = config_schema()
 ENVIRON = {
     "CHATQUEUE_DSN": "postgresql://watch:secret@db/chat",
     "CHATQUEUE_WEBHOOK_URL": "https://hooks.example/secret",
+    "CHATQUEUE_LOG_SECRET": "the-secret-of-a-log-drain",
 }
-NAMES = {"databases": "main", "overrides": "state_summary", "webhooks": "ops"}
+NAMES = {
+    "databases": "main",
+    "overrides": "state_summary",
+    "webhooks": "ops",
+    "receivers": "hosted",
+}
 
 
 def _keys(section: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

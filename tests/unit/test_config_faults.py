@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from exporter.config import load_config
 from exporter.errors import ConfigError
@@ -533,6 +534,131 @@ def test_a_value_or_key_that_is_wrong(text: str, message: str, tmp_path: Path) -
     (tmp_path / "empty.txt").write_text("\n")
 
     assert faults_of(tmp_path, text) == message
+
+
+LOGS: dict[str, tuple[str, str]] = {
+    "source name": (
+        "logs: {files: {a b: x.log}}\n",
+        "F:2: logs.files.a b: 'a b' is not a source name, expected 1 to 63 letters, digits, _, . or -",
+    ),
+    "path": (
+        "logs: {files: {app: 1}}\n",
+        "F:2: logs.files.app: 1 is not text, expected text in quotes",
+    ),
+    "many files": (
+        "logs: {files: {" + ", ".join(f"f{n}: x" for n in range(33)) + "}}\n",
+        "F:2: logs.files: 33 entries, expected at most 32",
+    ),
+    "from": (
+        "logs: {from: middle}\n",
+        "F:2: logs.from: 'middle' is not known, expected end or start",
+    ),
+    "the same name twice": (
+        "logs: {files: {app: x}, receivers: {app: {token: 0123456789abcdef}}}\n",
+        "F:2: logs.receivers: app is a file's name too, expected another name",
+    ),
+    "neither": (
+        "logs: {receivers: {drain: {}}}\n",
+        "F:2: logs.receivers.drain.secret: neither of token and secret, expected exactly one of them",
+    ),
+    "left blank": (
+        "logs: {receivers: {drain: }}\n",
+        "F:2: logs.receivers.drain.secret: neither of token and secret, expected exactly one of them",
+    ),
+    "both": (
+        "logs: {receivers: {drain: {token: 0123456789abcdef, secret: 0123456789abcdef}}}\n",
+        "F:2: logs.receivers.drain.secret: both of token and secret, expected exactly one of them",
+    ),
+    "short token": (
+        "logs: {receivers: {drain: {token: hunter2}}}\n",
+        "F:2: logs.receivers.drain.token: the value is no secret to rely on, expected 16 to 1024 "
+        "characters without blanks",
+    ),
+    "token and its file": (
+        "logs: {receivers: {drain: {token: 0123456789abcdef, token_file: x}}}\n",
+        "F:2: logs.receivers.drain.token_file: stands beside token, expected only one of the two",
+    ),
+    "no file": (
+        "logs: {receivers: {drain: {token_file: nowhere}}}\n",
+        "F:2: logs.receivers.drain.token_file: 'nowhere': no such file, expected a file "
+        "holding 16 to 1024 characters without blanks",
+    ),
+    "short secret in a file": (
+        "logs: {receivers: {drain: {secret_file: short}}}\n",
+        "F:2: logs.receivers.drain.secret_file: 'short': its content is no secret to rely on, expected "
+        "a file holding 16 to 1024 characters without blanks",
+    ),
+    "header": (
+        "logs: {receivers: {drain: {secret: 0123456789abcdef, signature_header: 'x y'}}}\n",
+        "F:2: logs.receivers.drain.signature_header: 'x y' is not a header's name, expected letters, "
+        "digits and -",
+    ),
+    "algorithm": (
+        "logs: {receivers: {drain: {secret: 0123456789abcdef, algorithm: md5}}}\n",
+        "F:2: logs.receivers.drain.algorithm: 'md5' is not known, expected sha1 or sha256",
+    ),
+    "pattern name": (
+        "logs: {patterns: {No: x}}\n",
+        "F:2: logs.patterns.No: 'No' is not a pattern name, expected small letters, digits and _, such "
+        "as cron_failure",
+    ),
+    "pattern called other": (
+        "logs: {patterns: {other: x}}\n",
+        "F:2: logs.patterns.other: 'other' is what no pattern matches, expected another name",
+    ),
+    "open bracket": (
+        "logs: {patterns: {mine: '('}}\n",
+        "F:2: logs.patterns.mine: '(' cannot be used (missing ): (), expected RE2 syntax, or off",
+    ),
+    "look-ahead": (
+        "logs: {patterns: {mine: '(?=a)b'}}\n",
+        "F:2: logs.patterns.mine: '(?=a)b' cannot be used (invalid perl operator: (?=), expected RE2 "
+        "syntax, or off",
+    ),
+    "too large a pattern": (
+        "logs: {patterns: {mine: '((a{100}){100}){100}'}}\n",
+        "F:2: logs.patterns.mine: '((a{100}){100}){100}' cannot be used (invalid repetition size: "
+        "{100}), expected RE2 syntax, or off",
+    ),
+    "pattern without words": (
+        "logs: {patterns: {mine: 'a*'}}\n",
+        "F:2: logs.patterns.mine: 'a*' matches every line, expected an expression which an empty line "
+        "does not match",
+    ),
+    "pattern left blank": (
+        "logs: {patterns: {mine: }}\n",
+        "F:2: logs.patterns.mine: an empty value is given, expected RE2 syntax, or off",
+    ),
+    "pattern as a number": (
+        "logs: {patterns: {mine: 1}}\n",
+        "F:2: logs.patterns.mine: 1 is not an expression, expected RE2 syntax, or off",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), LOGS.values(), ids=LOGS)
+def test_a_log_source_or_pattern_that_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "short").write_text("hunter2")
+
+    assert faults_of(tmp_path, HEAD + text) == message
+
+
+def test_log_sources_as_they_should_be(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("0123456789abcdef\n")
+    (tmp_path / "chatqueue.yaml").write_text(
+        f"{HEAD}logs:\n  files: {{app: x.log, abs: /y.log}}\n  receivers:\n"
+        "    a: {token_file: key}\n    b: {secret_file: key, signature_header: X-Sig}\n"
+        "  patterns: {mine: '(?i)a', cron_failure: off, assignment_error: false}\n"
+    )
+    logs = load_config(tmp_path / "chatqueue.yaml", ENVIRON).logs
+
+    assert logs.files == {"app": tmp_path / "x.log", "abs": Path("/y.log")}
+    assert logs.receivers["a"].token == SecretStr("0123456789abcdef")
+    assert logs.receivers["a"].token_file == tmp_path / "key"
+    assert logs.receivers["b"].secret == SecretStr("0123456789abcdef")
+    assert logs.receivers["b"].signature_header == "x-sig"
+    assert logs.patterns == {"mine": "(?i)a", "cron_failure": None, "assignment_error": None}
+    assert logs.from_ == "end"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What level and kind a line is of, whatever its form."""
 
+# ruff: noqa: E501  # lines stand whole, as they are logged
 from __future__ import annotations
 
 import json

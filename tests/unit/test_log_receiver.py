@@ -1,5 +1,6 @@
 """Log lines over HTTP: who may send, which bodies count, and what hostile ones meet."""
 
+# ruff: noqa: E501  # messages stand whole, as a sender reads them
 from __future__ import annotations
 
 import base64
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import bcrypt
+import psutil
 import pytest
 import requests
 
@@ -432,6 +434,32 @@ def test_a_flood_is_told_to_come_again_and_every_refusal_is_counted() -> None:
         assert busy == ["1"] * 12
         assert ingest.value("lines_total") == 8
         assert ingest.value("dropped_total", reason="busy") == 12
+
+
+def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
+    with ingesting() as ingest:
+        body = "\n".join([json.dumps(ENTRY)] * 500)
+        gate = cast(UploadGate, ingest.server.upload_gate)
+        room, before = gate._left_bytes, psutil.Process().memory_info().rss
+        accepted, refused = [], []
+
+        def send() -> None:
+            for _ in range(10):
+                while (status := ingest.post(body).status_code) != 200:
+                    assert status == 503
+                    refused.append(status)
+                accepted.append(500)
+
+        threads = [threading.Thread(target=send) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert ingest.value("lines_total") == sum(accepted) == 60_000
+        assert ingest.value("dropped_total", reason="busy") == len(refused)
+        assert gate._left_bytes == room
+        assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
 
 
 def wait_for(condition: Any) -> None:

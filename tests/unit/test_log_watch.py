@@ -21,6 +21,7 @@ from exporter.logwatch.counts import Counts
 from exporter.logwatch.watch import LogWatch
 from exporter.routes import build_application
 from exporter.server import Request
+from tests.unit.test_log_follower import open_files
 
 ERROR = json.dumps({"level": "error", "message": "chat assignment failed"}) + "\n"
 
@@ -124,20 +125,12 @@ def test_sources_come_and_go_by_reload(running: Running) -> None:
     wait_until(lambda: running.value("lines_total", source="app") == 1)
     running.reload({})
     assert running.value("lines_total") is None
-    wait_until(lambda: open_descriptors(running.folder / "app.log") == 0)
+    wait_until(lambda: open_files(running.folder / "app.log") == 0)
     assert running.daemon.is_healthy() == ()
 
     running.reload({"files": {"app": "app.log"}})
     wait_until(lambda: running.value("source_up", source="app") == 1)
     assert running.value("lines_total") == 0
-
-
-def open_descriptors(path: Path) -> int:
-    return sum(
-        os.readlink(link) == str(path)
-        for link in Path("/proc/self/fd").iterdir()
-        if link.is_symlink()
-    )
 
 
 def test_a_truncation_is_counted(running: Running) -> None:
@@ -205,7 +198,7 @@ def test_a_reload_interrupts_a_long_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(watch, "read_line", reload_once)
     logs.start()
     wait_until(lambda: turns > 0)
-    wait_until(lambda: open_descriptors(tmp_path / "app.log") == 0)
+    wait_until(lambda: open_files(tmp_path / "app.log") == 0)
 
     assert logs.stop(5)
     assert turns < 50_000
