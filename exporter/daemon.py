@@ -199,10 +199,9 @@ class Daemon:
             watch=[moment.timestamp() for moment in (watch.started_at, watch.ends_at) if moment],
         )
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
-        own += self.logs.families()
-        return Source(tuple(worker.snapshot for worker in self.workers), own, releases)
         snapshots = tuple(worker.snapshot for worker in self.workers)
-        return Source(snapshots, (*own, *self.notifier.families), releases)
+        own = (*own, *self.notifier.families, *self.logs.families())
+        return Source(snapshots, own, releases)
 
 
 def _require_schemas(plans: dict[str, ReleasePlan]) -> None:
