@@ -10,13 +10,16 @@ from exporter.config.load import load_config
 from exporter.config.model import (
     Config,
     Database,
-    OldestAge,
     Operators,
     Override,
     Poll,
     Queries,
+)
+from exporter.config.thresholds import (
+    OldestAge,
     Threshold,
     Thresholds,
+    burn_rates,
     limit_seconds,
 )
 from exporter.config.values import RESERVED_LABELS
@@ -32,6 +35,7 @@ __all__ = [
     "Queries",
     "Threshold",
     "Thresholds",
+    "burn_rates",
     "format_duration",
     "limit_seconds",
     "load_config",
