@@ -149,10 +149,10 @@ class Thresholds(Section):
         description="How far the clocks of the database and of this host may be apart; off "
         "disables it.",
     )
-    release_paused: Annotated[Limit, between("1m", "23h")] = Field(
+    release_paused: Annotated[Limit, between("1h", "23h")] = Field(
         default=timedelta(hours=4),
-        description="How long auto-release may be paused within a day; off disables it. At most "
-        "23h.",
+        description="How long auto-release may be paused within a day; off disables it. At "
+        "least 1h, at most 23h.",
     )
 
 

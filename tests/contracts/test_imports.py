@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "snapshot",
         "thresholds",
     },
+    "rules": {"resources"},
     "thresholds": {"config", "snapshot"},
     "exposition": {"snapshot"},
     "server": {"config", "errors"},
