@@ -49,6 +49,20 @@ RULES = {rule.key: rule.body for rule in read_rules()}
 FILES = {rule.key[0]: ALERTS / rule.file for rule in read_rules()}
 
 
+_NAME = re.compile(r"\b(?:chatqueue_\w+|process_\w+|python_info|up)\b(?=\s*[{\[)\s]|$)")
+
+
+def names_in(expression: str) -> set[str]:
+    """Metrics of an expression: neither its texts nor its labels."""
+    without_texts = re.sub(r'"(?:[^"\\]|\\.)*"', "", expression)
+    return set(_NAME.findall(re.sub(r"\{[^}]*\}", "{}", without_texts)))
+
+
+def used_by_rules() -> set[str]:
+    """Metrics of all rules."""
+    return {name for rule in RULES.values() for name in names_in(rule["expr"])}
+
+
 def render(annotation: str, labels: Mapping[str, str]) -> str:
     """Fill labels into an annotation that holds nothing else."""
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda m: labels[m[1]], annotation)
@@ -71,7 +85,10 @@ def expand(values: str) -> list[str]:
 
 
 def run_tests(
-    folder: Path, tests: Mapping[str, Mapping[str, Any]], files: Sequence[Path] = RULE_FILES
+    folder: Path,
+    tests: Mapping[str, Mapping[str, Any]],
+    files: Sequence[Path] = RULE_FILES,
+    interval_s: int = 15,
 ) -> str:
     """Run `promtool test rules`; return what it complains about, empty where nothing.
 
@@ -79,11 +96,12 @@ def run_tests(
         folder: For the file.
         tests: Name to a test in promtool's form.
         files: Rules to evaluate; fewer are faster.
+        interval_s: Between two evaluations.
     """
     file = folder / "tests.yml"
     document = {
         "rule_files": [str(path) for path in files],
-        "evaluation_interval": "15s",
+        "evaluation_interval": f"{interval_s}s",
         "tests": [{"name": name, **test} for name, test in tests.items()],
     }
     file.write_text(yaml.safe_dump(document))
