@@ -156,7 +156,7 @@ def write_document(found: Mapping[str, tuple[Recording, Mapping[Key, float]]]) -
         true_s, fires_s = recording.truths[expected.truth], first[expected.alert]
         cells = (
             *(scenario, expected.truth, describe(true_s), " ".join(expected.alert)),
-            *(describe(fires_s), describe(fires_s - true_s), describe(expected.within_s)),
+            *(describe(fires_s), describe(max(0.0, fires_s - true_s)), describe(expected.within_s)),
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, "", f"Rules: `{rules_digest()}`", ""])

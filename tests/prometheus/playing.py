@@ -170,15 +170,15 @@ TRUTHS = {
     "an operator got their last chat while another waited": """
         SELECT EXISTS (
             SELECT FROM chat_assignments AS a
-            WHERE a.assigned_at > timestamptz '2026-01-01 00:00:30Z'
+            WHERE a.assigned_at > timestamptz '2026-01-01 00:00:00Z'
             AND a.operator_id = (
                 SELECT p.operator_id FROM chat_assignments AS p
                 WHERE p.chat_id = a.chat_id AND p.assigned_at < a.assigned_at
                 ORDER BY p.assigned_at DESC LIMIT 1)
             AND EXISTS (
-                SELECT FROM chats AS c WHERE c.chat_state = 'waiting_assignment' AND c.is_active
-                AND c.created_at < a.assigned_at
-                AND NOT EXISTS (SELECT FROM chat_assignments AS o WHERE o.chat_id = c.id))
+                SELECT FROM chats AS c WHERE c.created_at < a.assigned_at AND NOT EXISTS (
+                    SELECT FROM chat_assignments AS o
+                    WHERE o.chat_id = c.id AND o.assigned_at <= a.assigned_at))
         )
     """,
     "a chat has had no known state for 30s": """
