@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants docs format clean tools
+.PHONY: demo test lint bench mutants detection-matrix docs format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -30,6 +30,10 @@ bench: $(STAMPS)/test
 # Each guard and lock of the release taken away in turn: a named test must fail.
 mutants: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.mutants.run $(ARGS)
+
+# Every scenario of the demo against every alert rule, in compressed time: docs/detection-matrix.md.
+detection-matrix: $(STAMPS)/test tools
+	@$(BIN)/python -m tests.prometheus.matrix
 
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo

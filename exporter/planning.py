@@ -1,22 +1,20 @@
-"""The configuration as the pollers need it: parameters, threshold families and plans. Pure."""
+"""The configuration as the pollers need it: parameters and plans. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
-from exporter.config import Config, Threshold, limit_seconds
+from exporter.config import Config
 from exporter.errors import ConfigError, Fault
 from exporter.poller import Plan
 from exporter.release.facts import build_limits
 from exporter.release.plans import ReleasePlan
 from exporter.resources import find_resource
-from exporter.snapshot import Family, Labels, Sample
+from exporter.snapshot import Labels
+from exporter.thresholds import OLDEST_AGE_STATES, build_thresholds, limits_of
 
-OLDEST_AGE_STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
-SEVERITIES = ("warning", "critical")
 # The platform's release reasons as LIKE patterns, and what each counts as; the first match decides,
 # anything else is `other`. Reasons are free text: a caller may have put anything there.
 RELEASE_REASONS = {
@@ -60,64 +58,11 @@ def _built_in_parameters(config: Config) -> dict[str, str | int | float | bool]:
         "checks_grace": config.checks.grace.total_seconds(),
     }
     for state in OLDEST_AGE_STATES:
-        for severity, limit_s in _limits(getattr(thresholds.oldest_age, state)):
+        for severity, limit_s in limits_of(getattr(thresholds.oldest_age, state)):
             built_in[f"oldest_age_{state}_{severity}"] = limit_s
-    for severity, limit_s in _limits(thresholds.customer_wait):
+    for severity, limit_s in limits_of(thresholds.customer_wait):
         built_in[f"customer_wait_{severity}"] = limit_s
     return built_in
-
-
-def build_thresholds(config: Config) -> tuple[Family, ...]:
-    """Return the thresholds as families; one that is off is +Inf."""
-    thresholds = config.thresholds
-    return (
-        _threshold(
-            "oldest_age_seconds",
-            "Configured limit of the true time in a state; +Inf when off.",
-            [
-                ((("state", state), ("severity", severity)), limit_s)
-                for state in OLDEST_AGE_STATES
-                for severity, limit_s in _limits(getattr(thresholds.oldest_age, state))
-            ],
-        ),
-        _threshold(
-            "customer_wait_seconds",
-            "Configured limit of the longest unanswered wait of a user; +Inf when off.",
-            [((("severity", s),), limit_s) for s, limit_s in _limits(thresholds.customer_wait)],
-        ),
-        _threshold(
-            "data_age_seconds",
-            "Configured age from which the figures count as stale.",
-            [((), thresholds.data_age.total_seconds())],
-        ),
-        _threshold(
-            "idle_grace_seconds",
-            "Configured time the platform's idle detector may take beyond its timeout.",
-            [((), thresholds.idle_grace.total_seconds())],
-        ),
-        _threshold(
-            "slo_answer_within_seconds",
-            "Configured time within which a user is to be answered.",
-            [((), config.slo.answer_within.total_seconds())],
-        ),
-        Family(
-            "chatqueue_threshold_slo_objective_ratio",
-            "gauge",
-            "Configured share of waits that are to be answered within that time.",
-            "ratio",
-            (Sample((), config.slo.objective),),
-        ),
-        _threshold(
-            "checks_grace_seconds",
-            "Configured time a chat may contradict itself before it counts as invalid.",
-            [((), config.checks.grace.total_seconds())],
-        ),
-        _threshold(
-            "stuck_seconds",
-            "Configured argument of the platform's detect_stuck_chats, in seconds.",
-            [((), timedelta(hours=thresholds.stuck_hours).total_seconds())],
-        ),
-    )
 
 
 def load_queries(config: Config) -> tuple[Query, ...]:
@@ -208,20 +153,3 @@ def _label_conflicts(config: Config, queries: Sequence[Query]) -> Iterator[Fault
 def _labels(labels: Mapping[str, str]) -> Labels:
     """A database's own labels, in a stable order."""
     return tuple(sorted(labels.items()))
-
-
-def _limits(threshold: Threshold) -> Iterator[tuple[str, float]]:
-    """Severity and limit in seconds, infinite where off."""
-    for severity in SEVERITIES:
-        yield severity, limit_seconds(getattr(threshold, severity))
-
-
-def _threshold(name: str, help_text: str, samples: list[tuple[Labels, float]]) -> Family:
-    """A family of the thresholds."""
-    return Family(
-        f"chatqueue_threshold_{name}",
-        "gauge",
-        help_text,
-        "seconds",
-        tuple(Sample(labels, value) for labels, value in samples),
-    )

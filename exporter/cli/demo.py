@@ -26,10 +26,20 @@ from exporter.logs import configure_logging
     multiple=True,
     help="Address to serve on; 127.0.0.1:10847 unless given, or a free port where that is taken.",
 )
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Run Prometheus and Alertmanager beside it, with the shipped rules.",
+)
 @options.log_level
 @options.log_format
 def demo(
-    scenario: str, seed: int, listen_addresses: Sequence[str], log_level: str, log_format: str
+    scenario: str,
+    seed: int,
+    listen_addresses: Sequence[str],
+    full: bool,
+    log_level: str,
+    log_format: str,
 ) -> None:
     """Start a PostgreSQL with a living chat platform, and the daemon on it.
 
@@ -38,4 +48,4 @@ def demo(
     from exporter.demo.runner import run_demo
 
     configure_logging(log_level, log_format)
-    run_demo(scenario=scenario, seed=seed, listen_addresses=listen_addresses)
+    run_demo(scenario=scenario, seed=seed, listen_addresses=listen_addresses, full=full)

@@ -11,13 +11,16 @@ from exporter.config.logs import LogReceiver, Logs
 from exporter.config.model import (
     Config,
     Database,
-    OldestAge,
     Operators,
     Override,
     Poll,
     Queries,
+)
+from exporter.config.thresholds import (
+    OldestAge,
     Threshold,
     Thresholds,
+    burn_rates,
     limit_seconds,
 )
 from exporter.config.values import RESERVED_LABELS
@@ -35,6 +38,7 @@ __all__ = [
     "Queries",
     "Threshold",
     "Thresholds",
+    "burn_rates",
     "format_duration",
     "limit_seconds",
     "load_config",

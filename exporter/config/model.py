@@ -6,10 +6,9 @@ The descriptions here are the reference: `config.schema.json`, `config.example.y
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
@@ -19,6 +18,7 @@ from exporter.config.logs import Logs
 from exporter.config.notify import Notify
 from exporter.config.release import Release
 from exporter.config.section import Section
+from exporter.config.thresholds import ServiceLevel, Thresholds
 from exporter.config.values import (
     AT_LEAST_ONE,
     EMPTY_MEANS_NONE,
@@ -29,14 +29,12 @@ from exporter.config.values import (
     FilePath,
     FilePaths,
     LabelName,
-    Limit,
     OperatorLabel,
     Parameter,
     ParameterName,
     Pattern,
     QueryName,
     ReleaseOutcome,
-    Share,
     Switch,
     Text,
     WholeNumber,
@@ -177,98 +175,6 @@ class Queries(Section):
     )
 
 
-def _warning(default: timedelta | str) -> Any:
-    return Field(default=default, description="From here on it is worth a look; off disables it.")
-
-
-def _critical(default: timedelta | str) -> Any:
-    return Field(
-        default=default,
-        description="From here on somebody is paged; off disables it. Not below warning.",
-    )
-
-
-class Threshold(Section):
-    """Two limits of one figure, which alert rules and panels compare against."""
-
-    warning: Limit = _warning("off")
-    critical: Limit = _critical("off")
-
-    @field_validator("critical")
-    @classmethod
-    def _not_below_warning(
-        cls, critical: timedelta | None, info: ValidationInfo
-    ) -> timedelta | None:
-        warning: timedelta | None = info.data.get("warning")
-        if critical is not None and warning is not None and critical < warning:
-            text = format_duration(warning)
-            raise fault(f"is below warning ({text})", f"{text} or more, or off")
-        return critical
-
-
-class WaitingAssignmentAge(Threshold):
-    """How long the oldest chat may wait for an operator."""
-
-    warning: Limit = _warning(timedelta(minutes=2))
-    critical: Limit = _critical(timedelta(minutes=5))
-
-
-class AssignedAge(Threshold):
-    """How long the oldest chat may stay with its operator without a reply."""
-
-    warning: Limit = _warning(timedelta(minutes=10))
-    critical: Limit = _critical(timedelta(minutes=20))
-
-
-class CustomerWait(Threshold):
-    """How long a customer may wait for an answer, whatever the chat's state says."""
-
-    warning: Limit = _warning(timedelta(minutes=5))
-    critical: Limit = _critical(timedelta(minutes=10))
-
-
-class OldestAge(Section):
-    """The true time of the oldest chat in its state, by state."""
-
-    waiting_assignment: WaitingAssignmentAge = Field(
-        default=WaitingAssignmentAge(), description="Chats waiting for an operator."
-    )
-    assigned: AssignedAge = Field(
-        default=AssignedAge(), description="Chats with an operator who has not replied yet."
-    )
-    waiting_real_user_reply: Threshold = Field(
-        default=Threshold(),
-        description="Chats where the customer's answer is awaited; usually nobody's fault, so off.",
-    )
-
-
-class Thresholds(Section):
-    """What counts as late. Exported as metrics, so a reload re-tunes the alerts."""
-
-    oldest_age: OldestAge = Field(
-        default=OldestAge(), description="Time of the oldest chat in each state."
-    )
-    customer_wait: CustomerWait = Field(
-        default=CustomerWait(),
-        description="The longest time a customer has waited for an answer.",
-    )
-    data_age: Annotated[Duration, between("1s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="How old figures may become before the watch itself counts as broken. Keep it "
-        "above the interval.",
-    )
-    idle_grace: Annotated[Duration, between("0s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="How long past its idle timeout the platform may take to release a chat before "
-        "its idle detector counts as late.",
-    )
-    stuck_hours: Annotated[WholeNumber, from_to(1, 8760), whole_number_schema(1, 8760)] = Field(
-        default=1,
-        description="Whole hours without any change after which the platform's own "
-        "detect_stuck_chats calls a chat stuck.",
-    )
-
-
 class Operators(Section):
     """How operators appear in metrics."""
 
@@ -279,20 +185,6 @@ class Operators(Section):
     label: OperatorLabel = Field(
         default="name",
         description="What the operator label shows: name, or id where names are personal data.",
-    )
-
-
-class ServiceLevel(Section):
-    """What the team promises its users."""
-
-    answer_within: Annotated[Duration, between("1s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="A user's wait, from the first unanswered message to the operator's reply, "
-        "counts as breached when it is longer.",
-    )
-    objective: Share = Field(
-        default=0.9,
-        description="Share of waits that must not be breached; above 0 and below 1.",
     )
 
 
@@ -360,8 +252,3 @@ class Config(Section):
     notify: Notify = Field(
         default=Notify(), description="Telling people by webhook what auto-release does."
     )
-
-
-def limit_seconds(limit: timedelta | None) -> float:
-    """Give a threshold as its metric's value: seconds, or +Inf where it is off."""
-    return math.inf if limit is None else limit.total_seconds()

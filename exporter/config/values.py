@@ -103,7 +103,8 @@ def _read_text(value: object) -> str:
     raise fault("is not text", "text in quotes" if quoted else "text")
 
 
-def _read_whole_number(value: object) -> int:
+def read_whole_number(value: object) -> int:
+    """Read digits."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     # A number out of the environment arrives as text.
@@ -265,7 +266,7 @@ Limit = Annotated[
         }
     ),
 ]
-WholeNumber = Annotated[int, PlainValidator(_read_whole_number)]
+WholeNumber = Annotated[int, PlainValidator(read_whole_number)]
 Text = Annotated[
     str, PlainValidator(_read_text), WithJsonSchema({"title": "text", "type": "string"})
 ]
@@ -301,7 +302,8 @@ FilePath = Annotated[
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)]
 
 
-def _read_share(value: object) -> float:
+def read_share(value: object) -> float:
+    """Read a number above 0 and below 1."""
     # A number out of the environment arrives as text.
     if isinstance(value, str) and re.fullmatch(r"0?\.[0-9]{1,9}", value, re.ASCII):
         value = float(value)
@@ -312,7 +314,7 @@ def _read_share(value: object) -> float:
 
 Share = Annotated[
     float,
-    PlainValidator(_read_share),
+    PlainValidator(read_share),
     WithJsonSchema(
         {
             "title": "share",

@@ -28,6 +28,7 @@ from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
 from exporter.demo.scenarios import find_scenario
 from exporter.demo.simulation import Simulation
+from exporter.demo.stack import Programs, Stack, find_programs, run_stack
 from exporter.resources import find_resource
 
 HOST, PORT = "127.0.0.1", 10847
@@ -38,21 +39,25 @@ _INTERVALS = {
 }
 
 
-def run_demo(*, scenario: str, seed: int, listen_addresses: Sequence[str]) -> None:
+def run_demo(
+    *, scenario: str, seed: int, listen_addresses: Sequence[str], full: bool = False
+) -> None:
     """Run until SIGTERM or Ctrl-C, and leave nothing behind.
 
     Args:
         scenario: Name of the trouble to play.
         seed: Of every decision of the simulated people.
         listen_addresses: Where to serve; none for port 10847 or a free one, on loopback.
+        full: Whether to run Prometheus and Alertmanager beside it.
 
     Raises:
-        ChatqueueError: The embedded PostgreSQL is missing or does not start, or the address is
-            taken.
+        ChatqueueError: The embedded PostgreSQL, Prometheus or Alertmanager is missing or does not
+            start, or the address is taken.
     """
+    programs = find_programs() if full else None
     with _Ending() as ending:
         try:
-            _live(ending, scenario, seed, listen_addresses)
+            _live(ending, scenario, seed, listen_addresses, programs)
         except LocalServerError:
             # Ctrl-C reaches initdb as well, which then fails.
             if not ending.wanted:
@@ -60,7 +65,13 @@ def run_demo(*, scenario: str, seed: int, listen_addresses: Sequence[str]) -> No
     click.echo("The demo has ended; nothing is left behind.")
 
 
-def _live(ending: _Ending, scenario: str, seed: int, listen_addresses: Sequence[str]) -> None:
+def _live(
+    ending: _Ending,
+    scenario: str,
+    seed: int,
+    listen_addresses: Sequence[str],
+    programs: Programs | None,
+) -> None:
     """Start everything, serve, and clear everything away."""
     started = time.monotonic()
     click.echo("Starting PostgreSQL and a chat platform on it …")
@@ -70,12 +81,16 @@ def _live(ending: _Ending, scenario: str, seed: int, listen_addresses: Sequence[
         ending.allowed(),
         tempfile.TemporaryDirectory(prefix="chatqueue-demo-") as folder,
         _living_platform(server, scenario, seed),
+        contextlib.ExitStack() as beside,
     ):
         config_file = _write_config(Path(folder), server)
         addresses = listen_addresses or [_free_address()]
 
         def tell(bound: Sequence[str]) -> None:
-            _tell(scenario, bound[0], config_file, server, time.monotonic() - started)
+            stack = None
+            if programs:
+                stack = beside.enter_context(run_stack(programs, Path(folder), bound[:1]))
+            _tell(scenario, bound[0], config_file, server, time.monotonic() - started, stack)
 
         serve(
             Daemon(config_file),
@@ -188,7 +203,12 @@ def _free_address() -> str:
 
 
 def _tell(
-    scenario: str, address: str, config_file: Path, server: LocalServer, ready_s: float
+    scenario: str,
+    address: str,
+    config_file: Path,
+    server: LocalServer,
+    ready_s: float,
+    stack: Stack | None,
 ) -> None:
     """What to open, once it can be opened."""
     story = find_scenario(scenario)
@@ -198,7 +218,7 @@ The demo is alive after {ready_s:.1f} s. Open:
 
   http://{address}/          what is watched
   http://{address}/metrics   the figures, for Prometheus
-
+{_describe(stack) if stack else ""}
 Scenario "{scenario}": {story.summary}
 Look at: {story.look_at}
 
@@ -210,6 +230,14 @@ In another terminal:
 Ctrl-C ends the demo and leaves nothing behind.
 """
     )
+
+
+def _describe(stack: Stack) -> str:
+    """Where to see the scenario's alerts fire, be inhibited and resolve."""
+    return f"""\
+  {stack.prometheus_url}/alerts      which alerts are pending or firing; most need a minute or two
+  {stack.alertmanager_url}/#/alerts    what reaches somebody; tick "Inhibited" for what does not
+"""
 
 
 def _command() -> str:

@@ -127,6 +127,16 @@ def test_the_roles_are_printed_from_the_wheel(installed: Path) -> None:
     assert 'CREATE ROLE "chatqueue_releaser"' in done.stdout
 
 
+def test_the_alert_rules_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, "-m", "exporter", "rules", "--output", str(tmp_path))
+
+    assert (done.returncode, done.stderr) == (0, "")
+    shipped = sorted((ROOT / "alerts").glob("*.rules.yml"))
+    assert [Path(line).name for line in done.stdout.splitlines()] == [f.name for f in shipped]
+    for file in shipped:
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes()
+
+
 def test_every_module_can_be_imported(installed: Path) -> None:
     done = run(
         installed,

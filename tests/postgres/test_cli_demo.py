@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import requests
 
 from exporter.demo.machine import children_of
 from exporter.demo.scenarios import SCENARIOS
-from tests.postgres.test_cli_helpers import Command, find_address, start
-from tests.servers import memory_directory
+from tests.postgres.test_cli_helpers import Command, find_address, run_command, start
+from tests.servers import memory_directory, require_tool
 from tests.watch import BUILT_IN
 
 FULL_S = 5.0
@@ -144,3 +145,42 @@ def test_killed_outright_it_leaves_no_server(folder: Path) -> None:
 
         # The watcher removes the server's folder; the configuration's own folder is a few bytes.
         demo.wait_until(lambda: not list(folder.glob("chatqueue-*/data")), 15)
+
+
+def test_in_full_the_scenario_fires_in_a_real_prometheus_and_leaves_nothing(folder: Path) -> None:
+    for program in ("prometheus", "prometheus-alertmanager"):
+        require_tool(program, program)
+    address = ("--web.listen-address", "127.0.0.1:0")
+    with run_demo(folder, "--full", "--scenario", "lost-replies", *address) as demo:
+        prometheus, alertmanager = re.findall(
+            r"^  (http://[\d.:]+)/(?:#/)?alerts", demo.stdout, re.MULTILINE
+        )
+
+        def alerts() -> dict[str, str]:
+            answer = requests.get(f"{prometheus}/api/v1/alerts", timeout=10).json()
+            return {a["labels"]["alertname"]: a["state"] for a in answer["data"]["alerts"]}
+
+        demo.wait_until(lambda: alerts().get("ChatQueueLostReply") == "pending", 60)
+        demo.wait_until(
+            lambda: "ChatQueueWatchdog" in requests.get(f"{alertmanager}/api/v2/alerts").text, 30
+        )
+        up = requests.get(f"{prometheus}/api/v1/query", params={"query": "up"}, timeout=10).json()
+        demo.end(signal.SIGINT)
+
+        assert [each["value"][1] for each in up["data"]["result"]] == ["1"]
+        assert demo.process.returncode == 0
+        assert_nothing_left(folder)
+
+
+def test_in_full_it_names_what_is_missing(folder: Path) -> None:
+    path = str(folder)
+    code, out, err = run_command("demo", "--full", env={"PATH": path, "TMPDIR": path})
+
+    if any(Path("/usr/sbin", name).exists() for name in ("prometheus", "alertmanager")):
+        pytest.skip("they are installed where PATH does not matter")
+    assert (code, out) == (1, "")
+    assert err == (
+        "chatqueue: demo --full needs prometheus (Debian's package prometheus) and alertmanager"
+        " (Debian's package prometheus-alertmanager) on PATH\n"
+    )
+    assert list(folder.iterdir()) == []

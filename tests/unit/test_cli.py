@@ -22,7 +22,7 @@ from exporter.cli import cli, main
 from exporter.cli.run import Signals
 from exporter.config.schema import config_schema
 
-COMMANDS = ("run", "demo", "check-config", "status", "grants")
+COMMANDS = ("run", "demo", "check-config", "status", "grants", "rules")
 DSN = "postgresql://reader@127.0.0.1:1/chat"
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
@@ -76,7 +76,23 @@ OPTIONS = {
         "--log.level",
         "--log.format",
     ),
-    "demo": ("--scenario", "--seed", "--web.listen-address", "--log.level", "--log.format"),
+    "demo": (
+        "--scenario",
+        "--seed",
+        "--web.listen-address",
+        "--full",
+        "--log.level",
+        "--log.format",
+    ),
+    "rules": (
+        "--output",
+        "--kubernetes",
+        "--namespace",
+        "--label",
+        "--job",
+        "--runbook-url",
+        "--grafana-url",
+    ),
     "check-config": ("--config.file", "--live", "--print-schema"),
     "status": ("--config.file", "--json"),
     "grants": ("--reader", "--releaser"),

@@ -249,7 +249,8 @@ CASES: dict[str, tuple[str, str]] = {
     "unknown key": (
         HEAD + "thresholds:\n  custmer_wait: {warning: off}\n",
         "F:3: thresholds.custmer_wait: unknown key, expected one of oldest_age, customer_wait, "
-        "data_age, idle_grace, stuck_hours; did you mean customer_wait?",
+        "data_age, idle_grace, stuck_hours, stale_operators, fairness, database_drops, clock_skew, "
+        "release_paused; did you mean customer_wait?",
     ),
     "unknown key below a name": (
         HEAD + "queries:\n  overrides:\n    q: {Intervall: 1s}\n",
@@ -413,6 +414,32 @@ CASES: dict[str, tuple[str, str]] = {
         f"F:3: slo.objective: true is not a share, {SHARE}\n"
         f"F:4: slo.answer_within: 'off' is not a duration, expected {DURATION}",
     ),
+    "objective without room for an alert": (
+        HEAD + "slo:\n  objective: 0.4\n",
+        "F:3: slo.objective: 0.4 allows a burn rate of 1.7 at most, too little to tell trouble from chance, "
+        "expected 0.5 or more, and below 1",
+    ),
+    "min_breaches out of range": (
+        HEAD + "slo:\n  min_breaches: 0\n",
+        "F:3: slo.min_breaches: 0 is out of range, expected a whole number from 1 to 1000000",
+    ),
+    "share or off": (
+        HEAD + "thresholds:\n  stale_operators: 1.5\n  fairness: {gini: }\n",
+        f"F:3: thresholds.stale_operators: 1.5 is not a share, {SHARE}, or off\n"
+        f"F:4: thresholds.fairness.gini: an empty value is not a share, {SHARE}, or off",
+    ),
+    "number or off": (
+        HEAD + "thresholds:\n  database_drops: 0\n",
+        "F:3: thresholds.database_drops: 0 is out of range, expected a whole number from 1 to 100, or off",
+    ),
+    "number or off of another kind": (
+        HEAD + "thresholds:\n  database_drops: few\n",
+        "F:3: thresholds.database_drops: 'few' is not a whole number, expected a whole number from 1 to 100, or off",
+    ),
+    "pause beyond a day": (
+        HEAD + "thresholds:\n  release_paused: 1d\n",
+        "F:3: thresholds.release_paused: '1d' is too long, expected 23h or less",
+    ),
     "answer_within out of bounds": (
         HEAD + "slo:\n  answer_within: 0\n",
         "F:3: slo.answer_within: 0 is too short, expected 1s or more",
@@ -445,7 +472,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "keys of the new sections": (
         HEAD + "slo: {objectiv: 0.9}\nevents: {overlaps: 1s}\nchecks: {x: 1s}\n",
-        "F:2: slo.objectiv: unknown key, expected one of answer_within, objective; did you mean objective?\n"
+        "F:2: slo.objectiv: unknown key, expected one of answer_within, objective, min_breaches; did you mean objective?\n"
         "F:3: events.overlaps: unknown key, expected one of overlap, release_reasons; did you mean overlap?\n"
         "F:4: checks.x: unknown key, expected one of grace",
     ),

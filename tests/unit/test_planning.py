@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from exporter.config import Config, load_config
+from exporter.config import Config, burn_rates, load_config
 from exporter.errors import ConfigError
-from exporter.planning import build_parameters, build_plans, build_thresholds
+from exporter.planning import build_parameters, build_plans
 from exporter.resources import find_resource
 from exporter.snapshot import Family
+from exporter.thresholds import build_thresholds
 
 DATABASES = "databases: {main: {dsn: host=db}}\n"
 
@@ -145,15 +146,65 @@ def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: P
         "chatqueue_threshold_slo_objective_ratio": {"": 0.9},
         "chatqueue_threshold_checks_grace_seconds": {"": 30},
         "chatqueue_threshold_stuck_seconds": {"": 3600},
+        "chatqueue_threshold_stale_operators_ratio": {"": 0.5},
+        "chatqueue_threshold_operator_gini_ratio": {"": 0.4},
+        "chatqueue_threshold_operator_window_assignments": {"": 100},
+        "chatqueue_threshold_database_drops": {"": 3},
+        "chatqueue_threshold_clock_skew_seconds": {"": 5},
+        "chatqueue_threshold_release_paused_seconds": {"": 4 * 3600},
+        "chatqueue_threshold_slo_burn_rate": {
+            "warning": pytest.approx(3.25),
+            "critical": pytest.approx(5.5),
+        },
+        "chatqueue_threshold_slo_breaches": {"": 5},
     }
     assert {f.type for f in thresholds} == {"gauge"}
     assert {f.name: f.unit for f in thresholds if f.unit != "seconds"} == {
-        "chatqueue_threshold_slo_objective_ratio": "ratio"
+        "chatqueue_threshold_slo_objective_ratio": "ratio",
+        "chatqueue_threshold_stale_operators_ratio": "ratio",
+        "chatqueue_threshold_operator_gini_ratio": "ratio",
+        "chatqueue_threshold_operator_window_assignments": "",
+        "chatqueue_threshold_database_drops": "",
+        "chatqueue_threshold_slo_burn_rate": "",
+        "chatqueue_threshold_slo_breaches": "",
     }
     assert {name for f in thresholds for s in f.samples for name, _ in s.labels} == {
         "state",
         "severity",
     }
+
+
+def test_every_threshold_that_can_be_off_is_then_infinite(tmp_path: Path) -> None:
+    thresholds = values_of(
+        build_thresholds(
+            config_of(
+                tmp_path,
+                "thresholds: {stale_operators: off, fairness: {gini: 'off'}, database_drops: off,"
+                " clock_skew: off, release_paused: off}\n",
+            )
+        )
+    )
+
+    for name in (
+        "stale_operators_ratio",
+        "operator_gini_ratio",
+        "database_drops",
+        "clock_skew_seconds",
+        "release_paused_seconds",
+    ):
+        assert thresholds[f"chatqueue_threshold_{name}"] == {"": math.inf}
+
+
+@pytest.mark.parametrize("objective", [0.5, 0.7, 0.8, 0.9, 0.964, 0.97, 0.99, 0.9999])
+def test_every_burn_rate_can_be_reached_and_none_is_a_promise_kept(objective: float) -> None:
+    rates = burn_rates(objective)
+
+    assert 1 < rates["warning"] < rates["critical"] < 1 / (1 - objective)
+
+
+def test_an_objective_with_room_enough_has_the_usual_burn_rates() -> None:
+    assert burn_rates(0.99) == {"warning": 6.0, "critical": 14.4}
+    assert burn_rates(0.8) == pytest.approx({"warning": 2.0, "critical": 3.0})
 
 
 def test_thresholds_and_parameters_say_the_same(tmp_path: Path) -> None:

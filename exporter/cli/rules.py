@@ -1,0 +1,124 @@
+"""`chatqueue rules`: the alert rules, as files for Prometheus or an object for Kubernetes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from exporter.errors import ChatqueueError
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+class RulesNotWritten(ChatqueueError):
+    """The rule files cannot be written; the message says where and why."""
+
+
+def _check_job(_context: click.Context, _option: click.Parameter, job: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", job):
+        raise click.BadParameter("expected letters, digits and _ . / : -")
+    return job
+
+
+def _check_url(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    if url and not re.fullmatch(r"(https?://|/)?[^\s#\"'{}]+", url):
+        raise click.BadParameter("expected a URL such as https://wiki.example.com/runbooks, no #")
+    return url.rstrip("/")
+
+
+def _read_labels(
+    _context: click.Context, _option: click.Parameter, pairs: Sequence[str]
+) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        if not (_KEY.fullmatch(key) and _LABEL.fullmatch(value)):
+            raise click.BadParameter(f"{pair!r} is not a label, expected key=value")
+        labels[key] = value
+    return labels
+
+
+def _check_namespace(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    if name and not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
+        raise click.BadParameter("expected small letters, digits and -")
+    return name
+
+
+@click.command(short_help="Print or write the alert rules for Prometheus.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write them as files into this folder, instead of printing them.",
+)
+@click.option(
+    "--kubernetes", is_flag=True, help="As one PrometheusRule of the Prometheus operator."
+)
+@click.option("--namespace", default="", callback=_check_namespace, help="Its namespace.")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    callback=_read_labels,
+    help="A label of it, key=value, by which your operator's ruleSelector finds it.",
+)
+@click.option(
+    "--job",
+    default="chatqueue",
+    show_default=True,
+    callback=_check_job,
+    help="The scrape job's name in your Prometheus.",
+)
+@click.option(
+    "--runbook-url",
+    default="docs/runbooks.md",
+    callback=_check_url,
+    help="Where you publish docs/runbooks.md; pages then link to its sections.",
+)
+@click.option(
+    "--grafana-url",
+    default="",
+    callback=_check_url,
+    help="Root of your Grafana; pages then link to its dashboards, else they hold paths.",
+)
+def rules(
+    output: Path | None,
+    kubernetes: bool,
+    namespace: str,
+    labels: dict[str, str],
+    job: str,
+    runbook_url: str,
+    grafana_url: str,
+) -> None:
+    """Print the alert rules, or write them into a folder.
+
+    Thresholds are not in them: they come from the exporter's configuration, as metrics.
+    """
+    from exporter.rules import Links, build_prometheus_rule, read_rules, write_rules
+
+    if (namespace or labels) and not kubernetes:
+        raise click.UsageError("--namespace and --label need --kubernetes.")
+    if kubernetes and output:
+        raise click.UsageError("--kubernetes prints one object; --output is for plain files.")
+    links = Links(job, runbook_url, grafana_url)
+    if kubernetes:
+        click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
+        return
+    if output is None:
+        click.echo(_join(read_rules(links)), nl=False)
+        return
+    try:
+        written = write_rules(output, links)
+    except OSError as error:
+        raise RulesNotWritten(f"cannot write to {output}: {error.strerror}") from error
+    for path in written:
+        click.echo(path)
+
+
+def _join(files: dict[str, str]) -> str:
+    """All files as one: their groups under one key."""
+    parts = [text.replace("\ngroups:\n", "\n", 1) for text in files.values()]
+    return "groups:\n" + "\n".join(parts)

@@ -1,0 +1,198 @@
+"""The sections `thresholds` and `slo`: from when on a figure is worth a look, or a page.
+
+Each is exported as a metric, which alert rules and panels compare with.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from exporter.config.durations import format_duration
+from exporter.config.limits import LimitCount, LimitShare, Objective
+from exporter.config.section import Section
+from exporter.config.values import (
+    Duration,
+    Limit,
+    WholeNumber,
+    between,
+    fault,
+    from_to,
+    whole_number_schema,
+)
+
+
+def _warning(default: timedelta | str) -> Any:
+    return Field(default=default, description="From here on it is worth a look; off disables it.")
+
+
+def _critical(default: timedelta | str) -> Any:
+    return Field(
+        default=default,
+        description="From here on somebody is paged; off disables it. Not below warning.",
+    )
+
+
+class Threshold(Section):
+    """Two limits of one figure, which alert rules and panels compare against."""
+
+    warning: Limit = _warning("off")
+    critical: Limit = _critical("off")
+
+    @field_validator("critical")
+    @classmethod
+    def _not_below_warning(
+        cls, critical: timedelta | None, info: ValidationInfo
+    ) -> timedelta | None:
+        warning: timedelta | None = info.data.get("warning")
+        if critical is not None and warning is not None and critical < warning:
+            text = format_duration(warning)
+            raise fault(f"is below warning ({text})", f"{text} or more, or off")
+        return critical
+
+
+class WaitingAssignmentAge(Threshold):
+    """How long the oldest chat may wait for an operator."""
+
+    warning: Limit = _warning(timedelta(minutes=2))
+    critical: Limit = _critical(timedelta(minutes=5))
+
+
+class AssignedAge(Threshold):
+    """How long the oldest chat may stay with its operator without a reply."""
+
+    warning: Limit = _warning(timedelta(minutes=10))
+    critical: Limit = _critical(timedelta(minutes=20))
+
+
+class CustomerWait(Threshold):
+    """How long a customer may wait for an answer, whatever the chat's state says."""
+
+    warning: Limit = _warning(timedelta(minutes=5))
+    critical: Limit = _critical(timedelta(minutes=10))
+
+
+class OldestAge(Section):
+    """The true time of the oldest chat in its state, by state."""
+
+    waiting_assignment: WaitingAssignmentAge = Field(
+        default=WaitingAssignmentAge(), description="Chats waiting for an operator."
+    )
+    assigned: AssignedAge = Field(
+        default=AssignedAge(), description="Chats with an operator who has not replied yet."
+    )
+    waiting_real_user_reply: Threshold = Field(
+        default=Threshold(),
+        description="Chats where the customer's answer is awaited; usually nobody's fault, so off.",
+    )
+
+
+class Fairness(Section):
+    """When the work counts as unevenly spread over the operators."""
+
+    gini: LimitShare = Field(
+        default=0.4,
+        description="Gini coefficient of a day's assignments above which the distribution is worth "
+        "a look: 0 is even, near 1 is all for one. off disables it.",
+    )
+    min_assignments: Annotated[
+        WholeNumber, from_to(1, 1_000_000), whole_number_schema(1, 1_000_000)
+    ] = Field(
+        default=100,
+        description="Assignments a day below which nobody judges: among a handful nothing is fair.",
+    )
+
+
+class Thresholds(Section):
+    """What counts as late. Exported as metrics, so a reload re-tunes the alerts."""
+
+    oldest_age: OldestAge = Field(
+        default=OldestAge(), description="Time of the oldest chat in each state."
+    )
+    customer_wait: CustomerWait = Field(
+        default=CustomerWait(),
+        description="The longest time a customer has waited for an answer.",
+    )
+    data_age: Annotated[Duration, between("1s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="How old figures may become before the watch itself counts as broken. Keep it "
+        "above the interval.",
+    )
+    idle_grace: Annotated[Duration, between("0s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="How long past its idle timeout the platform may take to release a chat before "
+        "its idle detector counts as late.",
+    )
+    stuck_hours: Annotated[WholeNumber, from_to(1, 8760), whole_number_schema(1, 8760)] = Field(
+        default=1,
+        description="Whole hours without any change after which the platform's own "
+        "detect_stuck_chats calls a chat stuck.",
+    )
+    stale_operators: LimitShare = Field(
+        default=0.5,
+        description="Share of the operators on duty without a sign of life, above which the "
+        "heartbeats themselves are in doubt; off disables it.",
+    )
+    fairness: Fairness = Field(
+        default=Fairness(), description="Distribution of the work over the operators."
+    )
+    database_drops: LimitCount = Field(
+        default=3,
+        description="Losses of the database within 15 minutes from which it counts as unstable, "
+        "however short each is; off disables it.",
+    )
+    clock_skew: Limit = Field(
+        default=timedelta(seconds=5),
+        description="How far the clocks of the database and of this host may be apart; off "
+        "disables it.",
+    )
+    release_paused: Annotated[Limit, between("1h", "23h")] = Field(
+        default=timedelta(hours=4),
+        description="How long auto-release may be paused within a day; off disables it. At "
+        "least 1h, at most 23h.",
+    )
+
+
+class ServiceLevel(Section):
+    """What the team promises its users."""
+
+    answer_within: Annotated[Duration, between("1s", "1d")] = Field(
+        default=timedelta(minutes=2),
+        description="A user's wait, from the first unanswered message to the operator's reply, "
+        "counts as breached when it is longer.",
+    )
+    objective: Objective = Field(
+        default=0.9,
+        description="Share of waits that must not be breached; at least 0.5 and below 1. The burn "
+        "rates that alert are worked out from it.",
+    )
+    min_breaches: Annotated[
+        WholeNumber, from_to(1, 1_000_000), whole_number_schema(1, 1_000_000)
+    ] = Field(
+        default=5,
+        description="Breached waits below which no burn rate alerts, however high it is: where "
+        "few users write, two late answers are no trend.",
+    )
+
+
+def burn_rates(objective: float) -> dict[str, float]:
+    """Return the burn rate of the error budget from which each severity alerts.
+
+    A burn rate is the share of breached waits over the share that the objective allows, and so at
+    most `1 / (1 - objective)`. The rates are the usual 14.4 (2 % of a month's budget in an hour)
+    and 6 (5 % in six hours), or, where these are out of reach, a half and a quarter of the way from
+    1, which is a promise just kept, to the most there can be.
+    """
+    most = 1 / (1 - objective)
+    return {
+        "warning": min(6.0, 1 + (most - 1) / 4),
+        "critical": min(14.4, 1 + (most - 1) / 2),
+    }
+
+
+def limit_seconds(limit: timedelta | None) -> float:
+    """Give a threshold as its metric's value: seconds, or +Inf where it is off."""
+    return math.inf if limit is None else limit.total_seconds()

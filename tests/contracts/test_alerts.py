@@ -1,0 +1,132 @@
+"""Every alert is tied to its other ends: its tests, its runbook, its dashboard, its metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.demo.simulation import Simulation
+from tests.prometheus.alert_cases import CASES
+from tests.prometheus.promtool import RULES, names_in, used_by_rules
+from tests.prometheus.test_contract import DATABASE, OWN
+from tests.servers import Platform
+from tests.watch import run_watch, write_config
+
+ROOT = Path(__file__).parents[2]
+REASONS = ROOT / "tests" / "contracts" / "metrics_without_use.yaml"
+DASHBOARDS = ("chat-queue-watch", "chat-queue-operators", "chat-queue-exporter")
+# Not of ours: what Prometheus itself says of a target.
+FOREIGN = {"up"}
+# Shown only where auto-release is on and its schema installed, as tests/unit/test_release_policy.py
+# and tests/postgres/test_releaser.py see them.
+RELEASING = {
+    "chatqueue_release_suspect_chats",
+    "chatqueue_release_would_close_chats",
+    "chatqueue_release_breaker_tripped",
+    "chatqueue_release_paused",
+    "chatqueue_release_tokens",
+}
+
+
+def expressions(node: Any) -> Iterator[str]:
+    """Every `expr`, `query` and `definition` of a dashboard, however deep."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("expr", "query", "definition") and isinstance(value, str):
+                yield value
+            yield from expressions(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from expressions(item)
+
+
+def used_by_panels() -> set[str]:
+    """Metrics of all dashboards there are."""
+    return {
+        name
+        for path in (ROOT / "dashboards").glob("*.json")
+        for expression in expressions(json.loads(path.read_text()))
+        for name in names_in(expression)
+    }
+
+
+def family(name: str) -> str:
+    """A histogram's name without what its series add."""
+    return re.sub(r"_(bucket|sum|count)$", "", name)
+
+
+@pytest.mark.parametrize("key", RULES, ids="-".join)
+def test_an_alert_says_all_that_a_page_needs(key: tuple[str, str]) -> None:
+    rule = RULES[key]
+    annotations = rule["annotations"]
+    uid = annotations["dashboard_url"].removeprefix("/d/").partition("?")[0]
+
+    assert re.fullmatch(r"ChatQueue([A-Z][a-z]+)+", rule["alert"])
+    assert set(annotations) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert rule["labels"]["severity"] in ("critical", "warning", "info", "none")
+    assert rule["labels"]["component"] in ("queue", "release", "database", "exporter", "watchdog")
+    assert "{{" not in annotations["summary"]
+    assert annotations["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+    assert uid in DASHBOARDS
+    assert not re.search(r"or\s+(on\s*\(.*\)\s*)?vector\(0\)", rule["expr"])
+
+
+def test_every_alert_has_its_case_and_every_case_its_alert() -> None:
+    # The watchdog fires always; a test of its own sees it do so.
+    watchdog = {("ChatQueueWatchdog", "none")}
+
+    assert {(case.alert, case.severity) for case in CASES} | watchdog == set(RULES)
+
+
+def test_every_alert_has_its_section_and_every_section_its_alert() -> None:
+    text = (ROOT / "docs" / "runbooks.md").read_text()
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+
+    assert set(sections) == {alert for alert, _ in RULES}
+    for name, section in sections.items():
+        headings = re.findall(r"^\*\*(.+?):\*\*", section, re.MULTILINE)
+        expected = ["Users feel", "Make sure", "First", "Roll back", "Sleep again"]
+        assert (name, headings) == (name, expected)
+        assert f"](#{name.lower()})" in text
+
+
+def test_every_alert_has_its_dashboard() -> None:
+    found = {json.loads(p.read_text())["uid"] for p in (ROOT / "dashboards").glob("*.json")}
+    wanted = {
+        rule["annotations"]["dashboard_url"].removeprefix("/d/").partition("?")[0]
+        for rule in RULES.values()
+    }
+
+    # Dashboards may be none of the checkout yet; where there are any, all are.
+    assert not found or wanted <= found
+
+
+def test_a_rule_uses_only_what_is_exported() -> None:
+    exported = {*DATABASE, *OWN} | RELEASING | FOREIGN
+
+    assert used_by_rules() - exported == set()
+
+
+def test_what_is_exported_is_used_or_has_its_reason() -> None:
+    reasons = yaml.safe_load(REASONS.read_text())
+    exported = {family(name) for name in {*DATABASE, *OWN} | RELEASING}
+    used = {family(name) for name in used_by_rules() | used_by_panels()}
+
+    assert exported - used == set(reasons)
+    assert all(isinstance(reason, str) and len(reason) > 15 for reason in reasons.values())
+
+
+@pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
+def test_the_demo_exports_all_that_the_rules_need(platform: Platform, tmp_path: Path) -> None:
+    Simulation(platform.dsn, seed=1, scenario="rush").seed_history()
+    with run_watch(write_config(tmp_path, {"demo": platform.dsn})) as watch:
+        page = watch.page()
+    exported = {line.partition("{")[0].partition(" ")[0] for line in page.splitlines()}
+
+    assert used_by_rules() - exported - FOREIGN == RELEASING & used_by_rules()

@@ -1,0 +1,164 @@
+"""Prometheus, Alertmanager and a webhook, in real time: whom which trouble wakes, and how often."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from exporter.demo.stack import Programs, Stack, run_stack
+from tests.builders import add_operator, make_waiting_chat
+from tests.postgres.test_cli_helpers import Command, run_daemon
+from tests.servers import Platform, require_tool
+from tests.watch import write_config
+
+pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
+
+RECEIVERS = ("page", "ticket", "watchdog")
+DEADLINE_S = 200.0
+
+
+class Pager:
+    """Receives what Alertmanager sends; one path a receiver."""
+
+    def __init__(self) -> None:
+        self.notes: list[tuple[str, dict[str, Any]]] = []
+        pager = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                pager.notes.append((self.path.strip("/"), json.loads(body)))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Pager:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def receivers(self) -> list[dict[str, Any]]:
+        """Alertmanager's receivers that lead here."""
+        url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        return [
+            {"name": n, "webhook_configs": [{"url": f"{url}/{n}", "send_resolved": True}]}
+            for n in RECEIVERS
+        ]
+
+    def pages(self, status: str, **labels: str) -> list[list[str]]:
+        """Alerts of each page of that status whose group has these labels, and no more."""
+        return [
+            sorted(alert["labels"]["alertname"] for alert in note["alerts"])
+            for path, note in self.notes
+            if path == "page"
+            and note["status"] == status
+            and note["groupLabels"] == {"job": "chatqueue", **labels}
+        ]
+
+
+def wait_until(condition: Callable[[], Any], say: Callable[[], Any]) -> None:
+    """Wait for something to come true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, say()
+        time.sleep(0.1)
+
+
+def reload_with(daemon: Command, config: Path, critical: str) -> None:
+    """Change the limit of the oldest wait, and nothing in Prometheus."""
+    document = yaml.safe_load(config.read_text())
+    document["thresholds"]["oldest_age"] = {
+        "waiting_assignment": {"warning": "off", "critical": critical}
+    }
+    config.write_text(yaml.safe_dump(document))
+    assert daemon.post("/-/reload").status_code == 200
+
+
+def firing(stack: Stack) -> set[tuple[str, str]]:
+    """Alert and database of all that fires at this moment, as Prometheus says."""
+    answer = requests.get(f"{stack.prometheus_url}/api/v1/alerts", timeout=10).json()
+    return {
+        (alert["labels"]["alertname"], alert["labels"].get("database", ""))
+        for alert in answer["data"]["alerts"]
+        if alert["state"] == "firing"
+    }
+
+
+@contextmanager
+def run_watched(folder: Path, databases: dict[str, Platform]) -> Iterator[dict[str, Command]]:
+    """A daemon a database, each polling every second."""
+    with ExitStack() as running:
+        daemons = {}
+        for name, platform in databases.items():
+            quiet = {"customer_wait": {"warning": "off", "critical": "off"}}
+            file = write_config(folder / f"{name}.yaml", {name: platform.dsn}, thresholds=quiet)
+            daemons[name] = running.enter_context(run_daemon(file, "--web.enable-lifecycle"))
+        for daemon in daemons.values():
+            daemon.wait_until(lambda d=daemon: d.get("/-/ready").status_code == 200)
+        yield daemons
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_one_trouble_is_one_page_and_a_reload_changes_what_pages(
+    platform: Platform, own_platform: Platform, tmp_path: Path
+) -> None:
+    programs = Programs(
+        str(require_tool("prometheus", "prometheus")),
+        str(require_tool("prometheus-alertmanager", "prometheus-alertmanager")),
+    )
+    for each in (platform, own_platform):
+        make_waiting_chat(each, age_s=600)
+        add_operator(each)
+    databases = {"lost": own_platform, "killed": platform, "tuned": platform}
+    with run_watched(tmp_path, databases) as daemons, Pager() as pager:
+        # What is killed had nothing to page for.
+        reload_with(daemons["killed"], tmp_path / "killed.yaml", "1h")
+        targets = [daemon.address for daemon in daemons.values()]
+        folder = tmp_path / "stack"
+        folder.mkdir()
+        with run_stack(programs, folder, targets, pager.receivers()) as stack:
+            own_platform.close()
+            own_platform.server.stop("immediate")
+            daemons["killed"].process.kill()
+
+            def say() -> Any:
+                return firing(stack), pager.notes
+
+            wait_until(lambda: pager.pages("firing", database="tuned"), say)
+            reload_with(daemons["tuned"], tmp_path / "tuned.yaml", "1h")
+            wait_until(lambda: pager.pages("resolved", database="tuned"), say)
+            still = firing(stack)
+            wait_until(lambda: pager.pages("firing"), say)
+            wait_until(lambda: ("ChatQueueExporterDown", "") in firing(stack), say)
+            own_platform.server.start()
+            wait_until(lambda: ("ChatQueueDatabaseDown", "lost") not in firing(stack), say)
+
+    assert pager.pages("firing", database="lost")[:1] == [["ChatQueueDatabaseDown"]]
+    assert [p for p in pager.pages("firing", database="lost") if "ChatQueueDatabaseDown" in p] == [
+        ["ChatQueueDatabaseDown"]
+    ]
+    assert pager.pages("firing") == [["ChatQueueExporterDown"]]
+    assert pager.pages("firing", database="killed") == []
+    assert pager.pages("firing", database="tuned") == [["ChatQueueOldestWait"]]
+    assert ("ChatQueueOldestWait", "tuned") not in still
+    assert any(path == "watchdog" for path, _ in pager.notes)
