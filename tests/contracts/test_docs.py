@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from exporter.catalogue.mapping import (
+    OWN_NAMES,
     OWN_PREFIXES,
     RESERVED_LABELS,
     MetricMapping,
@@ -422,7 +423,7 @@ def test_queries_page_names_every_key_and_parameter() -> None:
     parameters = build_parameters(Config.model_validate({"databases": {"main": {"dsn": DSN}}}))
     for key in keys:
         assert f"| `{key}` |" in text, key
-    for name in (*OWN_PREFIXES, *RESERVED_LABELS):
+    for name in (*OWN_PREFIXES, *OWN_NAMES, *RESERVED_LABELS):
         assert f"`{name}`" in text, name
     for need in NeedMapping.model_fields:
         assert f"{need}:" in text, need
