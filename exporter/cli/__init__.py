@@ -15,6 +15,7 @@ from exporter.cli.notify import notify
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
 from exporter.cli.run import run
 from exporter.cli.status import status
+from exporter.cli.verify import verify
 from exporter.errors import ChatqueueError
 
 
@@ -24,7 +25,7 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-for _command in (run, demo, check_config, status, notify, *RELEASE_COMMANDS, grants):
+for _command in (run, demo, check_config, status, verify, notify, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

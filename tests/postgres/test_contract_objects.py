@@ -243,7 +243,8 @@ CHANGES = {
     "function with another table for a result": Change(
         STATUS,
         f"DROP FUNCTION {STATUS};"
-        f" CREATE FUNCTION {STATUS}() RETURNS TABLE (total_waiting bigint) {SQL} 'SELECT 1::bigint'",
+        f" CREATE FUNCTION {STATUS}() RETURNS TABLE (total_waiting bigint)"
+        f" {SQL} 'SELECT 1::bigint'",
         "() returns TABLE(total_waiting bigint)",
     ),
     "function that runs as its caller": Change(
