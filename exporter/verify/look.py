@@ -35,6 +35,18 @@ INVALID = ("invalid_chats", "invalid_states")
 ACCESS = "access"
 _ASKED = (CONTRACT, SUMMARY, *INVALID)
 _FOLDER = files(__package__)
+_ACCESS_QUERY = Query(
+    name=ACCESS,
+    path=Path("access.sql"),
+    sql=statement_text(ACCESS, _FOLDER.joinpath("sql", "access.sql").read_text("utf-8")),
+    interval_s=5.0,
+    timeout_s=5.0,
+    max_age_s=None,
+    needs=(),
+    metrics=(),
+    max_rows=1000,
+    parameters=("columns", "functions", "relations"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +82,8 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
         parameters=build_parameters(config).keys(),
     )
     queries = tuple(query for query in catalogue if query.name in _ASKED)
-    access = _access_query(config.poll.timeout.total_seconds())
     return tuple(
-        Inspection(plan, (*queries, access), _read_columns(plan))
-        for plan in build_plans(config).values()
+        Inspection(plan, queries, _read_columns(plan)) for plan in build_plans(config).values()
     )
 
 
@@ -84,13 +94,7 @@ def inspect(inspection: Inspection) -> tuple[Check, ...]:
         DatabaseError: There is no connection, or it broke before anything was found.
     """
     plan = inspection.plan
-    functions = [need.name for need in plan.needs if need.kind == "function"]
-    values = {
-        "relations": [relation for relation, _ in inspection.reads],
-        "columns": [column for _, column in inspection.reads],
-        "functions": sorted(set(functions)),
-    }
-    asks = [Ask(query, values if query.name == ACCESS else {}) for query in inspection.queries]
+    asks = [*(Ask(query) for query in inspection.queries), access_ask(inspection)]
     needs = [*plan.needs, *(need for query in inspection.queries for need in query.needs)]
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
@@ -98,6 +102,17 @@ def inspect(inspection: Inspection) -> tuple[Check, ...]:
     finally:
         connection.close()
     return (*judge(poll), _pooling(plan))
+
+
+def access_ask(inspection: Inspection) -> Ask:
+    """Return the question after the privileges that the watch needs there."""
+    functions = {need.name for need in inspection.plan.needs if need.kind == "function"}
+    values = {
+        "relations": [relation for relation, _ in inspection.reads],
+        "columns": [column for _, column in inspection.reads],
+        "functions": sorted(functions),
+    }
+    return Ask(_ACCESS_QUERY, values)
 
 
 def judge(poll: Poll) -> Iterator[Check]:
@@ -162,21 +177,4 @@ def _read_columns(plan: Plan) -> tuple[tuple[str, str], ...]:
         for relation, columns in reads.items()
         if relation in needed
         for column in columns
-    )
-
-
-def _access_query(timeout_s: float) -> Query:
-    """The look at the privileges, as the catalogue would hold it."""
-    path = Path(str(_FOLDER.joinpath("sql", "access.sql")))
-    return Query(
-        name=ACCESS,
-        path=path,
-        sql=statement_text(ACCESS, path.read_text("utf-8")),
-        interval_s=timeout_s,
-        timeout_s=timeout_s,
-        max_age_s=None,
-        needs=(),
-        metrics=(),
-        max_rows=1000,
-        parameters=("columns", "functions", "relations"),
     )
