@@ -10,6 +10,7 @@ import click
 from exporter import __version__
 from exporter.cli.check import check_config
 from exporter.cli.demo import demo
+from exporter.cli.fix import fix
 from exporter.cli.grants import grants
 from exporter.cli.notify import notify
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
@@ -25,7 +26,8 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-for _command in (run, demo, check_config, status, verify, notify, *RELEASE_COMMANDS, grants):
+_WATCH = (run, demo, check_config, status, verify, fix, notify)
+for _command in (*_WATCH, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli import options
+from exporter.cli.writing import writing_dsn
 from exporter.config import Config, load_config
 from exporter.errors import ChatqueueError, DatabaseError
 
@@ -30,11 +30,7 @@ if TYPE_CHECKING:
     help="Also play the assignment of a chat, on rows of its own, and undo it. Needs a role that "
     "may write: release_dsn, or --dsn-from.",
 )
-@click.option(
-    "--dsn-from",
-    metavar="VARIABLE",
-    help="Environment variable with the connection string for --flow.",
-)
+@options.dsn_from
 @options.as_json
 def verify(
     config_file: Path, name: str | None, flow: bool, dsn_from: str | None, as_json: bool
@@ -69,22 +65,10 @@ def verify(
 
 def _flow_dsns(config: Config, variable: str | None, name: str | None) -> dict[str, str]:
     """Database to the connection string that its flow is played with."""
-    from exporter.database import check_dsn
-
     names = [database for database in config.databases if name in (None, database)]
-    if variable is None:
-        return {
-            database: (section.release_dsn or section.dsn).get_secret_value()
-            for database, section in config.databases.items()
-            if database in names
-        }
-    dsn = os.environ.get(variable, "")
-    problem = "is not set" if not dsn else check_dsn(dsn)
-    if problem:
-        raise ChatqueueError(f"--dsn-from {variable}: {problem}, expected a connection string")
-    if len(names) != 1:
+    if variable is not None and len(names) != 1:
         raise ChatqueueError(f"--dsn-from is for one database, add --database {'|'.join(names)}")
-    return {names[0]: dsn}
+    return {database: writing_dsn(config, database, variable) for database in names}
 
 
 def _check(inspection: Inspection, flow_dsn: str | None) -> tuple[Check, ...]:

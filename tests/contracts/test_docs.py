@@ -54,6 +54,10 @@ DSN = "postgresql://watch@db.example.com/chat"
 
 # Commands that the walk does not run, and why.
 NOT_RUN = {
+    **{
+        f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
+        for name in ("stuck", "last-operator", "requeue")
+    },
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",

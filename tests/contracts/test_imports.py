@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         "resources",
         "snapshot",
     },
+    "fix": {"database", "errors", "release"},
     "verify": {"catalogue", "config", "database", "errors", "planning", "poller", "resources"},
     "exposition": {"snapshot"},
     "server": {"config", "errors"},
