@@ -26,8 +26,8 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-_WATCH = (run, demo, check_config, status, verify, fix, notify)
-for _command in (*_WATCH, *RELEASE_COMMANDS, grants):
+_COMMANDS = (run, demo, check_config, status, verify, fix, notify)
+for _command in (*_COMMANDS, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid4
 
-from exporter.database.session import Session
+from exporter.database.session import CommitUnknown, Session
 from exporter.errors import ChatqueueError, QueryFailed, Reason
 from exporter.fix.repairs import Facts, Repair
 from exporter.release import desk
@@ -123,6 +123,10 @@ class Fixer:
             self._rows("insert_audit", values)
             self._on_step("commit")
             self._session.commit()
+        except CommitUnknown as error:
+            raise CommitUnknown(
+                f"the commit went unanswered ({error}): ask again, it is refused if it was done"
+            ) from error
         finally:
             self._session.rollback()
         return Fixed(before, after, audit_id)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from uuid import UUID
 
-OVER_HERE = ("assigned", "waiting_real_user_reply", None)
-"""States from which a chat can be missing from the queue; None is a state that was never set."""
+UNQUEUED = ("assigned", "waiting_real_user_reply", None)
+"""States of a chat that can be missing from the queue; None is a state that was never set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def refuse_requeue(facts: Facts, grace_s: float) -> str | None:
         (not facts.is_active, "the chat is over: only the platform may open it again"),
         (facts.chat_state == "waiting_assignment", "the chat is in the queue"),
         (
-            facts.chat_state not in OVER_HERE,
+            facts.chat_state not in UNQUEUED,
             f"the chat is {facts.chat_state}: whether it goes on is for a person to say",
         ),
         (

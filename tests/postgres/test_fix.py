@@ -343,10 +343,12 @@ def test_a_repair_that_is_cut_off_leaves_nothing(step: str, installed: Platform)
                 " AND application_name LIKE 'chatqueue-releaser%'"
             ) == [(True,)]
 
-    with pytest.raises(DatabaseUnavailable):
+    with pytest.raises(DatabaseUnavailable) as error:
         apply(installed.dsn, REQUEUE, chat, cut)
 
     assert marks(installed) == before
+    told = "the commit went unanswered (" in str(error.value)
+    assert told == (step == "commit")
 
 
 def test_a_trigger_that_does_something_else_undoes_the_repair(installed: Platform) -> None:
