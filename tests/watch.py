@@ -15,7 +15,9 @@ from exporter.daemon import Daemon
 
 BUILT_IN = (
     "assignments",
+    "contract_objects",
     "customer_wait",
+    "database_errors",
     "disagreement",
     "fairness",
     "idle_detector",

@@ -33,11 +33,18 @@ from exporter.config.values import (
 # Names that the exporter gives out itself, whatever the catalogue says.
 OWN_PREFIXES = (
     "chatqueue_exporter_",
-    "chatqueue_database_",
     "chatqueue_threshold_",
     "chatqueue_release_",
     "process_",
     "python_",
+)
+OWN_NAMES = frozenset(
+    {
+        "chatqueue_database_up",
+        "chatqueue_database_row_security_hidden",
+        "chatqueue_database_clock_skew_seconds",
+        "chatqueue_database_in_recovery",
+    }
 )
 UNITS = ("seconds", "bytes", "ratio")
 RESERVED_LABELS = frozenset({"database", "job", "instance", "le", "quantile"})
@@ -49,7 +56,7 @@ _FUNCTION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*\([a-z0-9_, \[\].]*
 def _check_metric_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise fault("is not a metric name", "lower-case letters, digits and _")
-    if name.startswith(OWN_PREFIXES):
+    if name.startswith(OWN_PREFIXES) or name in OWN_NAMES:
         raise fault("is a name the exporter gives out itself", "another prefix")
     return name
 

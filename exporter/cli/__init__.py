@@ -10,12 +10,14 @@ import click
 from exporter import __version__
 from exporter.cli.check import check_config
 from exporter.cli.demo import demo
+from exporter.cli.fix import fix
 from exporter.cli.grants import grants
 from exporter.cli.notify import notify
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
 from exporter.cli.rules import rules
 from exporter.cli.run import run
 from exporter.cli.status import status
+from exporter.cli.verify import verify
 from exporter.errors import ChatqueueError
 
 
@@ -25,7 +27,8 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-for _command in (run, demo, check_config, status, notify, rules, *RELEASE_COMMANDS, grants):
+_COMMANDS = (run, demo, check_config, status, verify, fix, notify, rules)
+for _command in (*_COMMANDS, *RELEASE_COMMANDS, grants):
     cli.add_command(_command)
 
 

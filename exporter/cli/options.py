@@ -47,4 +47,10 @@ log_format = click.option(
     show_default=True,
     help="Form of the log lines on standard error.",
 )
+dsn_from = click.option(
+    "--dsn-from",
+    metavar="VARIABLE",
+    help="Environment variable with the connection string to write with; release_dsn, or else "
+    "dsn, unless given.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")

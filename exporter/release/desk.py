@@ -15,6 +15,9 @@ from exporter.release.statements import STATEMENTS
 
 # A release that is under way ends within its own limits; a pause waits that long for it.
 PATIENCE_S = 20.0
+# The versions of our schema that brought what each needs: an upgrade of the program alone must not
+# keep anybody from pausing.
+RELEASE_VERSION, FIX_VERSION = 1, 2
 
 
 class SchemaMissing(ChatqueueError):
@@ -35,18 +38,18 @@ def find_version(session: Session) -> int:
         return int(row["version"] or 0)
 
 
-def require_schema(session: Session) -> None:
-    """Check that our schema is there and new enough.
+def require_schema(session: Session, needed: int = RELEASE_VERSION) -> None:
+    """Check that our schema is there and at the version needed, or a later one.
 
     Raises:
         SchemaMissing: With what to do about it.
         DatabaseError: It cannot be told.
     """
     version = find_version(session)
-    if version < VERSION:
+    if version < needed:
         found = f"is at version {version}" if version else "is missing"
         raise SchemaMissing(
-            f"the schema chatqueue {found}, expected version {VERSION}: "
+            f"the schema chatqueue {found}, expected version {needed}: "
             "run chatqueue install --apply as the owner of the database"
         )
 

@@ -25,6 +25,7 @@ import pytest
 import yaml
 
 from exporter.catalogue.mapping import (
+    OWN_NAMES,
     OWN_PREFIXES,
     RESERVED_LABELS,
     MetricMapping,
@@ -53,6 +54,10 @@ DSN = "postgresql://watch@db.example.com/chat"
 
 # Commands that the walk does not run, and why.
 NOT_RUN = {
+    **{
+        f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
+        for name in ("stuck", "last-operator", "requeue")
+    },
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",
@@ -423,7 +428,7 @@ def test_queries_page_names_every_key_and_parameter() -> None:
     parameters = build_parameters(Config.model_validate({"databases": {"main": {"dsn": DSN}}}))
     for key in keys:
         assert f"| `{key}` |" in text, key
-    for name in (*OWN_PREFIXES, *RESERVED_LABELS):
+    for name in (*OWN_PREFIXES, *OWN_NAMES, *RESERVED_LABELS):
         assert f"`{name}`" in text, name
     for need in NeedMapping.model_fields:
         assert f"{need}:" in text, need

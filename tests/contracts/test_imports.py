@@ -39,6 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "rules": {"resources"},
     "thresholds": {"config", "snapshot"},
+    "fix": {"database", "errors", "release"},
+    "verify": {"catalogue", "config", "database", "errors", "planning", "poller", "resources"},
     "exposition": {"snapshot"},
     "server": {"config", "errors"},
     "status": {"config", "database", "errors", "events", "snapshot"},

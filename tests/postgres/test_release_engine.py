@@ -866,10 +866,10 @@ def test_the_schema_installs_again_and_again_and_upgrades(
     platform.connection.execute(build_script().encode())  # as psql would, over what is there
     assert platform.value("SELECT mode_cap FROM chatqueue.release_control") == "observe"
 
-    (tmp_path / "002_more.sql").write_text("CREATE TABLE chatqueue.more (a int);")
+    (tmp_path / f"{VERSION + 1:03}_more.sql").write_text("CREATE TABLE chatqueue.more (a int);")
     platform.connection.execute(build_script(VERSION, tmp_path).encode())
-    assert platform.value("SELECT version FROM chatqueue.schema_version") == 2
-    assert build_script(2, tmp_path) == ""
+    assert platform.value("SELECT version FROM chatqueue.schema_version") == VERSION + 1
+    assert build_script(VERSION + 1, tmp_path) == ""
 
 
 def test_the_audit_is_append_only(platform: Platform) -> None:

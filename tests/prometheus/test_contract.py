@@ -25,7 +25,9 @@ SEVERITIES = {"warning", "critical"}
 AT_MOST = {"15", "30", "60", "120", "300", "600", "1200", "3600", "14400", "86400", "+Inf"}
 QUERIES = {
     "assignments",
+    "contract_objects",
     "customer_wait",
+    "database_errors",
     "disagreement",
     "fairness",
     "idle_detector",
@@ -80,6 +82,24 @@ FIGURES = {
     "queue_mean_age_seconds",
 }
 WINDOWS = {"1h", "24h"}
+CONTRACT = {
+    "column": {"chats.chat_state", "chats.last_operator_id", "chats.operator_replied_at"},
+    "index": {
+        "idx_chats_waiting_assignment",
+        "idx_chats_last_operator",
+        "idx_chats_operator_replied",
+    },
+    "constraint": {"chk_assigned_state_has_operator", "chk_waiting_reply_has_timestamp"},
+    "function": {
+        "get_assignment_queue_status",
+        "detect_stuck_chats",
+        "release_and_reassign_chat",
+        "assign_chat_to_operator",
+        "validate_chat_state_transition",
+    },
+    "view": {"chat_state_summary"},
+}
+CONTRACT_NAMES = {name for names in CONTRACT.values() for name in names}
 RELATIONS = {
     "public.chats",
     "public.messages",
@@ -167,6 +187,9 @@ DATABASE: dict[str, tuple[str, dict[str, set[str] | None]]] = {
     "chatqueue_threshold_release_paused_seconds": ("gauge", {}),
     "chatqueue_threshold_slo_burn_rate": ("gauge", {"severity": SEVERITIES}),
     "chatqueue_threshold_slo_breaches": ("gauge", {}),
+    "chatqueue_contract_object_ok": ("gauge", {"kind": set(CONTRACT), "name": CONTRACT_NAMES}),
+    "chatqueue_database_rollbacks_total": ("counter", {}),
+    "chatqueue_database_deadlocks_total": ("counter", {}),
     "chatqueue_database_up": ("gauge", {}),
     "chatqueue_database_row_security_hidden": ("gauge", {"relation": RELATIONS}),
     "chatqueue_database_clock_skew_seconds": ("gauge", {}),

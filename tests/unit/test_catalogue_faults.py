@@ -97,16 +97,19 @@ MAPPINGS = {
     ),
     **{
         f"name of {prefix}": (
-            metric(f"name: {prefix}_x, type: gauge, help: H, value: v"),
-            f"q.yaml:2: metrics[0].name: '{prefix}_x' is a name the exporter gives out itself, expected another prefix",
+            metric(f"name: {prefix}, type: gauge, help: H, value: v"),
+            f"q.yaml:2: metrics[0].name: '{prefix}' is a name the exporter gives out itself, expected another prefix",
         )
         for prefix in (
-            "chatqueue_exporter",
-            "chatqueue_database",
-            "chatqueue_threshold",
-            "chatqueue_release",
-            "process",
-            "python",
+            "chatqueue_exporter_x",
+            "chatqueue_database_up",
+            "chatqueue_database_row_security_hidden",
+            "chatqueue_database_clock_skew_seconds",
+            "chatqueue_database_in_recovery",
+            "chatqueue_threshold_x",
+            "chatqueue_release_x",
+            "process_x",
+            "python_x",
         )
     },
     "type": (

@@ -1,0 +1,171 @@
+"""What was found, held against what there should be: one verdict a thing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Row = Mapping[str, Any]
+Group = Literal["contract", "states", "access", "rows", "server", "flow"]
+Pooling = Literal["transaction", "session"]
+
+OLDEST_VERSION = 140_000
+LARGEST_SKEW_S = 5.0
+# Fewer chats than this prove nothing about their distribution.
+ENOUGH_CHATS = 20
+STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist.
+
+    Attributes:
+        group: Which part of the checklist.
+        name: What was looked at.
+        ok: Whether it is as it should be.
+        found: What is there.
+        expected: What should be there; empty where `found` says it all.
+        todo: What to do about it; empty where nothing is to be done.
+    """
+
+    group: Group
+    name: str
+    ok: bool
+    found: str
+    expected: str = ""
+    todo: str = ""
+
+
+def check_contract(rows: Iterable[Row]) -> Iterator[Check]:
+    """Yield one check an object of the fix.
+
+    Source: queries/contract_objects.sql.
+    """
+    for row in rows:
+        yield Check(
+            "contract",
+            f"{row['kind']} {row['name']}",
+            row["ok"],
+            row["found"],
+            row["expected"],
+            "" if row["ok"] else row["remedy"],
+        )
+
+
+def check_invalid(row: Row, checks: Mapping[str, str]) -> Iterator[Check]:
+    """Yield one check a kind of impossible state.
+
+    Args:
+        row: Counts by column.
+        checks: Column to the name of the check, as in `chatqueue_invalid_chats`.
+    """
+    for column, name in checks.items():
+        count = int(row[column])
+        todo = f'chatqueue_invalid_chats{{check="{name}"}} in docs/metrics.md says what it means'
+        yield Check("states", name, count == 0, _chats(count), "0 chats", todo if count else "")
+
+
+def check_distribution(rows: Sequence[Row]) -> Check:
+    """Judge the active chats of each state.
+
+    Source: queries/state_summary.sql.
+    """
+    counts = {str(row["state"]): int(row["chats"]) for row in rows}
+    found = ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no chats"
+    expected = "active chats in the three active states, and not all of them waiting"
+    strange = {state for state, count in counts.items() if count and state not in STATES}
+    total = sum(counts.values())
+    todo = ""
+    if strange:
+        todo = f"find out who wrote {', '.join(sorted(strange))}, and set the state of those chats"
+    elif total >= ENOUGH_CHATS and counts.get("waiting_assignment", 0) == total:
+        todo = (
+            "every chat waits: migration 014 gave them its default and did not set the state of "
+            "chats that were answered before; run its backfill"
+        )
+    return Check("states", "distribution", not todo, found, expected, todo)
+
+
+def check_access(rows: Iterable[Row]) -> Iterator[Check]:
+    """Yield one check a relation, function and schema that the built-in queries use.
+
+    Source: exporter/verify/sql/access.sql.
+    """
+    for row in sorted(rows, key=lambda row: (row["privilege"] != "USAGE", row["object"])):
+        name, privilege, barred = row["object"], row["privilege"], sorted(row["barred"])
+        if not row["is_there"]:
+            yield Check("access", name, False, "does not exist", "", "see the contract above")
+            continue
+        verb = {"SELECT": "read", "EXECUTE": "executed", "USAGE": "used"}[privilege]
+        on = {"SELECT": name, "EXECUTE": f"FUNCTION {name}", "USAGE": f"SCHEMA {name}"}[privilege]
+        columns = f" ({', '.join(barred)})" if privilege == "SELECT" else ""
+        what = ", ".join(barred) if privilege == "SELECT" else "it"
+        count = f"{row['wanted']} columns " if privilege == "SELECT" else ""
+        yield Check(
+            "access",
+            name,
+            not barred,
+            f"{what} cannot be {verb}" if barred else f"{count}can be {verb}",
+            "",
+            f"GRANT {privilege}{columns} ON {on} TO {row['role']}" if barred else "",
+        )
+
+
+def check_rows(hidden: Iterable[tuple[str, bool]]) -> Iterator[Check]:
+    """Yield one check a relation of which row-level security may hide rows."""
+    for relation, is_hidden in sorted(hidden):
+        yield Check(
+            "rows",
+            relation,
+            not is_hidden,
+            "row-level security hides rows" if is_hidden else "all rows are seen",
+            "",
+            f"CREATE POLICY … ON {relation} FOR SELECT TO the role USING (true), or BYPASSRLS"
+            if is_hidden
+            else "",
+        )
+
+
+def check_server(version_num: int, in_recovery: bool, clock_skew_s: float) -> Iterator[Check]:
+    """Yield the version and the clock.
+
+    Args:
+        version_num: `server_version_num`.
+        in_recovery: Whether it is a standby, which serves as well.
+        clock_skew_s: Database clock minus this host's.
+    """
+    version = f"{version_num // 10000}.{version_num % 10000}"
+    is_new = version_num >= OLDEST_VERSION
+    yield Check(
+        "server",
+        "version",
+        is_new,
+        f"PostgreSQL {version}, {'standby' if in_recovery else 'primary'}",
+        "14 or later",
+        "" if is_new else "upgrade the server; until then switch the query stuck_chats off",
+    )
+    is_near = abs(clock_skew_s) <= LARGEST_SKEW_S
+    yield Check(
+        "server",
+        "clock",
+        is_near,
+        f"{clock_skew_s:+.1f} s from this host's",
+        f"at most {LARGEST_SKEW_S:g} s",
+        "" if is_near else "synchronise this host's clock (chrony, NTP); the server's is the truth",
+    )
+
+
+def check_pooling(pooling: Pooling) -> Check:
+    """Say how connections reach the server; both ways serve."""
+    found = {
+        "transaction": "a pooler in transaction mode",
+        "session": "direct, or a pooler in session mode",
+    }[pooling]
+    return Check("server", "pooler", True, found)
+
+
+def _chats(count: int) -> str:
+    """A number of chats."""
+    return f"{count} chat{'' if count == 1 else 's'}"

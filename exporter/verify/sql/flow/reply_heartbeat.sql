@@ -1,0 +1,3 @@
+DELETE FROM public.operator_activity
+WHERE chat_id = %(chat)s AND operator_id = %(operator)s
+RETURNING id

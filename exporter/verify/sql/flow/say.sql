@@ -1,0 +1,3 @@
+INSERT INTO public.messages (chat_id, sender_type, content, handled_by_operator_id)
+VALUES (%(chat)s, %(sender)s, 'chatqueue verify', %(handled_by)s)
+RETURNING id
