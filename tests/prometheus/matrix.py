@@ -91,9 +91,10 @@ def record(scenario: str, length_s: float, folder: Path) -> Recording:
 
 def record_day(folder: Path) -> Recording:
     """Play a calm day of a small team; scraped each minute, to be done within minutes."""
-    with play(folder, "calm", scrape_s=_DAY_SCRAPE_S, operators=4) as staged:
+    # Few people make a day short to play. They begin with nothing to do: the history has the users
+    # of a large team.
+    with play(folder, "calm", scrape_s=_DAY_SCRAPE_S, operators=4, history_s=60) as staged:
         rhythm = staged.simulation.scenario.rhythm
-        # Few people make a day short to play; nobody starts with more work than they can do.
         staged.simulation.world.change_rhythm(replace(rhythm, chats_per_minute=0.4, look_s=(5, 15)))
         return staged.run(_DAY_S)
 

@@ -205,6 +205,7 @@ class Play:
         scenario: Name.
         scrape_s: Time between two scrapes.
         operators: How many work.
+        history_s: How long they have worked before.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class Play:
         scenario: str,
         scrape_s: int = SCRAPE_S,
         operators: int = 12,
+        history_s: int = 7200,
     ) -> None:
         self._server = server
         self._now_s = 0.0
@@ -229,7 +231,7 @@ class Play:
             )
         self._clock = psycopg.connect(server.dsn(), autocommit=True)
         self.simulation = Simulation(server.dsn(), scenario=scenario, operators=operators)
-        self.simulation.seed_history()
+        self.simulation.seed_history(history_s / 3600)
         self._offset_s = self.simulation.world.now
         self._worker, self._exposition = self._build_daemon(folder)
         self._due = {query.name: 0.0 for query in self._worker._plan.queries}
