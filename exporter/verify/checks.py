@@ -16,6 +16,13 @@ LARGEST_SKEW_S = 5.0
 ENOUGH_CHATS = 20
 STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
 
+# Privilege to what it allows, and to what a GRANT writes before the name.
+_USES = {
+    "SELECT": ("read", ""),
+    "EXECUTE": ("executed", "FUNCTION "),
+    "USAGE": ("used", "SCHEMA "),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -98,19 +105,14 @@ def check_access(rows: Iterable[Row]) -> Iterator[Check]:
         if not row["is_there"]:
             yield Check("access", name, False, "does not exist", "", "see the contract above")
             continue
-        verb = {"SELECT": "read", "EXECUTE": "executed", "USAGE": "used"}[privilege]
-        on = {"SELECT": name, "EXECUTE": f"FUNCTION {name}", "USAGE": f"SCHEMA {name}"}[privilege]
-        columns = f" ({', '.join(barred)})" if privilege == "SELECT" else ""
-        what = ", ".join(barred) if privilege == "SELECT" else "it"
-        count = f"{row['wanted']} columns " if privilege == "SELECT" else ""
-        yield Check(
-            "access",
-            name,
-            not barred,
-            f"{what} cannot be {verb}" if barred else f"{count}can be {verb}",
-            "",
-            f"GRANT {privilege}{columns} ON {on} TO {row['role']}" if barred else "",
-        )
+        verb, kind = _USES[privilege]
+        what, columns, well = "it", "", f"can be {verb}"
+        if privilege == "SELECT":
+            what = ", ".join(barred)
+            columns, well = f" ({what})", f"{row['wanted']} columns can be read"
+        found = f"{what} cannot be {verb}" if barred else well
+        todo = f"GRANT {privilege}{columns} ON {kind}{name} TO {row['role']}" if barred else ""
+        yield Check("access", name, not barred, found, "", todo)
 
 
 def check_rows(hidden: Iterable[tuple[str, bool]]) -> Iterator[Check]:

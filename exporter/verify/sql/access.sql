@@ -29,7 +29,7 @@ SELECT
         ), NULL
     ) AS barred,
     count(*)::integer AS wanted,
-    current_user::text AS role
+    pg_catalog.quote_ident(current_user) AS role
 FROM wanted AS w
 LEFT JOIN pg_catalog.pg_attribute AS a
     ON a.attrelid = w.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped
@@ -50,7 +50,7 @@ SELECT
         ), NULL
     ),
     1,
-    current_user::text
+    pg_catalog.quote_ident(current_user)
 FROM unnest(%(functions)s::text []) AS f (function)
 LEFT JOIN (
     SELECT
@@ -73,6 +73,6 @@ SELECT
         ELSE ARRAY[n.nspname::text]
     END,
     1,
-    current_user::text
+    pg_catalog.quote_ident(current_user)
 FROM pg_catalog.pg_namespace AS n
 WHERE n.nspname = 'public'
