@@ -64,6 +64,7 @@ NOT_RUN = {
     'make demo ARGS="--scenario vanished-operators --release enforce"': (
         "as make demo; tests/postgres/test_cli_demo.py plays it"
     ),
+    "make chaos": "takes ten minutes; tests/chaos/test_chaos.py is its short version",
     "make lint": "needs a package registry; .ci/run runs it",
     "make format": "rewrites the sources",
     "make docs": "rewrites the sources; tests/contracts runs both generators",
