@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants detection-matrix docs format clean tools
+.PHONY: demo test lint bench mutants chaos detection-matrix docs format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -34,6 +34,10 @@ mutants: $(STAMPS)/test tools
 # Every scenario of the demo against every alert rule, in compressed time: docs/detection-matrix.md.
 detection-matrix: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.prometheus.matrix
+
+# Ten minutes of daemons, operators and everything that can go wrong, judged from history triggers.
+chaos: $(STAMPS)/test tools
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo

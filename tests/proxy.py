@@ -69,8 +69,16 @@ class Proxy:
             data = end.recv(65536)
         if data and not self._swallowing:
             with contextlib.suppress(OSError):
-                other.sendall(data)
+                self._pass_on(end, other, data)
         elif not data:
-            for closed in (end, other):
-                del self._pairs[closed]
-                closed.close()
+            self._cut(end)
+
+    def _pass_on(self, end: socket.socket, other: socket.socket, data: bytes) -> None:
+        """Hand what one end sent to the other."""
+        other.sendall(data)
+
+    def _cut(self, end: socket.socket) -> None:
+        """Close a connection on both sides."""
+        for closed in (end, self._pairs[end]):
+            del self._pairs[closed]
+            closed.close()

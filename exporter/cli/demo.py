@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from exporter.cli import options
+from exporter.config.release import MODES
 from exporter.demo.scenarios import SCENARIOS
 from exporter.logs import configure_logging
 
@@ -18,6 +19,14 @@ from exporter.logs import configure_logging
     default="calm",
     show_default=True,
     help="The trouble to play.",
+)
+@click.option(
+    "--release",
+    "release_mode",
+    type=click.Choice(MODES),
+    default="off",
+    show_default=True,
+    help="Whether stuck chats are handed back; needs a scenario with some: vanished-operators.",
 )
 @click.option("--seed", default=1, show_default=True, help="Same seed, same course of events.")
 @click.option(
@@ -35,6 +44,7 @@ from exporter.logs import configure_logging
 @options.log_format
 def demo(
     scenario: str,
+    release_mode: str,
     seed: int,
     listen_addresses: Sequence[str],
     full: bool,
@@ -48,4 +58,10 @@ def demo(
     from exporter.demo.runner import run_demo
 
     configure_logging(log_level, log_format)
-    run_demo(scenario=scenario, seed=seed, listen_addresses=listen_addresses, full=full)
+    run_demo(
+        scenario=scenario,
+        seed=seed,
+        listen_addresses=listen_addresses,
+        release_mode=release_mode,
+        full=full,
+    )

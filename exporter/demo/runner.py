@@ -23,13 +23,15 @@ import yaml
 
 from exporter.cli.run import serve
 from exporter.daemon import Daemon
+from exporter.database.session import Session
 from exporter.demo.machine import find_free_port
 from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
 from exporter.demo.scenarios import find_scenario
 from exporter.demo.simulation import Simulation
 from exporter.demo.stack import Programs, Stack, find_programs, run_stack
-from exporter.resources import find_resource
+from exporter.release import desk
+from exporter.release.grants import READER, RELEASER, build_grants
 
 HOST, PORT = "127.0.0.1", 10847
 # A newcomer looks for minutes, not hours: the demo asks more often than a production watch.
@@ -39,8 +41,24 @@ _INTERVALS = {
 }
 
 
+# A newcomer waits a minute, not a quarter of an hour; the server is as young as the demo; and three
+# stuck chats among ten are the story here, not the outage that the breaker would take them for.
+_RELEASE = {
+    "stuck_after": "2m",
+    "confirm": {"polls": 3, "for": "25s"},
+    "on_would_close": "requeue",
+    "breaker": {"at_least": 6},
+    "sensor": {"after_restart": "0s"},
+}
+
+
 def run_demo(
-    *, scenario: str, seed: int, listen_addresses: Sequence[str], full: bool = False
+    *,
+    scenario: str,
+    seed: int,
+    listen_addresses: Sequence[str],
+    release_mode: str = "off",
+    full: bool = False,
 ) -> None:
     """Run until SIGTERM or Ctrl-C, and leave nothing behind.
 
@@ -48,6 +66,7 @@ def run_demo(
         scenario: Name of the trouble to play.
         seed: Of every decision of the simulated people.
         listen_addresses: Where to serve; none for port 10847 or a free one, on loopback.
+        release_mode: off, observe or enforce.
         full: Whether to run Prometheus and Alertmanager beside it.
 
     Raises:
@@ -57,7 +76,7 @@ def run_demo(
     programs = find_programs() if full else None
     with _Ending() as ending:
         try:
-            _live(ending, scenario, seed, listen_addresses, programs)
+            _live(ending, scenario, seed, listen_addresses, release_mode, programs)
         except LocalServerError:
             # Ctrl-C reaches initdb as well, which then fails.
             if not ending.wanted:
@@ -70,6 +89,7 @@ def _live(
     scenario: str,
     seed: int,
     listen_addresses: Sequence[str],
+    release_mode: str,
     programs: Programs | None,
 ) -> None:
     """Start everything, serve, and clear everything away."""
@@ -83,7 +103,7 @@ def _live(
         _living_platform(server, scenario, seed),
         contextlib.ExitStack() as beside,
     ):
-        config_file = _write_config(Path(folder), server)
+        config_file = _write_config(Path(folder), server, release_mode)
         addresses = listen_addresses or [_free_address()]
 
         def tell(bound: Sequence[str]) -> None:
@@ -91,6 +111,7 @@ def _live(
             if programs:
                 stack = beside.enter_context(run_stack(programs, Path(folder), bound[:1]))
             _tell(scenario, bound[0], config_file, server, time.monotonic() - started, stack)
+            _tell_releases(release_mode, config_file)
 
         serve(
             Daemon(config_file),
@@ -165,8 +186,10 @@ def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[
             server.stop()
 
     install_platform(server.dsn())
-    with psycopg.connect(server.dsn()) as owner:
-        owner.execute((find_resource("deploy") / "postgresql" / "reader.sql").read_bytes())
+    with Session(server.dsn()) as session:
+        desk.install(session)
+    with psycopg.connect(server.dsn(), autocommit=True) as owner:
+        owner.execute(build_grants().encode())
     simulation = Simulation(server.dsn(), seed=seed, scenario=scenario, database_switch=switch)
     simulation.seed_history()
     stop = threading.Event()
@@ -179,14 +202,16 @@ def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[
         thread.join(5)
 
 
-def _write_config(folder: Path, server: LocalServer) -> Path:
+def _write_config(folder: Path, server: LocalServer, release_mode: str) -> Path:
     """The daemon's configuration, as an ops team would write it."""
     overrides = {
         name: {"interval": interval} for interval, names in _INTERVALS.items() for name in names
     }
+    database = {"dsn": server.dsn(user=READER), "release_dsn": server.dsn(user=RELEASER)}
     config = {
-        "databases": {"demo": {"dsn": server.dsn(user="chatqueue_reader")}},
+        "databases": {"demo": database},
         "queries": {"overrides": overrides},
+        "release": {"mode": release_mode, **_RELEASE},
     }
     file = folder / "chatqueue.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -238,6 +263,21 @@ def _describe(stack: Stack) -> str:
   {stack.prometheus_url}/alerts      which alerts are pending or firing; most need a minute or two
   {stack.alertmanager_url}/#/alerts    what reaches somebody; tick "Inhibited" for what does not
 """
+
+
+def _tell_releases(mode: str, config_file: Path) -> None:
+    """Where to see chats handed back, if any are to be."""
+    if mode == "off":
+        return
+    command, decision = _command(), "released" if mode == "enforce" else "would_release"
+    click.echo(
+        f"""Auto-release is in mode {mode}: about a minute from now the first stuck chat is due.
+
+  chatqueue_release_decisions_total{{decision="{decision}"}}   on the page
+  {command} audit --config.file {config_file}
+  {command} pause --for 10m --reason 'a look around' --config.file {config_file}
+"""
+    )
 
 
 def _command() -> str:

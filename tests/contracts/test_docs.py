@@ -61,6 +61,10 @@ NOT_RUN = {
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",
+    'make demo ARGS="--scenario vanished-operators --release enforce"': (
+        "as make demo; tests/postgres/test_cli_demo.py plays it"
+    ),
+    "make chaos": "takes ten minutes; tests/chaos/test_chaos.py is its short version",
     "make lint": "needs a package registry; .ci/run runs it",
     "make format": "rewrites the sources",
     "make docs": "rewrites the sources; tests/contracts runs both generators",

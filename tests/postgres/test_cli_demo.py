@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 import requests
 
@@ -87,6 +89,53 @@ def test_a_scenario_is_full_at_once_and_leaves_nothing(scenario: str, folder: Pa
         assert ended_s < END_S
         assert demo.stdout.endswith("The demo has ended; nothing is left behind.\n")
         assert_nothing_left(folder)
+
+
+def released(page: str, decision: str) -> int:
+    """How often the page says that was decided."""
+    found = re.search(
+        rf'^chatqueue_release_decisions_total\{{.*decision="{decision}"\}} (\d+)',
+        page,
+        re.MULTILINE,
+    )
+    return int(found[1]) if found else 0
+
+
+@pytest.mark.slow
+def test_the_chats_of_vanished_operators_are_handed_back_where_that_is_asked_for(
+    folder: Path,
+) -> None:
+    arguments = ("--scenario", "vanished-operators", "--release", "enforce")
+    with run_demo(folder, *arguments, "--web.listen-address", "127.0.0.1:0") as demo:
+        typed = re.search(r"^  (.* audit --config.file .*)$", demo.stdout, re.MULTILINE)
+        server = re.search(r"^  psql '(.*)'$", demo.stdout, re.MULTILINE)
+        assert typed
+        assert server
+        demo.wait_until(lambda: released(demo.page(), "released") == 3, 100)
+        page = demo.page()
+        audit = subprocess.run(
+            [*typed[1].split(), "--json"], capture_output=True, text=True, check=True
+        )
+        rows = json.loads(audit.stdout)
+        with psycopg.connect(server[1]) as owner:
+            reasons = owner.execute(
+                "SELECT release_reason FROM chat_assignments WHERE id = ANY(%s)",
+                [[row["assignment"] for row in rows]],
+            ).fetchall()
+
+        assert 'chatqueue_release_mode{database="demo",mode="enforce"} 1.0' in page
+        assert 'decision="released"}   on the page' in demo.stdout
+        assert len(rows) == 3
+        assert {(f"auto_release:{row['id']}",) for row in rows} == set(reasons)
+        assert released(page, "would_release") == 0
+
+
+def test_releases_are_only_observed_where_that_is_asked_for(folder: Path) -> None:
+    with run_demo(folder, "--release", "observe", "--web.listen-address", "127.0.0.1:0") as demo:
+        demo.wait_until(lambda: 'mode="observe"} 1.0' in demo.page())
+
+        assert "Auto-release is in mode observe" in demo.stdout
+        assert 'decision="would_release"}   on the page' in demo.stdout
 
 
 def test_beside_a_taken_port_it_takes_a_free_one_and_prints_what_can_be_typed(

@@ -78,6 +78,7 @@ OPTIONS = {
     ),
     "demo": (
         "--scenario",
+        "--release",
         "--seed",
         "--web.listen-address",
         "--full",
@@ -124,6 +125,7 @@ def test_the_version_is_the_packages() -> None:
         (("run", "--log.level", "loud"), "'loud' is not one of 'debug', 'info', 'warning',"),
         (("run", "--log.format", "xml"), "'xml' is not one of 'logfmt', 'json'."),
         (("demo", "--scenario", "flood"), "'flood' is not one of 'calm',"),
+        (("demo", "--release", "yes"), "'yes' is not one of 'off', 'observe', 'enforce'."),
         (("demo", "--seed", "x"), "'x' is not a valid integer."),
     ],
 )
