@@ -17,6 +17,7 @@ from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
 from exporter.cli.rules import rules
 from exporter.cli.run import run
 from exporter.cli.status import status
+from exporter.cli.tune import tune
 from exporter.cli.verify import verify
 from exporter.errors import ChatqueueError
 
@@ -28,7 +29,7 @@ def cli() -> None:
 
 
 _COMMANDS = (run, demo, check_config, status, verify, fix, notify, rules)
-for _command in (*_COMMANDS, *RELEASE_COMMANDS, grants):
+for _command in (*_COMMANDS, *RELEASE_COMMANDS, tune, grants):
     cli.add_command(_command)
 
 

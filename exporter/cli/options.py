@@ -2,13 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+from exporter.config import parse_duration
+from exporter.errors import ChatqueueError
 from exporter.logs import FORMATS, LEVELS
 
 DEFAULT_ADDRESS = ":10847"
+
+_Section = TypeVar("_Section")
+
+
+class Span(click.ParamType[timedelta]):
+    """A duration as in the configuration, and more than none."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Read it, or say what was expected."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            span = parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if not span:
+            self.fail("0 is no time, expected a duration such as 2h", param, ctx)
+        return span
+
+
+def pick_database(databases: Mapping[str, _Section], name: str | None) -> tuple[str, _Section]:
+    """Return the database that `--database` means, and its name; the only one where none is given.
+
+    Raises:
+        ChatqueueError: There is none of that name, or there are several.
+    """
+    if name is None and len(databases) == 1:
+        return next(iter(databases.items()))
+    if name is None or name not in databases:
+        found = "is not configured" if name else "is not given"
+        raise ChatqueueError(f"--database {found}, expected one of {', '.join(databases)}")
+    return name, databases[name]
+
 
 config_file = click.option(
     "--config.file",
@@ -52,5 +94,8 @@ dsn_from = click.option(
     metavar="VARIABLE",
     help="Environment variable with the connection string to write with; release_dsn, or else "
     "dsn, unless given.",
+)
+database = click.option(
+    "--database", "name", default=None, help="Which database; needed where there are several."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import click
 
 from exporter.cli import options
-from exporter.config import load_config, parse_duration
+from exporter.config import load_config
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
 from exporter.planning import build_release_plans
@@ -35,38 +34,15 @@ from exporter.release.schema import build_script
 DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)
 
 
-class _Span(click.ParamType[timedelta]):
-    """A duration as in the configuration, and more than none."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        """Read it, or say what was expected."""
-        if isinstance(value, timedelta):
-            return value
-        try:
-            span = parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not span:
-            self.fail("0 is no time, expected a duration such as 2h", param, ctx)
-        return span
-
-
-database = click.option(
-    "--database", "name", default=None, help="Which database; needed where there are several."
-)
 chat_argument = click.argument("chat", type=click.UUID)
-span = click.option("--for", "span", type=_Span(), required=True, help="How long, e.g. 2h.")
+span = click.option("--for", "span", type=options.Span(), required=True, help="How long, e.g. 2h.")
 reason = click.option("--reason", required=True, help="Why; shown to whoever asks.")
 by = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
 
 
 @click.command(short_help="Release one chat, and print what was checked.")
 @options.config_file
-@database
+@options.database
 @chat_argument
 @click.option("--enforce", is_flag=True, help="Do it; without this everything is rolled back.")
 @click.option(
@@ -106,7 +82,7 @@ def release(
 
 @click.command(short_help="Show every condition of a release. Read-only.")
 @options.config_file
-@database
+@options.database
 @chat_argument
 @options.as_json
 def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> None:
@@ -126,7 +102,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
 
 @click.command(short_help="Let nothing be released for a time.")
 @options.config_file
-@database
+@options.database
 @span
 @reason
 @by
@@ -141,7 +117,7 @@ def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by:
 
 @click.command()
 @options.config_file
-@database
+@options.database
 def resume(config_file: Path, name: str | None) -> None:
     """End a pause."""
 
@@ -154,7 +130,7 @@ def resume(config_file: Path, name: str | None) -> None:
 
 @click.command()
 @options.config_file
-@database
+@options.database
 @click.argument("kind", type=click.Choice(("chat", "operator")))
 @click.argument("subject", type=click.UUID, metavar="ID")
 @span
@@ -178,7 +154,7 @@ def exempt(
 
 @click.command(short_help="Show what was released and escalated.")
 @options.config_file
-@database
+@options.database
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @options.as_json
 def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> None:
@@ -205,7 +181,7 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
 
 @click.command(short_help="Print or run the SQL of the schema chatqueue.")
 @options.config_file
-@database
+@options.database
 @click.option("--apply", "applies", is_flag=True, help="Run it instead of printing it.")
 def install(config_file: Path, name: str | None, applies: bool) -> None:
     """Print the SQL of the schema chatqueue, which enforcing needs; or run it.
@@ -230,13 +206,7 @@ COMMANDS = (release, explain, pause, resume, exempt, audit, install)
 
 def _plan(config_file: Path, name: str | None) -> ReleasePlan:
     """The plan of the database that is meant."""
-    plans = build_release_plans(load_config(config_file))
-    if name is None and len(plans) == 1:
-        return next(iter(plans.values()))
-    if name not in plans:
-        found = "is not configured" if name else "is not given"
-        raise ChatqueueError(f"--database {found}, expected one of {', '.join(plans)}")
-    return plans[name]
+    return options.pick_database(build_release_plans(load_config(config_file)), name)[1]
 
 
 def _session(plan: ReleasePlan) -> Session:

@@ -58,6 +58,7 @@ class Session:
         dsn: libpq connection string.
         connect_timeout_s: For each host of the connection string.
         on_step: Called before each statement, to show that it is turning.
+        program: What `application_name` begins with.
     """
 
     def __init__(
@@ -66,10 +67,9 @@ class Session:
         *,
         connect_timeout_s: float = 5.0,
         on_step: Callable[[], None] = lambda: None,
+        program: str = "chatqueue-releaser",
     ) -> None:
-        self._opener = Opener(
-            dsn, program="chatqueue-releaser", connect_timeout_s=connect_timeout_s
-        )
+        self._opener = Opener(dsn, program=program, connect_timeout_s=connect_timeout_s)
         self._on_step = on_step
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
         self._watchdog: Watchdog | None = None

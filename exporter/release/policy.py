@@ -181,10 +181,15 @@ def count_tokens(control: Control, now_s: float, limits: Limits) -> float:
 
 def read_max_reassignments(surroundings: Surroundings) -> int | None:
     """Return the platform's limit of turns; None where the platform itself cannot read it."""
-    if surroundings.limit_type is None:
+    return parse_max_reassignments(surroundings.limit_type, surroundings.limit_text)
+
+
+def parse_max_reassignments(limit_type: str | None, limit_text: str | None) -> int | None:
+    """Return the same of the setting's JSON type, None where it is not set, and its text."""
+    if limit_type is None:
         return DEFAULT_MAX_REASSIGNMENTS
     try:
-        return int(surroundings.limit_text or "") if surroundings.limit_type == "number" else None
+        return int(limit_text or "") if limit_type == "number" else None
     except ValueError:
         return None
 

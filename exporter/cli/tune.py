@@ -1,0 +1,140 @@
+"""`chatqueue tune`: which `stuck_after` the platform's own history speaks for. Read-only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from exporter.cli import options
+from exporter.config import load_config
+from exporter.database import check_dsn
+from exporter.database.session import Session
+from exporter.errors import ChatqueueError, DatabaseError
+
+DEFAULT_MINUTES = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 45, 60)
+
+
+class PlotImpossible(ChatqueueError):
+    """A plot cannot be drawn or written."""
+
+
+@click.command(short_help="Find the right stuck_after in the history. Read-only.")
+@options.config_file
+@options.database
+@click.option(
+    "--days",
+    default=14,
+    show_default=True,
+    type=click.IntRange(1, 366),
+    help="How far to look back.",
+)
+@click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    type=options.Span(),
+    help="A value of stuck_after to try; may be given more than once.  [default: 2m to 60m]",
+)
+@click.option(
+    "--max-wrong",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="The share of wrong releases to stay below, with 95 % confidence.",
+)
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Draw the table into this file; needs matplotlib.",
+)
+@options.as_json
+def tune(
+    config_file: Path,
+    name: str | None,
+    days: int,
+    thresholds: Sequence[timedelta],
+    max_wrong: float,
+    png: Path | None,
+    as_json: bool,
+) -> None:
+    """Find the right release.stuck_after in what already happened. Read-only.
+
+    For each value: how many chats a day would have been released, how many of these operators
+    answered later (wrong releases), how many chats the platform would have closed, and how much
+    waiting users would have been saved. docs/tune.md tells how it is counted.
+    """
+    write_plot = None if png is None else _find_plotter(png)
+    config = load_config(config_file, check_dsn=check_dsn)
+    database, section = options.pick_database(config.databases, name)
+    stuck_after = config.release.stuck_after
+    spans = thresholds or [timedelta(minutes=minutes) for minutes in DEFAULT_MINUTES]
+    from exporter.tune.report import build_report
+
+    session = Session(
+        section.dsn.get_secret_value(),
+        connect_timeout_s=config.poll.connect_timeout.total_seconds(),
+        program="chatqueue-tune",
+    )
+    try:
+        with session, _progress() as on_progress:
+            report = build_report(
+                session,
+                database,
+                days=days,
+                thresholds_s=sorted({span.total_seconds() for span in (*spans, stuck_after)}),
+                configured_s=stuck_after.total_seconds(),
+                max_wrong=max_wrong,
+                on_progress=on_progress,
+            )
+    except DatabaseError as error:
+        raise ChatqueueError(f"{database}: {error}") from error
+    if as_json:
+        click.echo(json.dumps(report.as_json(), indent=2))
+    else:
+        from exporter.cli.tune_view import print_report
+
+        print_report(report)
+    if png is not None and write_plot is not None:
+        try:
+            write_plot(report, png)
+        except OSError as error:
+            raise PlotImpossible(f"--png {png}: {error.strerror or error}") from error
+
+
+def _find_plotter(png: Path) -> Callable[..., None]:
+    """What draws, found before anything is read."""
+    try:
+        from exporter.cli.tune_plot import write_plot
+    except ModuleNotFoundError as error:
+        raise PlotImpossible(
+            f"--png needs {error.name}, which is not installed, "
+            "expected pip install 'chatqueue-exporter[plot]'"
+        ) from error
+    if not png.parent.is_dir():
+        raise PlotImpossible(f"--png {png}: there is no folder {png.parent}")
+    return write_plot
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal; nothing anywhere else."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("Reading the history"), BarColumn(), TaskProgressColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def show(part: float) -> None:
+            progress.update(task, completed=part)
+
+        yield show

@@ -1,0 +1,134 @@
+"""The report of `chatqueue tune` for people: a table, bars, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from exporter.config import format_duration
+from exporter.tune.advice import Verdict, wilson_interval
+from exporter.tune.report import Report
+from exporter.tune.tally import Line
+
+_HEADLINES = {
+    Verdict.RECOMMENDED: "[green]recommended[/]",
+    Verdict.NOT_ENOUGH: "[yellow]not enough history[/]",
+    Verdict.NONE: "[yellow]no threshold qualifies[/]",
+    Verdict.UNUSED: "[yellow]nothing would have been released[/]",
+}
+_MOST_BAR = 56
+
+
+def print_report(report: Report) -> None:
+    """Print everything, in at most 80 columns where the terminal has no more."""
+    console = Console(highlight=False)
+    extent = report.extent
+    console.print(
+        f"[bold]{escape(report.database)}[/]: {report.tally.episodes:,} assignments in "
+        f"{_days(extent.days)}, read at {extent.now_at:%Y-%m-%d %H:%M %Z}\n",
+        soft_wrap=True,
+    )
+    console.print(_table(report))
+    if any(line.releases for line in report.tally.lines):
+        console.print()
+        _print_bars(console, report.tally.lines)
+    console.print()
+    for note in _notes(report):
+        console.print(escape(note), soft_wrap=True)
+    console.print(f"\n{_HEADLINES[report.advice.verdict]}: {escape(_advise(report))}")
+
+
+def _table(report: Report) -> Table:
+    """A line for each threshold."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stuck_after")
+    for heading in ("a day", "wrong", "of", "share, 95 %", "closes", "open", "saves a day"):
+        table.add_column(heading, justify="right")
+    for line in report.tally.lines:
+        low, high = wilson_interval(line.wrong, line.decided)
+        mark = " *" if line.threshold_s == report.configured_s else ""
+        table.add_row(
+            _span(line.threshold_s) + mark,
+            f"{line.releases / report.extent.days:,.1f}",
+            f"{line.wrong:,}",
+            f"{line.decided:,}",
+            f"{low:.1%} - {high:.1%}" if line.decided else "-",
+            "?" if line.closing is None else f"{line.closing:,}",
+            f"{line.undecided:,}",
+            _rounded(line.saved_s / report.extent.days),
+        )
+    return table
+
+
+def _print_bars(console: Console, lines: tuple[Line, ...]) -> None:
+    """A bar for each threshold: right, wrong and undecided releases."""
+    most = max(line.releases for line in lines)
+    width = max(10, min(_MOST_BAR, console.width - 12))
+    console.print("[green]█[/] right  [red]▒[/] wrong  [dim]░[/] still open")
+    for line in lines:
+        bar = Text(f"{_span(line.threshold_s):>8}  ")
+        # Ends rather than lengths are rounded, so that no bar is longer than its sum.
+        ends = [0, line.right, line.decided, line.releases]
+        cells = [round(width * end / most) for end in ends]
+        for glyph, style, before, after in zip(
+            "█▒░", ("green", "red", "dim"), cells, cells[1:], strict=False
+        ):
+            bar.append(glyph * (after - before), style)
+        console.print(bar)
+
+
+def _notes(report: Report) -> Iterator[str]:
+    """What must be known to read the table."""
+    extent, left_out = report.extent, report.left_out
+    yield f"* is the configured value. {_METHOD}"
+    if extent.max_reassignments is None:
+        yield (
+            f"max_reassignments is {extent.limit_text}, expected a whole number: nobody can say "
+            "which chats the platform would close, and its release fails on it."
+        )
+    counts = (
+        (left_out.end_unknown, "whose end nobody noted"),
+        (left_out.names_nobody, "without a chat or an operator"),
+        (extent.without_time, "without a time"),
+    )
+    found = [f"{count:,} {what}" for count, what in counts if count]
+    if found:
+        yield f"Left out are assignments: {', '.join(found)}."
+
+
+_METHOD = (
+    "Past heartbeats are not kept, so an operator who was there and only wrote late counts as "
+    "silent: releases and wrong ones are upper bounds."
+)
+
+
+def _advise(report: Report) -> str:
+    """The advice in words."""
+    advice = report.advice
+    if advice.line is None:
+        return f"{advice.why}. Stay in observe."
+    text = f"{_span(advice.line.threshold_s)}, {advice.why}."
+    if advice.verdict is Verdict.RECOMMENDED:
+        return text
+    return f"{text} Stay in observe."
+
+
+def _span(seconds: float) -> str:
+    """A threshold as the configuration writes it."""
+    return format_duration(timedelta(seconds=seconds))
+
+
+def _rounded(seconds: float) -> str:
+    """A time to the minute, or to the second where that is all there is."""
+    step = 60 if seconds >= 60 else 1
+    return _span(round(seconds / step) * step)
+
+
+def _days(days: float) -> str:
+    """How much history there is."""
+    return f"{days:.0f} days" if days >= 2 else f"{days * 24:.1f} hours"
