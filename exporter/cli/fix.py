@@ -12,10 +12,9 @@ from uuid import UUID
 import click
 
 from exporter.cli import options
-from exporter.cli.release import by, chat_argument, database, release
+from exporter.cli.release import by, chat_argument, release
 from exporter.cli.writing import writing_dsn
 from exporter.config import load_config
-from exporter.errors import ChatqueueError
 
 if TYPE_CHECKING:
     from exporter.fix.engine import Fixed, Fixer
@@ -34,7 +33,7 @@ def fix() -> None:
 
 @fix.command(short_help="Take a chat from an operator who is gone.")
 @options.config_file
-@database
+@options.database
 @chat_argument
 @applies
 @by
@@ -62,7 +61,7 @@ def stuck(
 
 @fix.command("last-operator", short_help="Set who had a chat last, where that is missing.")
 @options.config_file
-@database
+@options.database
 @chat_argument
 @applies
 @by
@@ -86,7 +85,7 @@ def last_operator(
 
 @fix.command(short_help="Put a chat that is missing from the queue into it.")
 @options.config_file
-@database
+@options.database
 @chat_argument
 @applies
 @by
@@ -115,11 +114,7 @@ def _fixer(config_file: Path, name: str | None, variable: str | None) -> Iterato
     from exporter.fix.engine import Fixer
 
     config = load_config(config_file)
-    if name is None and len(config.databases) == 1:
-        name = next(iter(config.databases))
-    if name is None or name not in config.databases:
-        found = "is not configured" if name else "is not given"
-        raise ChatqueueError(f"--database {found}, expected one of {', '.join(config.databases)}")
+    name, _ = options.pick_database(config.databases, name)
     connect_timeout_s = config.poll.connect_timeout.total_seconds()
     dsn = writing_dsn(config, name, variable)
     with Session(dsn, connect_timeout_s=connect_timeout_s) as session:

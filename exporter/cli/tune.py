@@ -14,7 +14,7 @@ from exporter.cli import options
 from exporter.config import load_config
 from exporter.database import check_dsn
 from exporter.database.session import Session
-from exporter.errors import ChatqueueError, DatabaseError
+from exporter.errors import ChatqueueError
 
 DEFAULT_MINUTES = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 45, 60)
 
@@ -92,7 +92,7 @@ def tune(
                 max_wrong=max_wrong,
                 on_progress=on_progress,
             )
-    except DatabaseError as error:
+    except ChatqueueError as error:
         raise ChatqueueError(f"{database}: {error}") from error
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2))
@@ -113,7 +113,7 @@ def _find_plotter(png: Path) -> Callable[..., None]:
         from exporter.cli.tune_plot import write_plot
     except ModuleNotFoundError as error:
         raise PlotImpossible(
-            f"--png needs {error.name}, which is not installed, "
+            "--png needs matplotlib, which is not installed, "
             "expected pip install 'chatqueue-exporter[plot]'"
         ) from error
     if not png.parent.is_dir():

@@ -40,24 +40,25 @@ def print_report(report: Report) -> None:
     console.print()
     for note in _notes(report):
         console.print(escape(note), soft_wrap=True)
-    console.print(f"\n{_HEADLINES[report.advice.verdict]}: {escape(_advise(report))}")
+    headline = f"{_HEADLINES[report.advice.verdict]}: {escape(_advise(report))}"
+    console.print(f"\n{headline}", soft_wrap=True)
 
 
 def _table(report: Report) -> Table:
     """A line for each threshold."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stuck_after")
-    for heading in ("a day", "wrong", "of", "share, 95 %", "closes", "open", "saves a day"):
-        table.add_column(heading, justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("stuck_after", no_wrap=True)
+    for heading in ("a day", "wrong", "of", "share", "at most", "closes", "open", "saved/day"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for line in report.tally.lines:
-        low, high = wilson_interval(line.wrong, line.decided)
         mark = " *" if line.threshold_s == report.configured_s else ""
         table.add_row(
             _span(line.threshold_s) + mark,
-            f"{line.releases / report.extent.days:,.1f}",
+            _rate(line.releases / report.extent.days),
             f"{line.wrong:,}",
             f"{line.decided:,}",
-            f"{low:.1%} - {high:.1%}" if line.decided else "-",
+            f"{line.wrong / line.decided:.1%}" if line.decided else "-",
+            f"{wilson_interval(line.wrong, line.decided)[1]:.1%}" if line.decided else "-",
             "?" if line.closing is None else f"{line.closing:,}",
             f"{line.undecided:,}",
             _rounded(line.saved_s / report.extent.days),
@@ -85,7 +86,7 @@ def _print_bars(console: Console, lines: tuple[Line, ...]) -> None:
 def _notes(report: Report) -> Iterator[str]:
     """What must be known to read the table."""
     extent, left_out = report.extent, report.left_out
-    yield f"* is the configured value. {_METHOD}"
+    yield f"* is the configured value. At most: upper end of the 95 % interval. {_METHOD}"
     if extent.max_reassignments is None:
         yield (
             f"max_reassignments is {extent.limit_text}, expected a whole number: nobody can say "
@@ -112,10 +113,9 @@ def _advise(report: Report) -> str:
     advice = report.advice
     if advice.line is None:
         return f"{advice.why}. Stay in observe."
-    text = f"{_span(advice.line.threshold_s)}, {advice.why}."
     if advice.verdict is Verdict.RECOMMENDED:
-        return text
-    return f"{text} Stay in observe."
+        return f"{_span(advice.line.threshold_s)}, {advice.why}."
+    return f"the best is {_span(advice.line.threshold_s)}, {advice.why}. Stay in observe."
 
 
 def _span(seconds: float) -> str:
@@ -127,6 +127,11 @@ def _rounded(seconds: float) -> str:
     """A time to the minute, or to the second where that is all there is."""
     step = 60 if seconds >= 60 else 1
     return _span(round(seconds / step) * step)
+
+
+def _rate(count: float) -> str:
+    """A number a day."""
+    return f"{count:,.0f}" if count >= 100 else f"{count:.1f}"
 
 
 def _days(days: float) -> str:

@@ -64,20 +64,24 @@ def advise(tally: Tally, max_wrong: float) -> Advice:
     decided = [line for line in tally.lines if line.decided]
     if not decided:
         return Advice(Verdict.UNUSED, None, _explain_unused(tally))
+    limit = f"{max_wrong:.1%}"
     for line in decided:
         if wilson_interval(line.wrong, line.decided)[1] <= max_wrong:
-            why = f"{_describe(line)}; no shorter one stays within {max_wrong:.1%}"
-            return Advice(Verdict.RECOMMENDED, line, why)
+            is_first = line is tally.lines[0]
+            why = "the shortest that was tried" if is_first else f"none shorter is within {limit}"
+            return Advice(Verdict.RECOMMENDED, line, f"{_describe(line)}; {why}")
     hopeful = [line for line in decided if line.wrong <= max_wrong * line.decided]
     if hopeful:
         line = max(hopeful, key=lambda line: line.decided)
         why = (
-            f"{_describe(line)}, which is not yet within {max_wrong:.1%}: that takes at least "
-            f"{count_needed(max_wrong)} releases, none of them wrong"
+            f"{_describe(line)}; to be within {limit} takes {count_needed(max_wrong)} "
+            "without a wrong one, or more"
         )
         return Advice(Verdict.NOT_ENOUGH, line, why)
     line = min(decided, key=lambda line: line.wrong / line.decided)
-    why = f"the best has {_describe(line)}, and the limit is {max_wrong:.1%}"
+    why = f"{_describe(line)}; the limit is {limit}"
+    if len(decided) < len(tally.lines):
+        why += ", and longer ones would have decided nothing"
     return Advice(Verdict.NONE, line, why)
 
 
@@ -93,4 +97,4 @@ def _explain_unused(tally: Tally) -> str:
 def _describe(line: Line) -> str:
     """A line's wrong releases and their interval."""
     high = wilson_interval(line.wrong, line.decided)[1]
-    return f"{line.wrong} of {line.decided} releases wrong, at most {high:.1%} by 95 % confidence"
+    return f"{line.wrong:,} of {line.decided:,} releases wrong, at most {high:.1%}"
