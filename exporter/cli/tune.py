@@ -16,6 +16,8 @@ from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
 
+# What release.stuck_after accepts.
+SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=7)
 DEFAULT_MINUTES = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 45, 60)
 
 
@@ -69,6 +71,8 @@ def tune(
     answered later (wrong releases), how many chats the platform would have closed, and how much
     waiting users would have been saved. docs/tune.md tells how it is counted.
     """
+    if any(not SHORTEST <= span <= LONGEST for span in thresholds):
+        raise click.BadParameter("expected 1m to 7d", param_hint="--threshold")
     write_plot = None if png is None else _find_plotter(png)
     config = load_config(config_file, check_dsn=check_dsn)
     database, section = options.pick_database(config.databases, name)

@@ -276,7 +276,6 @@ def test_people_get_a_table_bars_and_advice(
 def test_many_right_releases_are_recommended(
     platform: Platform, printed: Callable[..., str]
 ) -> None:
-    platform.execute("SELECT")
     operator = builders.add_operator(platform)
     for _ in range(8):
         chat = builders.make_waiting_chat(platform, age_s=8000)
@@ -360,6 +359,8 @@ def test_a_database_must_be_named_where_there_are_several(
     [
         (("--days", "0"), "0 is not in the range 1<=x<=366"),
         (("--threshold", "10"), "'10' is not a duration"),
+        (("--threshold", "59s"), "expected 1m to 7d"),
+        (("--threshold", "8d"), "expected 1m to 7d"),
         (("--max-wrong", "1"), "1.0 is not in the range 0<x<1"),
     ],
 )
