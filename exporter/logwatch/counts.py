@@ -66,11 +66,14 @@ class Counts:
             if source in self._sources:
                 self._sources[source].drops[reason] += count
 
-    def set_up(self, source: str, *, up: bool) -> None:
-        """Say whether a source can be read."""
+    def set_up(self, source: str, *, up: bool) -> bool:
+        """Say whether a source can be read; return whether that is news."""
         with self._lock:
-            if source in self._sources:
-                self._sources[source].up = up
+            known = self._sources.get(source)
+            if known is None or known.up is up:
+                return False
+            known.up = up
+            return True
 
     def families(self) -> tuple[Family, ...]:
         """Return the families; none without a source."""

@@ -129,15 +129,9 @@ class LogWatch:
         self._turned_at = time.monotonic()
         for reason, count in follower.take_drops().items():
             self._counts.drop(name, reason, count)
-        if (was_up, problem) == (follower.is_up, follower.problem):
-            return False
-        self._counts.set_up(name, up=follower.is_up)
-        path = str(follower.path)
-        if follower.is_up:
-            log.info("log file followed", source=name, path=path)
-        else:
-            log.warning("log file not followed", source=name, path=path, cause=follower.problem)
-        return True
+        if (was_up, problem) != (follower.is_up, follower.problem):
+            _tell(name, follower)
+        return self._counts.set_up(name, up=follower.is_up)
 
     def _count(self, name: str, lines: Iterable[bytes]) -> None:
         judge = self._judge
@@ -155,3 +149,11 @@ class LogWatch:
     def _publish(self) -> None:
         self._published_at, self._published_total = time.monotonic(), self._counts.total()
         self._on_change()
+
+
+def _tell(name: str, follower: Follower) -> None:
+    path = str(follower.path)
+    if follower.is_up:
+        log.info("log file followed", source=name, path=path)
+    else:
+        log.warning("log file not followed", source=name, path=path, cause=follower.problem)

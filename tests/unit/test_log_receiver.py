@@ -444,7 +444,7 @@ def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
         accepted, refused = [], []
 
         def send() -> None:
-            for _ in range(10):
+            for _ in range(2):
                 while (status := ingest.post(body).status_code) != 200:
                     assert status == 503
                     refused.append(status)
@@ -456,7 +456,7 @@ def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
         for thread in threads:
             thread.join()
 
-        assert ingest.value("lines_total") == sum(accepted) == 60_000
+        assert ingest.value("lines_total") == sum(accepted) == 12_000
         assert ingest.value("dropped_total", reason="busy") == len(refused)
         assert gate._left_bytes == room
         assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
