@@ -1,0 +1,160 @@
+"""What the three dashboards have in common: variables, annotations, links, and rows of panels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as model
+
+from tools.dashboards.expressions import ALERT_FILTERS, OWN_FILTERS, select
+from tools.dashboards.panels import BLUE, DATASOURCE, GREEN, PURPLE, RED
+
+TAG = "chat-queue"
+# Where the links to runbooks lead unless `chatqueue dashboards --runbooks` says otherwise.
+RUNBOOKS = "docs/runbooks.md"
+SCHEMA_VERSION = 39  # of Grafana 10.4; every later one brings it up to its own
+
+_BUILD = select("chatqueue_exporter_build_info", filters=OWN_FILTERS)
+# Name to color, expression, and the keys that the SDK's model has no word for.
+_ANNOTATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "Watch begins": (
+        GREEN,
+        f"{select('chatqueue_watch_started_timestamp_seconds', filters=OWN_FILTERS)} * 1000",
+        {"titleFormat": "The watch begins", "useValueForTime": True},
+    ),
+    "Exporter changed": (
+        BLUE,
+        f"count by (version) ({_BUILD})\n"
+        f"unless on (version) count by (version) ({_BUILD} offset 5m)",
+        {"titleFormat": "Exporter {{version}}"},
+    ),
+    "Auto-release": (
+        PURPLE,
+        f"({select('chatqueue_release_last_timestamp_seconds')} > 0) * 1000",
+        {"titleFormat": "A chat was released in {{database}}", "useValueForTime": True},
+    ),
+    "Alerts": (
+        RED,
+        select(
+            "ALERTS",
+            'alertname=~"ChatQueue.+"',
+            'alertstate="firing"',
+            'severity=~"critical|warning"',
+            filters=ALERT_FILTERS,
+        ),
+        {"titleFormat": "{{alertname}}", "textFormat": "{{severity}}", "tagKeys": "severity"},
+    ),
+}
+
+
+def make_board(
+    uid: str, title: str, text: str, since: str, rows: Sequence[tuple[str, Sequence[Any]]]
+) -> dict[str, Any]:
+    """Return a dashboard as Grafana imports it.
+
+    Args:
+        uid: For its address and for links to it; never changed.
+        title: As people see it.
+        text: What it answers, in a sentence.
+        since: Beginning of the time range, such as `now-24h`.
+        rows: Title, or "" for panels without one, and panels from left to right, line by line.
+    """
+    board = (
+        dashboard.Dashboard(title)
+        .uid(uid)
+        .description(text)
+        .tags([TAG])
+        .readonly()
+        .time(since, "now")
+        .refresh("30s")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .links([_link_to_others()])
+        .variables(_variables())
+        .annotations([_annotation(name) for name in _ANNOTATIONS])
+    )
+    number = 0
+    for row, panels in rows:
+        if row:
+            number += 1
+            board = board.with_row(dashboard.Row(row).id(number))
+        for panel in panels:
+            number += 1
+            board = board.with_panel(panel.id(number))
+    return _complete(board.build())
+
+
+def _complete(built: model.Dashboard) -> dict[str, Any]:
+    """The JSON, with what the SDK's model has no word for."""
+    built.schema_version = SCHEMA_VERSION
+    document: dict[str, Any] = json.loads(json.dumps(built, cls=JSONEncoder))
+    document["id"] = None
+    for annotation in document["annotations"]["list"]:
+        annotation.update(_ANNOTATIONS[annotation["name"]][2])
+    for variable in document["templating"]["list"]:
+        if variable["name"] == "runbooks":
+            variable["hide"] = int(model.VariableHide.HIDE_VARIABLE)
+    return document
+
+
+def _variables() -> list[Any]:
+    """The data source, then which exporters and databases."""
+    source = dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus")
+    runbooks = (
+        dashboard.ConstantVariable("runbooks")
+        .label("Runbooks")
+        .description("Address of the page that the panels' links lead to.")
+        .value(RUNBOOKS)
+    )
+    build, up = "chatqueue_exporter_build_info", "chatqueue_database_up"
+    chosen = 'job=~"$job",instance=~"$instance"'
+    return [
+        source,
+        _choice("job", "Job", f"label_values({build}, job)"),
+        _choice("instance", "Instance", f'label_values({build}{{job=~"$job"}}, instance)'),
+        _choice("database", "Database", f"label_values({up}{{{chosen}}}, database)"),
+        runbooks,
+    ]
+
+
+def _choice(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    """A variable of several values, all of them at first."""
+    return (
+        dashboard.QueryVariable(name)
+        .label(label)
+        .datasource(DATASOURCE)
+        .query({"query": query, "refId": f"variable-{name}"})
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".+")
+        .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
+    )
+
+
+def _annotation(name: str) -> dashboard.AnnotationQuery:
+    color, expr, _ = _ANNOTATIONS[name]
+    return (
+        dashboard.AnnotationQuery()
+        .name(name)
+        .datasource(DATASOURCE)
+        .enable(True)
+        .icon_color(color)
+        .expr(expr)
+    )
+
+
+def _link_to_others() -> dashboard.DashboardLink:
+    """A menu entry for each dashboard of the tag, with time and variables kept."""
+    return (
+        dashboard.DashboardLink("Chat queue")
+        .type(model.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .as_dropdown(False)
+        .include_vars(True)
+        .keep_time(True)
+    )
