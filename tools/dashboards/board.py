@@ -16,6 +16,7 @@ from tools.dashboards.panels import BLUE, DATASOURCE, GREEN, PURPLE, RED
 TAG = "chat-queue"
 # Where the links to runbooks lead unless `chatqueue dashboards --runbooks` says otherwise.
 RUNBOOKS = "docs/runbooks.md"
+_COLUMNS = 24
 SCHEMA_VERSION = 39  # of Grafana 10.4; every later one brings it up to its own
 
 _BUILD = select("chatqueue_exporter_build_info", filters=OWN_FILTERS)
@@ -28,8 +29,7 @@ _ANNOTATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "Exporter changed": (
         BLUE,
-        f"count by (version) ({_BUILD})\n"
-        f"unless on (version) count by (version) ({_BUILD} offset 5m)",
+        f"count by (version) ({_BUILD}) unless count by (version) ({_BUILD} offset 5m)",
         {"titleFormat": "Exporter {{version}}"},
     ),
     "Auto-release": (
@@ -76,15 +76,28 @@ def make_board(
         .variables(_variables())
         .annotations([_annotation(name) for name in _ANNOTATIONS])
     )
-    number = 0
-    for row, panels in rows:
-        if row:
-            number += 1
-            board = board.with_row(dashboard.Row(row).id(number))
-        for panel in panels:
-            number += 1
-            board = board.with_panel(panel.id(number))
-    return _complete(board.build())
+    built = board.build()
+    built.panels = _lay_out(rows)
+    return _complete(built)
+
+
+def _lay_out(rows: Sequence[tuple[str, Sequence[Any]]]) -> list[model.Panel | model.RowPanel]:
+    """Number the panels and place each as high, then as far left, as there is room."""
+    placed: list[model.Panel | model.RowPanel] = []
+    used = [0] * _COLUMNS
+    for title, panels in rows:
+        below = max(used)
+        if title:
+            row = dashboard.Row(title).id(len(placed) + 1)
+            placed.append(row.grid_pos(model.GridPos(h=1, w=_COLUMNS, x=0, y=below)).build())
+        used = [below + bool(title)] * _COLUMNS
+        for builder in panels:
+            panel = builder.id(len(placed) + 1).build()
+            at = panel.grid_pos
+            at.y, at.x = min((max(used[x : x + at.w]), x) for x in range(_COLUMNS - at.w + 1))
+            used[at.x : at.x + at.w] = [at.y + at.h] * at.w
+            placed.append(panel)
+    return placed
 
 
 def _complete(built: model.Dashboard) -> dict[str, Any]:

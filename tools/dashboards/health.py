@@ -69,8 +69,8 @@ def _now() -> list[Any]:
         make_stat(
             _small(
                 "Hidden rows",
-                "Relations whose rows row-level security hides from the exporter's role. Above 0 the "
-                "figures that need them are missing: grant the role what deploy/ says.",
+                "Relations whose rows row-level security hides from the exporter's role. Above 0 "
+                "the figures that need them are missing: grant the role what deploy/ says.",
                 total("chatqueue_database_row_security_hidden"),
                 "short",
                 "ChatQueueRowsHidden",
@@ -81,8 +81,8 @@ def _now() -> list[Any]:
         make_stat(
             _small(
                 "Configuration",
-                "Whether the latest reload was accepted. Refused: the exporter goes on with the old "
-                "file; `chatqueue check-config` names the fault.",
+                "Whether the latest reload was accepted. Refused: the exporter goes on with the "
+                "old file; `chatqueue check-config` names the fault.",
                 f"min ({_own('chatqueue_exporter_config_last_reload_successful')})",
                 "bool_yes_no",
                 "ChatQueueReloadFailed",
@@ -151,8 +151,8 @@ def _queries() -> list[Any]:
         make_lines(
             Panel(
                 "Age of the figures",
-                "Time since each query's last success: a saw of its interval in health. A line that "
-                "climbs is a query that fails or waits; at the limit the watch is blind.",
+                "Time since each query's last success: a saw of its interval in health. A line "
+                "that climbs is a query that fails or waits; at the limit the watch is blind.",
                 (
                     Ask(
                         f"time() - min by (query) ({gauge(_SUCCEEDED, by=_BY_QUERY)})", "{{query}}"
@@ -185,8 +185,8 @@ def _queries() -> list[Any]:
         make_lines(
             Panel(
                 "Time per query",
-                "How long each query took. One that climbs with the data needs an index or a longer "
-                "interval; all at once: the database is slow.",
+                "How long each query took. One that climbs with the data needs an index or a "
+                "longer interval; all at once: the database is slow.",
                 (Ask(worst(f"{_QUERY}_duration_seconds", by=_BY_QUERY), "{{query}}"),),
                 "s",
                 ("ChatQueueQueryFailing",),
@@ -196,8 +196,8 @@ def _queries() -> list[Any]:
         make_lines(
             Panel(
                 "Time per poll",
-                "All queries of a database together: what the watch costs it when everything is due. "
-                "Above a second, look at the slowest query.",
+                "All queries of a database together: what the watch costs it when everything is "
+                "due. Above a second, look at the slowest query.",
                 (
                     Ask(
                         f"sum by (database) ({gauge(f'{_QUERY}_duration_seconds', by=_BY_QUERY)})",
@@ -219,8 +219,8 @@ def _database() -> list[Any]:
         make_lines(
             Panel(
                 "Database up",
-                "1 while the database answers, a gap while no exporter asks. Comes and goes: look at "
-                "the pooler and the network before the database.",
+                "1 while the database answers, a gap while no exporter asks. Comes and goes: look "
+                "at the pooler and the network before the database.",
                 (Ask(f"min by (database) ({select('chatqueue_database_up')})", "{{database}}"),),
                 "short",
                 ("ChatQueueDatabaseDown", "ChatQueueDatabaseUnstable"),
@@ -231,8 +231,8 @@ def _database() -> list[Any]:
         make_lines(
             Panel(
                 "Hidden by row-level security",
-                "Relations of which the exporter's role sees no rows. Anything above 0: its figures "
-                "are missing, not zero; check the role's grants and policies.",
+                "Relations of which the exporter's role sees no rows. Anything above 0: its "
+                "figures are missing, not zero; check the role's grants and policies.",
                 (Ask(hidden, "{{database}} {{relation}}"),),
                 "short",
                 ("ChatQueueRowsHidden",),
@@ -291,8 +291,8 @@ def _process() -> list[Any]:
         ),
         _of_process(
             "Time per scrape",
-            "How long Prometheus waits for the page. Above a tenth of a second: a slow network, or a "
-            "machine without a free core.",
+            "How long Prometheus waits for the page. Above a tenth of a second: a slow network, or "
+            "a machine without a free core.",
             (Ask(_own("scrape_duration_seconds"), "{{instance}}"),),
             "s",
         ),

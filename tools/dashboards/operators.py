@@ -118,8 +118,8 @@ def _duty() -> list[Any]:
         make_lines(
             Panel(
                 "On duty and needed",
-                "Operators on duty, and how many the traffic needs for the service level. Below the "
-                "line users wait longer than promised: plan more people for that hour.",
+                "Operators on duty, and how many the traffic needs for the service level. Below "
+                "the line users wait longer than promised: plan more people for that hour.",
                 (
                     Ask(_ON_DUTY, "on duty", BLUE),
                     Ask(total("chatqueue_operators_required"), "needed"),
@@ -148,8 +148,8 @@ def _fairness() -> list[Any]:
         make_bars(
             Panel(
                 "Chats per operator, last hour",
-                "Different chats each operator was given. One far above the rest, or many at 0 while "
-                "the queue is full: look at who is available and at the assignment.",
+                "Different chats each operator was given. One far above the rest, or many at 0 "
+                "while the queue is full: look at who is available and at the assignment.",
                 (
                     Ask(
                         f"sort_desc ({total('chatqueue_operator_chats', by=('operator',))})",
@@ -165,8 +165,8 @@ def _fairness() -> list[Any]:
         make_lines(
             Panel(
                 "Largest share",
-                "Share of the assignments that the busiest operator got. It means little while there "
-                "are few assignments, see their count; near 100 % one person does everything.",
+                "Share of the assignments that the busiest operator got. It means little while "
+                "there are few assignments, see their count; near 100 % one person does everything.",
                 (
                     Ask(
                         gauge("chatqueue_operator_share_max_ratio", by=by),
@@ -192,8 +192,8 @@ def _fairness() -> list[Any]:
         make_lines(
             Panel(
                 "Assignments behind these figures",
-                "How many assignments share and inequality are computed from. Do not judge fairness "
-                "by fewer than several an operator.",
+                "How many assignments share and inequality are computed from. Do not judge "
+                "fairness by fewer than several an operator.",
                 (
                     Ask(
                         gauge("chatqueue_operator_window_assignments", by=by),
@@ -209,8 +209,8 @@ def _fairness() -> list[Any]:
         make_lines(
             Panel(
                 "Same operator again",
-                "Assignments of a chat to the operator who had it last. Red ones were avoidable: the "
-                "assignment prefers old acquaintances to users who wait.",
+                "Assignments of a chat to the operator who had it last. Red ones were avoidable: "
+                "the assignment prefers old acquaintances to users who wait.",
                 (
                     Ask(_repeats("true"), "avoidable", RED),
                     Ask(_repeats("false"), "no other chat waited", GREY),
@@ -244,8 +244,8 @@ def _work() -> list[Any]:
         make_lines(
             Panel(
                 "Time in hand now",
-                "How long the chats that operators have now have been with them. The mean rises with "
-                "all; the oldest alone is one forgotten chat: ask its operator.",
+                "How long the chats that operators have now have been with them. The mean rises "
+                "with all; the oldest alone is one forgotten chat: ask its operator.",
                 (
                     Ask(worst("chatqueue_state_oldest_age_seconds", state), "oldest", PURPLE),
                     Ask(worst("chatqueue_state_mean_age_seconds", state), "mean", BLUE),
@@ -257,8 +257,8 @@ def _work() -> list[Any]:
         make_lines(
             Panel(
                 "Unanswered chats",
-                "Chats in which the user spoke last, waiting or with an operator. Rising for minutes: "
-                "more comes in than is answered.",
+                "Chats in which the user spoke last, waiting or with an operator. Rising for "
+                "minutes: more comes in than is answered.",
                 (Ask(total("chatqueue_unanswered_chats"), "unanswered", YELLOW),),
                 "short",
                 ("ChatQueueCustomerWait",),

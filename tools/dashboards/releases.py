@@ -58,8 +58,8 @@ def make_releases() -> list[Any]:
         make_lines(
             Panel(
                 "What auto-release decided",
-                "Decisions about suspects, most often the reason why one was left alone. Any defect, "
-                "error or breaker: run `chatqueue pause` and read the audit.",
+                "Decisions about suspects, most often the reason why one was left alone. Any "
+                "defect, error or breaker: run `chatqueue pause` and read the audit.",
                 (Ask(f"{happened(decisions, by=('decision',))} > 0", "{{decision}}"),),
                 "short",
                 ("ChatQueueReleaseDefect", "ChatQueueReleaseBreakerTripped"),
@@ -88,8 +88,8 @@ def make_releases() -> list[Any]:
         make_lines(
             Panel(
                 "Suspects",
-                "Chats held too long: by auto-release's rules, by the platform's idle detector, and "
-                "those whose release would close them. Lasting above 0: nobody takes them back.",
+                "Chats held too long: by auto-release's rules, by the platform's idle detector, "
+                "and those whose release would close them. Lasting above 0: nobody takes them back.",
                 (
                     Ask(total("chatqueue_release_suspect_chats"), "suspects", PURPLE),
                     Ask(total("chatqueue_idle_overdue_chats"), "idle and overdue", YELLOW),

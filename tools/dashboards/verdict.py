@@ -60,8 +60,8 @@ def firing_alerts() -> Any:
     return make_stat(
         _panel(
             "Firing alerts",
-            "Alerts of this product that fire now. Begin with the critical ones, at their runbooks. "
-            "Without the alert rules in Prometheus there is no figure, and nobody is paged.",
+            "Alerts of this product that fire now. Begin with the critical ones, at their "
+            "runbooks. Without the alert rules in Prometheus there is no figure, and nobody is paged.",
             (Ask(alerts("critical"), "critical"), Ask(alerts("warning"), "warning")),
             "short",
             ("ChatQueueWatchdog",),
@@ -192,8 +192,8 @@ def _invalid() -> Any:
     return make_stat(
         _panel(
             "Impossible chats",
-            "Chats in a state that contradicts itself, and those among them whose user waits unseen. "
-            "Above 0 after a deployment: suspect the deployment; the table below names the check.",
+            "Chats in a state that contradicts itself, and those among them whose user waits "
+            "unseen. Above 0 after a deployment: suspect the deployment; the table below names the check.",
             (Ask(total("chatqueue_invalid_chats"), "impossible"), Ask(lost, "unseen users")),
             "short",
             ("ChatQueueLostReply", "ChatQueueInvalidChats"),

@@ -60,8 +60,8 @@ def _waits() -> list[Any]:
         make_lines(
             Panel(
                 "Chats by state",
-                "Work in hand, stacked; users who have their answer are on the right axis. A growing "
-                "orange area is a queue: see how many operators are on duty.",
+                "Work in hand, stacked; users who have their answer are on the right axis. A "
+                "growing orange area is a queue: see how many operators are on duty.",
                 (
                     Ask(total("chatqueue_chats", WAITING), "waiting for an operator", YELLOW),
                     Ask(total("chatqueue_chats", ASSIGNED), "with an operator", BLUE),
@@ -250,8 +250,8 @@ def _correctness() -> list[Any]:
         make_table(
             Panel(
                 "Impossible chats by check",
-                "Chats whose columns contradict each other, now and at most in the range. Healthy is "
-                "0 everywhere; lost_reply is a user whom nobody sees: act on it first.",
+                "Chats whose columns contradict each other, now and at most in the range. Healthy "
+                "is 0 everywhere; lost_reply is a user whom nobody sees: act on it first.",
                 (
                     Ask(total(invalid, by=by_check)),
                     Ask(f"max_over_time(({total(invalid, by=by_check)})[$__range:1m])"),
