@@ -11,6 +11,7 @@ from tools.dashboards.expressions import (
     happened_in_range,
     per_second,
     quantile,
+    select,
     threshold,
     total,
     worst,
@@ -254,7 +255,7 @@ def _correctness() -> list[Any]:
                 "is 0 everywhere; lost_reply is a user whom nobody sees: act on it first.",
                 (
                     Ask(total(invalid, by=by_check)),
-                    Ask(f"max_over_time(({total(invalid, by=by_check)})[$__range:1m])"),
+                    Ask(f"max by (check) (max_over_time({select(invalid)}[$__range]))"),
                 ),
                 "short",
                 ("ChatQueueLostReply", "ChatQueueInvalidChats"),

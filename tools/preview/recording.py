@@ -19,6 +19,7 @@ from exporter.exposition import Exposition, Source, own_families
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Worker
 from exporter.release import desk
+from exporter.release.plans import ReleasePlan
 from exporter.release.releaser import Releaser
 from tools.preview.clock import Clock
 from tools.preview.story import (
@@ -152,7 +153,7 @@ class _Recorder:
         releases = ((self._releaser.labels, self._releaser.families),)
         return Source((self._worker.snapshot,), own, releases)
 
-    def _with_mode(self, mode: str) -> object:
+    def _with_mode(self, mode: str) -> ReleasePlan:
         plan = self._release_plan
         return replace(plan, limits=replace(plan.limits, mode=mode))
 
