@@ -35,9 +35,7 @@ RATE_INTERVAL_S, RANGE_S = 1237, 86_413
 
 def parse(question: Question) -> Any:
     """The expression's tree, Grafana's variables replaced."""
-    text = interpolate(
-        question.expr, rate_interval=f"{RATE_INTERVAL_S}s", time_range=f"{RANGE_S}s"
-    )
+    text = interpolate(question.expr, rate_interval=f"{RATE_INTERVAL_S}s", time_range=f"{RANGE_S}s")
     return promql_parser.parse(text)
 
 

@@ -25,8 +25,6 @@ from tools.dashboards.questions import interpolate
 RIGHTLY_EMPTY: dict[str, str] = yaml.safe_load(
     Path(__file__).with_name("rightly_empty.yaml").read_text()
 )
-# There only after a release.
-RELEASED = "chatqueue_release_last_timestamp_seconds"
 # Prometheus's own series, not the page's.
 PROMETHEUS_OWN = {"up", "ALERTS", "scrape_duration_seconds"}
 # One alert of each severity, always firing, beside the watchdog.
@@ -116,7 +114,7 @@ def test_every_selector_finds_series(prometheus: Prometheus) -> None:
     }
     lost = {name + rest for name, rest in every if not ask(prometheus, name + rest)}
 
-    assert {text for text in lost if not text.startswith(RELEASED)} == set()
+    assert lost == set()
 
 
 def written(matcher: Any) -> str:
@@ -130,7 +128,7 @@ def test_every_metric_is_on_the_page_or_prometheus_own(prometheus: Prometheus) -
     asked = {s.name for question in QUESTIONS.values() for s, _ in selectors(question)}
     there = set(prometheus.api("label/__name__/values"))
 
-    assert asked - there == {RELEASED}
+    assert asked - there == set()
     assert {name for name in asked if not name.startswith(("chatqueue_", "process_"))} == (
         PROMETHEUS_OWN
     )

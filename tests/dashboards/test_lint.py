@@ -23,6 +23,8 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 # The types of panels that Grafana 10 to 13 all bring along.
 PANEL_TYPES = {"stat", "timeseries", "heatmap", "bargauge", "table"}
 UNITS = {"s", "short", "percentunit", "ops", "cpm", "bytes", "dateTimeFromNow", "bool_yes_no"}
+# What may be missing while all is well.
+NO_FAULT = {"no watch", "no waits", "no traffic", "nobody on duty", "not known"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
 # Written by an exporter as a whole, not by one of its databases.
 OWN = re.compile(r"chatqueue_exporter_(build|config)_.+|chatqueue_watch_.+|process_.+|scrape_.+|up")
@@ -143,14 +145,14 @@ def test_a_panel_asks_the_chosen_data_source(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", sorted(k for k, p in PANELS.items() if p["type"] == "stat"))
-def test_a_stat_without_a_value_is_red_and_says_so(key: str) -> None:
-    mappings = PANELS[key]["fieldConfig"]["defaults"]["mappings"]
-    (special,) = [mapping["options"] for mapping in mappings if mapping["type"] == "special"]
+def test_a_stat_without_a_value_is_red_unless_that_is_no_fault(key: str) -> None:
+    defaults = PANELS[key]["fieldConfig"]["defaults"]
+    (special,) = [m["options"] for m in defaults["mappings"] if m["type"] == "special"]
 
-    assert special == {
-        "match": "null+nan",
-        "result": {"text": "no data", "color": "red", "index": 99},
-    }
+    assert special["match"] == "null+nan"
+    assert special["result"]["text"] == defaults["noValue"]
+    is_no_fault = defaults["noValue"] in NO_FAULT
+    assert special["result"]["color"] == ("#8e8e8e" if is_no_fault else "red")
 
 
 @pytest.mark.parametrize("key", sorted(k for k, p in PANELS.items() if p["type"] == "timeseries"))
@@ -162,7 +164,9 @@ def test_a_gap_stays_a_gap(key: str) -> None:
 def test_every_selector_obeys_the_variables(key: str) -> None:
     question = QUESTIONS[key]
     for selector, _ in selectors(question):
-        found = {m.name: m.value for m in selector.matchers.matchers if m.op == promql_parser.MatchOp.Re}
+        found = {
+            m.name: m.value for m in selector.matchers.matchers if m.op == promql_parser.MatchOp.Re
+        }
         wanted = {"job", "instance", "database"}
         if "/variable/" in key:
             wanted = {"job": set(), "instance": {"job"}, "database": {"job", "instance"}}[

@@ -70,6 +70,7 @@ def _now() -> list[Any]:
             steps=[(None, PURPLE)],
             names=False,
             empty="no traffic",
+            empty_color=GREY,
         ),
         make_stat(
             _small(
@@ -83,6 +84,7 @@ def _now() -> list[Any]:
             steps=[(None, GREEN), (0.85, YELLOW), (0.98, RED)],
             names=False,
             empty="nobody on duty",
+            empty_color=GREY,
         ),
         make_stat(
             _small(
@@ -96,6 +98,7 @@ def _now() -> list[Any]:
             steps=[(None, GREEN), (600, YELLOW), (1800, RED)],
             names=False,
             empty="not known",
+            empty_color=GREY,
         ),
     ]
 

@@ -91,27 +91,33 @@ class Panel:
 
 
 def make_stat(
-    panel: Panel, *, steps: Sequence[tuple[float | None, str]] = (), **options: Any
+    panel: Panel,
+    *,
+    steps: Sequence[tuple[float | None, str]] = ((None, GREEN),),
+    mappings: Sequence[Any] = (),
+    names: bool = True,
+    empty: str = NO_DATA,
+    empty_color: str = RED,
 ) -> Any:
     """A figure, or a few beside each other, judged by color; red where there is none.
 
     Args:
         panel: What it shows; each series' last value.
         steps: From which value which color; the first value is None.
-        options: `mappings` from values to words; `names` False where a figure explains itself;
-            `empty` for no series.
+        mappings: From values to words.
+        names: Whether the series are named; False where the figure explains itself.
+        empty, empty_color: What is shown where there is no series.
     """
     builder = _begin(stat.Panel(), panel, instant=True)
-    named = options.get("names", True)
     mode = common_model.BigValueTextMode
     return (
-        builder.thresholds(_steps(steps or [(None, GREEN)]))
-        .mappings([*options.get("mappings", ()), _no_value()])
-        .no_value(options.get("empty", NO_DATA))
+        builder.thresholds(_steps(steps))
+        .mappings([*options.get("mappings", ()), _no_value(empty, empty_color)])
+        .no_value(empty)
         .color_mode(common_model.BigValueColorMode.BACKGROUND)
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .justify_mode(common_model.BigValueJustifyMode.CENTER)
-        .text_mode(mode.VALUE_AND_NAME if named else mode.VALUE)
+        .text_mode(mode.VALUE_AND_NAME if names else mode.VALUE)
         .orientation(common_model.VizOrientation.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
@@ -309,11 +315,11 @@ def _steps(steps: Iterable[tuple[float | None, str]]) -> dashboard.ThresholdsCon
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(listed)
 
 
-def _no_value() -> model.SpecialValueMap:
-    """Red words instead of a value that is none: stale figures must not look calm."""
+def _no_value(text: str, color: str) -> model.SpecialValueMap:
+    """Words instead of a value that is none: stale figures must not look calm."""
     options = model.DashboardSpecialValueMapOptions(
         match=model.SpecialValueMatch.NULL_AND_NAN,
-        result=model.ValueMappingResult(text=NO_DATA, color=RED, index=99),
+        result=model.ValueMappingResult(text=text, color=color, index=99),
     )
     return model.SpecialValueMap(options=options)
 

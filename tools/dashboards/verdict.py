@@ -125,6 +125,7 @@ def _watch_time() -> Any:
             decimals=1,
         ),
         empty="no watch",
+        empty_color=GREY,
     )
 
 

@@ -172,6 +172,7 @@ def _speed() -> list[Any]:
             ),
             steps=[(None, RED), (0.7, YELLOW), (0.8, GREEN)],
             empty="no waits",
+            empty_color=GREY,
         ),
         make_lines(
             Panel(

@@ -125,7 +125,9 @@ class _Recorder:
         self._releaser.poll()
         self._exposition.publish()
         page = self._exposition.page("").body.decode()
-        up = f"up{{{TARGET}}} 1 {now_s:.0f}\nscrape_duration_seconds{{{TARGET}}} 0.004 {now_s:.0f}\n"
+        up = (
+            f"up{{{TARGET}}} 1 {now_s:.0f}\nscrape_duration_seconds{{{TARGET}}} 0.004 {now_s:.0f}\n"
+        )
         return [up, *_stamp(page, now_s)]
 
     def _turn(self, day: Day, hour: float) -> None:

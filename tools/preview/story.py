@@ -50,9 +50,7 @@ class Day:
     episodes: tuple[Episode, ...] = ()
 
 
-_VANISHED = replace(
-    _CALM, idle_detector=False, vanishes=0.012, vanished_s=(3 * HOUR_S, 4 * HOUR_S)
-)
+_VANISHED = replace(_CALM, idle_detector=False, vanishes=0.012, vanished_s=(3 * HOUR_S, 4 * HOUR_S))
 DAYS = (
     Day("calm", (Episode(1, 24, release="observe"),)),
     Day("rush", (Episode(22.4, 24, chats_per_minute=3.0),)),
