@@ -91,6 +91,13 @@ def label_verdicts(*cases: tuple[str, str]) -> str:
     return "\nor\n".join(labelled)
 
 
+def only_present(value: str, label: str, nothing: str) -> str:
+    """Return the series above 0, or one called `nothing` where all of them are 0."""
+    return (
+        f'{value} > 0\nor on ()\nlabel_replace(sum ({value}) == 0, "{label}", "{nothing}", "", "")'
+    )
+
+
 def alerts(severity: str) -> str:
     """Return how many alerts of a severity fire: 0 only where the always firing one proves it.
 

@@ -10,6 +10,7 @@ from tools.dashboards.expressions import (
     OWN_FILTERS,
     gauge,
     happened,
+    only_present,
     select,
     threshold,
     total,
@@ -171,8 +172,11 @@ def _queries() -> list[Any]:
                 "runs; permission and missing: something was changed; connection: see the database.",
                 (
                     Ask(
-                        f"{happened(f'{_QUERY}_errors_total', by=('query', 'reason'))} > 0"
-                        f" or {happened(f'{_QUERY}_errors_total')}",
+                        only_present(
+                            happened(f"{_QUERY}_errors_total", by=("query", "reason")),
+                            "reason",
+                            "none",
+                        ),
                         "{{query}} {{reason}}",
                     ),
                 ),

@@ -18,6 +18,7 @@ from tools.dashboards.panels import (
     make_bars,
     make_lines,
     make_stat,
+    never,
 )
 
 _OPERATORS = "chatqueue_operators"
@@ -96,6 +97,7 @@ def _now() -> list[Any]:
                 "ChatQueueNotDraining",
             ),
             steps=[(None, GREEN), (600, YELLOW), (1800, RED)],
+            mappings=[never()],
             names=False,
             empty="not known",
             empty_color=GREY,

@@ -52,12 +52,14 @@ class Ask:
         legend: Name of its series, with `{{label}}`.
         color: Fixed for its series; by Grafana's palette where None.
         right: Whether its axis is the right one, not stacked with the others.
+        apart: Whether it is not stacked with the others, on the same axis.
     """
 
     expr: str
     legend: str = ""
     color: str | None = None
     right: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def make_stat(
     steps: Sequence[tuple[float | None, str]] = ((None, GREEN),),
     mappings: Sequence[Any] = (),
     names: bool = True,
+    values: bool = True,
+    warnings: Sequence[str] = (),
     empty: str = NO_DATA,
     empty_color: str = RED,
 ) -> Any:
@@ -106,18 +110,24 @@ def make_stat(
         steps: From which value which color; the first value is None.
         mappings: From values to words.
         names: Whether the series are named; False where the figure explains itself.
+        values: Whether they have figures; False where the names say it all.
+        warnings: Names of series for which a bad figure is orange, not red.
         empty, empty_color: What is shown where there is no series.
     """
     builder = _begin(stat.Panel(), panel, instant=True)
     mode = common_model.BigValueTextMode
+    text_mode = mode.NAME if not values else mode.VALUE_AND_NAME if names else mode.VALUE
+    for name in warnings:
+        orange = [(value, YELLOW if color == RED else color) for value, color in steps]
+        builder = builder.override_by_name(name, [_override_steps(orange)])
     return (
         builder.thresholds(_steps(steps))
-        .mappings([*options.get("mappings", ()), _no_value(empty, empty_color)])
+        .mappings([*mappings, _no_value(empty, empty_color)])
         .no_value(empty)
         .color_mode(common_model.BigValueColorMode.BACKGROUND)
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .justify_mode(common_model.BigValueJustifyMode.CENTER)
-        .text_mode(mode.VALUE_AND_NAME if names else mode.VALUE)
+        .text_mode(text_mode)
         .orientation(common_model.VizOrientation.AUTO)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
@@ -156,8 +166,13 @@ def make_lines(panel: Panel, *, stacked: bool = False, bars: bool = False) -> An
             builder = builder.override_by_name(name, [*_color(color), *_dashes(), *_unstacked()])
     for ask in panel.asks:
         if ask.right:
-            right = [model.DynamicConfigValue("custom.axisPlacement", "right"), *_unstacked()]
+            right = [
+                model.DynamicConfigValue("custom.axisPlacement", "right"),
+                model.DynamicConfigValue("custom.lineWidth", 1),
+            ]
             builder = builder.override_by_name(ask.legend, right)
+        if ask.right or ask.apart:
+            builder = builder.override_by_name(ask.legend, _unstacked())
     return builder
 
 
@@ -234,12 +249,8 @@ def make_table(
         .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
     )
     for column, steps in judged.items():
-        thresholds = {
-            "mode": "absolute",
-            "steps": [{"value": value, "color": color} for value, color in steps],
-        }
         properties = [
-            model.DynamicConfigValue("thresholds", thresholds),
+            _override_steps(steps),
             model.DynamicConfigValue("custom.cellOptions", {"type": "color-background"}),
         ]
         builder = builder.override_by_name(column, properties)
@@ -256,6 +267,16 @@ def words(values: Mapping[str, tuple[str, str]]) -> Any:
             for i, (value, (text, color)) in enumerate(values.items())
         }
     )
+
+
+def never() -> model.RangeMap:
+    """Map what takes longer than a year, infinity too, to a word."""
+    options = model.DashboardRangeMapOptions(
+        from_val=365 * 86_400.0,
+        to=None,
+        result=model.ValueMappingResult(text="never", color=RED, index=0),
+    )
+    return model.RangeMap(options=options)
 
 
 def _begin(
@@ -313,6 +334,11 @@ def link_to_runbook(alert: str) -> dashboard.DashboardLink:
 def _steps(steps: Iterable[tuple[float | None, str]]) -> dashboard.ThresholdsConfig:
     listed = [model.Threshold(value=value, color=color) for value, color in steps]
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(listed)
+
+
+def _override_steps(steps: Iterable[tuple[float | None, str]]) -> model.DynamicConfigValue:
+    listed = [{"value": value, "color": color} for value, color in steps]
+    return model.DynamicConfigValue("thresholds", {"mode": "absolute", "steps": listed})
 
 
 def _no_value(text: str, color: str) -> model.SpecialValueMap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.dashboards.expressions import gauge, happened, total, worst
+from tools.dashboards.expressions import gauge, happened, only_present, total, worst
 from tools.dashboards.panels import (
     BLUE,
     GREEN,
@@ -41,6 +41,7 @@ _DECISION_COLORS = {
 def make_releases() -> list[Any]:
     """Return the row."""
     released, decisions = "chatqueue_releases_total", "chatqueue_release_decisions_total"
+    decided = only_present(happened(decisions, by=("decision",)), "decision", "nothing to decide")
     return [
         make_lines(
             Panel(
@@ -60,7 +61,7 @@ def make_releases() -> list[Any]:
                 "What auto-release decided",
                 "Decisions about suspects, most often the reason why one was left alone. Any "
                 "defect, error or breaker: run `chatqueue pause` and read the audit.",
-                (Ask(f"{happened(decisions, by=('decision',))} > 0", "{{decision}}"),),
+                (Ask(decided, "{{decision}}"),),
                 "short",
                 ("ChatQueueReleaseDefect", "ChatQueueReleaseBreakerTripped"),
                 colors=_DECISION_COLORS,
@@ -71,19 +72,16 @@ def make_releases() -> list[Any]:
         make_stat(
             Panel(
                 "Auto-release",
-                "The mode it runs in, and what can hold it. Off is the default; paused or tripped, "
-                "it releases nothing: `chatqueue audit` says why.",
-                (
-                    Ask(f"{gauge('chatqueue_release_mode', by=('mode',))} == 1", "{{mode}}"),
-                    Ask(worst("chatqueue_release_paused"), "paused"),
-                    Ask(worst("chatqueue_release_breaker_tripped"), "breaker tripped"),
-                ),
-                "bool_yes_no",
-                ("ChatQueueReleasePausedTooLong", "ChatQueueReleaseWithoutControl"),
+                "The mode it runs in. Off is the default; observe says what it would do and does "
+                "nothing; in enforce it hands stuck chats back to the queue.",
+                (Ask(f"{gauge('chatqueue_release_mode', by=('mode',))} == 1", "{{mode}}"),),
+                "short",
+                ("ChatQueueReleaseWithoutControl",),
                 width=4,
+                height=3,
                 colors={"off": GREY, "observe": BLUE, "enforce": PURPLE},
             ),
-            mappings=[words({"0": ("no", GREEN), "1": ("yes", RED)})],
+            values=False,
         ),
         make_lines(
             Panel(
@@ -100,5 +98,23 @@ def make_releases() -> list[Any]:
                 width=4,
                 decimals=0,
             )
+        ),
+        make_stat(
+            Panel(
+                "Held up",
+                "What keeps auto-release from releasing: somebody paused it, or its breaker "
+                "tripped because too many chats looked stuck at once. `chatqueue audit` says why.",
+                (
+                    Ask(worst("chatqueue_release_paused"), "paused"),
+                    Ask(worst("chatqueue_release_breaker_tripped"), "breaker tripped"),
+                ),
+                "bool_yes_no",
+                ("ChatQueueReleasePausedTooLong", "ChatQueueReleaseBreakerTripped"),
+                width=4,
+                height=5,
+            ),
+            mappings=[words({"0": ("no", GREEN), "1": ("yes", RED)})],
+            empty="not installed",
+            empty_color=GREY,
         ),
     ]

@@ -67,6 +67,7 @@ def firing_alerts() -> Any:
             ("ChatQueueWatchdog",),
         ),
         steps=[(None, GREEN), (1, RED)],
+        warnings=["warning"],
         empty="no alert rules",
     )
 
@@ -178,13 +179,18 @@ def _available() -> Any:
     return make_stat(
         _panel(
             "Operators",
-            "Operators who could take a chat now. Nobody while users wait: call people in, or find "
-            "out why those on duty count as stale.",
-            (Ask(judged, "{{verdict}}"),),
+            "Operators who could take a chat now, and those on duty without a sign of life. Nobody "
+            "while users wait: call people in. Stale ones: who holds chats and is gone?",
+            (
+                Ask(judged, "{{verdict}}"),
+                Ask(total("chatqueue_operators", 'status="stale"'), "stale"),
+            ),
             "short",
             ("ChatQueueNoOperator", "ChatQueueHeartbeatsStale"),
             decimals=0,
         ),
+        steps=[(None, GREEN), (1, RED)],
+        warnings=["stale"],
     )
 
 

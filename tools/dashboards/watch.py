@@ -9,6 +9,8 @@ from tools.dashboards.board import make_board
 from tools.dashboards.expressions import (
     happened,
     happened_in_range,
+    label_verdicts,
+    only_present,
     per_second,
     quantile,
     select,
@@ -70,6 +72,7 @@ def _waits() -> list[Any]:
                         total("chatqueue_chats", 'state=~"completed|unknown"'),
                         "in a state nobody sees",
                         RED,
+                        apart=True,
                     ),
                     Ask(
                         total("chatqueue_chats", 'state="waiting_real_user_reply"'),
@@ -155,22 +158,25 @@ def _limits(name: str, *matchers: str) -> tuple[Ask, Ask]:
 def _speed() -> list[Any]:
     waits, breached = "chatqueue_waits_total", "chatqueue_waits_breached_total"
     target = threshold("slo_answer_within_seconds")
+    kept = f"1 - {happened_in_range(breached)} / {happened_in_range(waits)}"
+    objective = f"({threshold('slo_objective_ratio')})"
+    missed = (f"{kept} < {objective}", "missed")
     return [
         make_stat(
             Panel(
                 "Service level in this range",
                 "Share of all waits in the time range that ended within the target, an open wait "
-                "counting as missed once it is too late. Below the target: look when it was missed.",
+                "counting as missed once it is too late. Missed: the line beside it says when.",
                 (
-                    Ask(f"1 - {happened_in_range(breached)} / {happened_in_range(waits)}", "kept"),
-                    Ask(threshold("slo_objective_ratio"), "target", BLUE),
+                    Ask(label_verdicts((f"{kept} >= {objective}", "kept"), missed), "{{verdict}}"),
+                    Ask(threshold("slo_objective_ratio"), "to reach", BLUE),
                 ),
                 "percentunit",
                 ("ChatQueueServiceLevelBurn",),
                 width=4,
+                colors={"kept": GREEN, "missed": RED},
                 decimals=1,
             ),
-            steps=[(None, RED), (0.7, YELLOW), (0.8, GREEN)],
             empty="no waits",
             empty_color=GREY,
         ),
@@ -273,7 +279,7 @@ def _correctness() -> list[Any]:
                 "Impossible chats",
                 "The same over time. A step up at a deployment is that deployment's fault: roll it "
                 "back before more chats are written.",
-                (Ask(f"{total(invalid, by=by_check)} > 0 or {total(invalid)}", "{{check}}"),),
+                (Ask(only_present(total(invalid, by=by_check), "check", "none"), "{{check}}"),),
                 "short",
                 ("ChatQueueLostReply", "ChatQueueInvalidChats"),
                 height=9,

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg
-
 from exporter.config import Config
 from exporter.database.session import Session
 from exporter.demo.platform import install_platform
@@ -39,11 +37,11 @@ STEP_S = 240
 # Blocks of Prometheus are two hours long, from even hours on.
 BLOCK_S = 2 * HOUR_S
 TARGET = 'job="chatqueue",instance="chatqueue.example.com:10847"'
-_HISTORY_H = 1.0
+_HISTORY_H = 0.1
 _SETTINGS = {
     "poll": {"interval": f"{STEP_S}s"},
     "thresholds": {"data_age": "10m"},
-    "release": {"mode": "enforce", "breaker": {"share": 0.9}},
+    "release": {"mode": "enforce", "breaker": {"at_least": 20}},
 }
 
 
@@ -115,12 +113,13 @@ class _Recorder:
         self._turn(day, hour)
         origin_s = START_S - _HISTORY_H * HOUR_S
         while world.next_at <= now_s - origin_s:
-            self._clock.set(origin_s + world.next_at)
+            # Two events of one second would look simultaneous, which people's never are.
+            self._clock.set(max(origin_s + world.next_at, self._clock.now_s + 1))
             try:
                 world.step()
             except PlatformDown:
                 break
-        self._clock.set(now_s)
+        self._clock.set(max(now_s, self._clock.now_s))
         self._worker._poll(frozenset(query.name for query in self._worker._plan.queries))
         self._releaser.poll()
         self._exposition.publish()

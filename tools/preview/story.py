@@ -11,7 +11,7 @@ from exporter.demo.scenarios import Rhythm, find_scenario
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
-# Every picture is taken at ten in the morning, two hours before the watch is over.
+# Days begin at ten in the morning; the watch begins two hours later.
 START_S = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
 WATCH_BEGINS_S = 2 * HOUR_S
 
@@ -44,21 +44,23 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day; its picture is taken at its end."""
+    """One day; pictures are taken of moments in it."""
 
     name: str
     episodes: tuple[Episode, ...] = ()
 
 
-_VANISHED = replace(_CALM, idle_detector=False, vanishes=0.012, vanished_s=(3 * HOUR_S, 4 * HOUR_S))
+_VANISHED = replace(_CALM, idle_detector=False, vanishes=0.0, vanished_s=(5 * HOUR_S, 6 * HOUR_S))
 DAYS = (
-    Day("calm", (Episode(1, 24, release="observe"),)),
-    Day("rush", (Episode(22.4, 24, chats_per_minute=3.0),)),
+    Day("before", (Episode(1, 24, release="observe"),)),
+    Day("rush", (Episode(22.4, 24, chats_per_minute=2.0),)),
     Day(
         "vanished-operators",
         (
-            Episode(20.5, 24, rhythm=_VANISHED, vanishing=2, release="observe"),
-            Episode(22.5, 24, rhythm=_VANISHED, release="enforce"),
+            Episode(
+                20.5, 22.5, rhythm=_VANISHED, chats_per_minute=0.2, vanishing=2, release="observe"
+            ),
+            Episode(22.5, 24, rhythm=_VANISHED, chats_per_minute=0.2, release="enforce"),
         ),
     ),
     Day("database-down", (Episode(17.2, 17.3, is_down=True), Episode(23.6, 24, is_down=True))),
