@@ -77,11 +77,17 @@ def prometheus(
 
 
 def has_seen_enough(server: Prometheus) -> bool:
-    """Whether each query has succeeded, rates have their samples, and alerts fire."""
+    """Whether each query has succeeded, rates have their samples, a wait has ended, and alerts fire."""
     succeeded = server.query("count by (job) (chatqueue_exporter_query_success == 1)")
     scraped = server.query("min by (job) (count_over_time(chatqueue_assignments_total[5m]))")
     firing = server.query('count by (job) (ALERTS{alertstate="firing"})')
-    return succeeded == {"it": len(BUILT_IN)} and scraped.get("it", 0) >= 3 and firing == {"it": 3}
+    waited = server.query("increase(chatqueue_waits_total[1h])").get("it", 0)
+    return (
+        succeeded == {"it": len(BUILT_IN)}
+        and scraped.get("it", 0) >= 3
+        and firing == {"it": 3}
+        and waited > 0
+    )
 
 
 pytestmark = [

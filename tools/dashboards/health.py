@@ -30,6 +30,7 @@ from tools.dashboards.panels import (
 
 _QUERY = "chatqueue_exporter_query"
 _SUCCEEDED = f"{_QUERY}_last_success_timestamp_seconds"
+_LOADED = "chatqueue_exporter_config_last_reload_success_timestamp_seconds"
 _BY_QUERY = ("query",)
 
 
@@ -96,7 +97,7 @@ def _now() -> list[Any]:
                 "Loaded",
                 "When the configuration in force was read. Older than your change: it was never "
                 "reloaded.",
-                f"1000 * max ({_own('chatqueue_exporter_config_last_reload_success_timestamp_seconds')})",
+                f"1000 * max ({_own(_LOADED)})",
                 "dateTimeFromNow",
                 "ChatQueueReloadFailed",
             ),
@@ -169,7 +170,7 @@ def _queries() -> list[Any]:
             Panel(
                 "Errors",
                 "Failed queries by reason. timeout and locked: the database is slow or a migration "
-                "runs; permission and missing: something was changed; connection: see the database.",
+                "runs; permission and missing: something changed; connection: see the database.",
                 (
                     Ask(
                         only_present(
@@ -276,7 +277,7 @@ def _process() -> list[Any]:
     return [
         _of_process(
             "Memory",
-            "Memory of the exporter. Flat is health; climbing for hours is a defect worth a report.",
+            "Memory of the exporter. Flat is health; climbing for hours is a defect to report.",
             (Ask(_own("process_resident_memory_bytes"), "{{instance}}"),),
             "bytes",
         ),

@@ -171,7 +171,7 @@ def _fairness() -> list[Any]:
             Panel(
                 "Largest share",
                 "Share of the assignments that the busiest operator got. It means little while "
-                "there are few assignments, see their count; near 100 % one person does everything.",
+                "there are few assignments, see their count; near 100 % one person does all.",
                 (
                     Ask(
                         gauge("chatqueue_operator_share_max_ratio", by=by),

@@ -322,7 +322,7 @@ def _begin(
 
 
 def link_to_runbook(alert: str) -> dashboard.DashboardLink:
-    """A link to an alert's section of the runbooks, where the dashboard's variable says they are."""
+    """A link to an alert's section of the runbooks, wherever the variable says they are."""
     return (
         dashboard.DashboardLink(f"What to do: {alert}")
         .type(model.DashboardLinkType.LINK)

@@ -87,7 +87,7 @@ def make_releases() -> list[Any]:
             Panel(
                 "Suspects",
                 "Chats held too long: by auto-release's rules, by the platform's idle detector, "
-                "and those whose release would close them. Lasting above 0: nobody takes them back.",
+                "and those whose release would close them. Lasting above 0: nobody takes them.",
                 (
                     Ask(total("chatqueue_release_suspect_chats"), "suspects", PURPLE),
                     Ask(total("chatqueue_idle_overdue_chats"), "idle and overdue", YELLOW),

@@ -61,7 +61,7 @@ def firing_alerts() -> Any:
         _panel(
             "Firing alerts",
             "Alerts of this product that fire now. Begin with the critical ones, at their "
-            "runbooks. Without the alert rules in Prometheus there is no figure, and nobody is paged.",
+            "runbooks. Without the alert rules in Prometheus there is no figure and no page.",
             (Ask(alerts("critical"), "critical"), Ask(alerts("warning"), "warning")),
             "short",
             ("ChatQueueWatchdog",),
@@ -200,7 +200,7 @@ def _invalid() -> Any:
         _panel(
             "Impossible chats",
             "Chats in a state that contradicts itself, and those among them whose user waits "
-            "unseen. Above 0 after a deployment: suspect the deployment; the table below names the check.",
+            "unseen. Above 0 after a deployment: suspect it; the table below names the check.",
             (Ask(total("chatqueue_invalid_chats"), "impossible"), Ask(lost, "unseen users")),
             "short",
             ("ChatQueueLostReply", "ChatQueueInvalidChats"),

@@ -222,7 +222,7 @@ def _speed() -> list[Any]:
             _quantiles(
                 "Speed of answer",
                 "How long chats waited until an operator took them: half of them at most p50, nine "
-                "in ten at most p90. A rising p90 with operators available: look at the assignment.",
+                "in ten at most p90. A rising p90 with operators free: look at the assignment.",
                 "chatqueue_answer_seconds",
                 Ask(target, "target"),
             )

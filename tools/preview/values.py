@@ -65,7 +65,7 @@ def judge(defaults: Mapping[str, Any], value: float | None) -> tuple[str | None,
 def write(value: float, unit: str, decimals: int | None = None) -> str:
     """Return a value in its unit, as a person reads it."""
     if math.isnan(value):
-        return "–"
+        return "-"
     if unit == "percentunit":
         return f"{_number(100 * value, decimals)} %"
     if unit == "cpm":
