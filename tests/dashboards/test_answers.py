@@ -77,7 +77,7 @@ def prometheus(
 
 
 def has_seen_enough(server: Prometheus) -> bool:
-    """Whether each query has succeeded, rates have their samples, a wait has ended, and alerts fire."""
+    """Whether each query has succeeded, rates have samples, a wait has ended, and alerts fire."""
     succeeded = server.query("count by (job) (chatqueue_exporter_query_success == 1)")
     scraped = server.query("min by (job) (count_over_time(chatqueue_assignments_total[5m]))")
     firing = server.query('count by (job) (ALERTS{alertstate="firing"})')

@@ -11,13 +11,24 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
 from tools.dashboards.expressions import ALERT_FILTERS, OWN_FILTERS, select
-from tools.dashboards.panels import BLUE, DATASOURCE, GREEN, PURPLE, RED
+from tools.dashboards.panels import BLUE, DATASOURCE, GREEN, PURPLE, RED, YELLOW
 
 TAG = "chat-queue"
 # Where the links to runbooks lead unless `chatqueue dashboards --runbooks` says otherwise.
 RUNBOOKS = "docs/runbooks.md"
 _COLUMNS = 24
 SCHEMA_VERSION = 39  # of Grafana 10.4; every later one brings it up to its own
+
+
+def _firing(severity: str) -> str:
+    return select(
+        "ALERTS",
+        'alertname=~"ChatQueue.+"',
+        'alertstate="firing"',
+        f'severity="{severity}"',
+        filters=ALERT_FILTERS,
+    )
+
 
 _BUILD = select("chatqueue_exporter_build_info", filters=OWN_FILTERS)
 # Name to color, expression, and the keys that the SDK's model has no word for.
@@ -37,16 +48,16 @@ _ANNOTATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
         f"({select('chatqueue_release_last_timestamp_seconds')} > 0) * 1000",
         {"titleFormat": "A chat was released in {{database}}", "useValueForTime": True},
     ),
-    "Alerts": (
+    "Critical alerts": (
         RED,
-        select(
-            "ALERTS",
-            'alertname=~"ChatQueue.+"',
-            'alertstate="firing"',
-            'severity=~"critical|warning"',
-            filters=ALERT_FILTERS,
-        ),
-        {"titleFormat": "{{alertname}}", "textFormat": "{{severity}}", "tagKeys": "severity"},
+        _firing("critical"),
+        {"titleFormat": "{{alertname}}", "textFormat": "{{database}}"},
+    ),
+    # Off at first: those who look for a cause switch them on.
+    "Warnings": (
+        YELLOW,
+        _firing("warning"),
+        {"titleFormat": "{{alertname}}", "textFormat": "{{database}}", "enable": False},
     ),
 }
 

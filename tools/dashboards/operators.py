@@ -45,8 +45,14 @@ def make_operators() -> dict[str, Any]:
 
 def _now() -> list[Any]:
     return [
-        _count("available", GREEN, "could take a chat now. 0 while users wait: call people in."),
-        _count("on_chat", BLUE, "have a chat. All of them, and users wait: too few on duty."),
+        _count(
+            "available",
+            (YELLOW, GREEN),
+            "could take a chat now. 0 while users wait: call people in.",
+        ),
+        _count(
+            "on_chat", (BLUE, BLUE), "have a chat. All of them, and users wait: too few on duty."
+        ),
         make_stat(
             _small(
                 "Stale",
@@ -273,7 +279,7 @@ def _work() -> list[Any]:
     ]
 
 
-def _count(status: str, color: str, text: str) -> Any:
+def _count(status: str, colors: tuple[str, str], text: str) -> Any:
     return make_stat(
         _small(
             status.replace("_", " ").capitalize(),
@@ -282,7 +288,7 @@ def _count(status: str, color: str, text: str) -> Any:
             "short",
             "ChatQueueNoOperator",
         ),
-        steps=[(None, color)],
+        steps=[(None, colors[0]), (1, colors[1])],
         names=False,
     )
 

@@ -153,8 +153,9 @@ def make_lines(panel: Panel, *, stacked: bool = False, bars: bool = False) -> An
         .legend(legend)
         .tooltip(tooltip)
         .draw_style(styles.BARS if bars else styles.LINE)
-        .line_width(0 if bars else 2)
-        .fill_opacity(80 if bars else 30 if stacked else 8)
+        # A line on top of a stack would show a layer that is 0.
+        .line_width(0 if bars or stacked else 2)
+        .fill_opacity(80 if bars or stacked else 8)
         .show_points(common_model.VisibilityMode.NEVER)
         .span_nulls(False)
     )
@@ -166,13 +167,14 @@ def make_lines(panel: Panel, *, stacked: bool = False, bars: bool = False) -> An
             builder = builder.override_by_name(name, [*_color(color), *_dashes(), *_unstacked()])
     for ask in panel.asks:
         if ask.right:
-            right = [
-                model.DynamicConfigValue("custom.axisPlacement", "right"),
-                model.DynamicConfigValue("custom.lineWidth", 1),
-            ]
-            builder = builder.override_by_name(ask.legend, right)
+            right = model.DynamicConfigValue("custom.axisPlacement", "right")
+            builder = builder.override_by_name(ask.legend, [right])
         if ask.right or ask.apart:
-            builder = builder.override_by_name(ask.legend, _unstacked())
+            line = [
+                model.DynamicConfigValue("custom.lineWidth", 1),
+                model.DynamicConfigValue("custom.fillOpacity", 0),
+            ]
+            builder = builder.override_by_name(ask.legend, [*line, *_unstacked()])
     return builder
 
 

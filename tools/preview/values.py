@@ -52,6 +52,9 @@ def judge(defaults: Mapping[str, Any], value: float | None) -> tuple[str | None,
         if mapping["type"] == "special" and (value is None or math.isnan(value)):
             result = mapping["options"]["result"]
             return str(result["text"]), color_of(result["color"])
+        if mapping["type"] == "range" and value is not None and value >= mapping["options"]["from"]:
+            result = mapping["options"]["result"]
+            return str(result["text"]), color_of(result["color"])
         if mapping["type"] == "value" and value is not None:
             known = mapping["options"].get(f"{value:g}")
             if known:
@@ -66,6 +69,10 @@ def write(value: float, unit: str, decimals: int | None = None) -> str:
     """Return a value in its unit, as a person reads it."""
     if math.isnan(value):
         return "-"
+    if math.isinf(value):
+        return "∞"
+    if unit == "bool_yes_no":
+        return "yes" if value else "no"
     if unit == "percentunit":
         return f"{_number(100 * value, decimals)} %"
     if unit == "cpm":
