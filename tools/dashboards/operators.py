@@ -48,11 +48,9 @@ def _now() -> list[Any]:
         _count(
             "available",
             (YELLOW, GREEN),
-            "could take a chat now. 0 while users wait: call people in.",
+            "could take a chat. 0 while users wait: call people in.",
         ),
-        _count(
-            "on_chat", (BLUE, BLUE), "have a chat. All of them, and users wait: too few on duty."
-        ),
+        _count("on_chat", (BLUE, BLUE), "have a chat. All, and users wait: too few on duty."),
         make_stat(
             _small(
                 "Stale",

@@ -129,12 +129,13 @@ def write_alerts(
                     for_s = parse_duration(rule.get("for", "0s")).total_seconds()
                     lines += [
                         (at_s, f"ALERTS{{{text}}} 1 {at_s:.0f}\n")
-                        for at_s in _fires_at(sorted(series.points), for_s, step_s)
+                        for at_s in find_firing(sorted(series.points), for_s, step_s)
                     ]
     file.write_text("".join(line for _, line in sorted(lines)) + "# EOF\n")
 
 
-def _fires_at(moments: Sequence[float], for_s: float, step_s: float) -> Iterator[float]:
+def find_firing(moments: Sequence[float], for_s: float, step_s: float) -> Iterator[float]:
+    """Return when an alert fires whose expression has a series at these moments."""
     since, before = 0.0, float("-inf")
     for moment in moments:
         if moment - before > 1.5 * step_s:
