@@ -32,17 +32,17 @@ class CannotWriteError(ChatqueueError):
     help="Address of Prometheus, for Grafana's provisioning.",
 )
 @click.option(
-    "--runbooks",
-    help="Address of your copy of docs/runbooks.md; the panels link to its sections.",
+    "--runbook-url",
+    help="Where you publish docs/runbooks.md; panels then link to its sections.",
 )
-def dashboards(output: Path, prometheus: str, runbooks: str | None) -> None:
+def dashboards(output: Path, prometheus: str, runbook_url: str | None) -> None:
     """Write three dashboards for Grafana 10 to 13, and provisioning files that show them at once.
 
     Import the JSON files in Grafana, or start it with GF_PATHS_PROVISIONING=DIR/provisioning.
     """
     folder = output.resolve()
     files = {
-        file.name: _link(file.read_text("utf-8"), runbooks)
+        file.name: _link(file.read_text("utf-8"), runbook_url)
         for file in sorted(find_resource("dashboards").glob("*.json"))
     }
     provisioning = find_resource("deploy") / "grafana" / "provisioning"
@@ -54,14 +54,14 @@ def dashboards(output: Path, prometheus: str, runbooks: str | None) -> None:
         click.echo(folder / name)
 
 
-def _link(text: str, runbooks: str | None) -> str:
+def _link(text: str, runbook_url: str | None) -> str:
     """A dashboard whose links to runbooks lead to that address, or as it was."""
-    if runbooks is None:
+    if runbook_url is None:
         return text
     dashboard = json.loads(text)
     for variable in dashboard["templating"]["list"]:
         if variable["name"] == "runbooks":
-            variable["query"] = runbooks
+            variable["query"] = runbook_url
     return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
 
 

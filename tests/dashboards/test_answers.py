@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -54,7 +55,13 @@ def prometheus(
     rules = folder / "always.rules.yml"
     rules.write_text(yaml.safe_dump(RULES))
     started_at = (datetime.now(UTC) - timedelta(hours=7)).isoformat()
-    sections = {"watch": {"started_at": started_at}, "release": {"mode": "observe"}}
+    (folder / "app.log").touch()
+    sections = {
+        "watch": {"started_at": started_at},
+        "release": {"mode": "observe"},
+        "logs": {"files": {"app": "app.log"}},
+        "notify": {"webhooks": {"nobody": {"url": "http://127.0.0.1:9/"}}},
+    }
     stop = threading.Event()
     with clone_platform(postgres_server) as platform:
         install(platform)
@@ -121,6 +128,24 @@ def test_every_selector_finds_series(prometheus: Prometheus) -> None:
     lost = {name + rest for name, rest in every if not ask(prometheus, name + rest)}
 
     assert lost == set()
+
+
+def test_a_sum_leaves_no_series_out(prometheus: Prometheus) -> None:
+    """`max by (database)` takes equal figures of two exporters once; any other label is summed."""
+    forgotten = set()
+    for question in QUESTIONS.values():
+        for selector, parents in selectors(question):
+            aggregates = [p for p in parents if isinstance(p, promql_parser.AggregateExpr)]
+            if [str(a.op) for a in aggregates[:2]] != ["max", "sum"]:
+                continue
+            fixed = {m.name for m in selector.matchers.matchers if str(m.op).endswith("Equal")}
+            kept = set(aggregates[0].modifier.labels)
+            series = prometheus.api("series", **{"match[]": selector.name})
+            labels = {label for one in series for label in one} - {"__name__", "job", "instance"}
+            if labels - kept - fixed:
+                forgotten.add((question.key, selector.name, *sorted(labels - kept - fixed)))
+
+    assert forgotten == set()
 
 
 def written(matcher: Any) -> str:

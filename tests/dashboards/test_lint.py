@@ -27,7 +27,9 @@ UNITS = {"s", "short", "percentunit", "ops", "cpm", "bytes", "dateTimeFromNow", 
 NO_FAULT = {"no watch", "no waits", "no traffic", "nobody on duty", "not known", "not installed"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
 # Written by an exporter as a whole, not by one of its databases.
-OWN = re.compile(r"chatqueue_exporter_(build|config)_.+|chatqueue_watch_.+|process_.+|scrape_.+|up")
+OWN = re.compile(
+    r"chatqueue_(exporter_(build|config)|watch|log|notifications)_.+|(process|scrape)_.+|up"
+)
 
 each_dashboard = pytest.mark.parametrize("uid", sorted(DASHBOARDS))
 each_panel = pytest.mark.parametrize("key", sorted(PANELS))

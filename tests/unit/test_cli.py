@@ -96,7 +96,7 @@ OPTIONS = {
     "check-config": ("--config.file", "--live", "--print-schema"),
     "status": ("--config.file", "--json"),
     "grants": ("--reader", "--releaser"),
-    "dashboards": ("--output", "--prometheus", "--runbooks"),
+    "dashboards": ("--output", "--prometheus", "--runbook-url"),
 }
 
 

@@ -41,7 +41,7 @@ def test_the_dashboards_are_written_as_they_are(tmp_path: Path) -> None:
 
 
 def test_grafana_is_told_where_they_are_and_whom_to_ask(tmp_path: Path) -> None:
-    folder = tmp_path / "it's a \"folder\" for $5: #1"
+    folder = tmp_path / 'it\'s a "folder" for $5: #1'
     write(folder, "--prometheus", "https://prometheus.example.com/?tenant=$a")
 
     provisioning = folder / "provisioning"
@@ -57,7 +57,7 @@ def test_grafana_is_told_where_they_are_and_whom_to_ask(tmp_path: Path) -> None:
 
 
 def test_the_links_lead_to_the_runbooks_that_are_named(tmp_path: Path) -> None:
-    write(tmp_path, "--runbooks", "https://wiki.example.com/chat")
+    write(tmp_path, "--runbook-url", "https://wiki.example.com/chat")
 
     for name in NAMES:
         assert runbooks(tmp_path / name) == "https://wiki.example.com/chat"
@@ -68,7 +68,7 @@ def test_the_links_lead_to_the_runbooks_that_are_named(tmp_path: Path) -> None:
 
 
 def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
-    write(tmp_path, "--runbooks", "https://wiki.example.com/chat")
+    write(tmp_path, "--runbook-url", "https://wiki.example.com/chat")
     write(tmp_path)
 
     assert runbooks(tmp_path / NAMES[0]) == "docs/runbooks.md"

@@ -10,11 +10,11 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from tools.dashboards.expressions import ALERT_FILTERS, OWN_FILTERS, select
+from tools.dashboards.expressions import ALERT_FILTERS, select
 from tools.dashboards.panels import BLUE, DATASOURCE, GREEN, PURPLE, RED, YELLOW
 
 TAG = "chat-queue"
-# Where the links to runbooks lead unless `chatqueue dashboards --runbooks` says otherwise.
+# Where the links to runbooks lead unless `chatqueue dashboards --runbook-url` says otherwise.
 RUNBOOKS = "docs/runbooks.md"
 _COLUMNS = 24
 SCHEMA_VERSION = 39  # of Grafana 10.4; every later one brings it up to its own
@@ -30,12 +30,12 @@ def _firing(severity: str) -> str:
     )
 
 
-_BUILD = select("chatqueue_exporter_build_info", filters=OWN_FILTERS)
+_BUILD = select("chatqueue_exporter_build_info")
 # Name to color, expression, and the keys that the SDK's model has no word for.
 _ANNOTATIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Watch begins": (
         GREEN,
-        f"{select('chatqueue_watch_started_timestamp_seconds', filters=OWN_FILTERS)} * 1000",
+        f"{select('chatqueue_watch_started_timestamp_seconds')} * 1000",
         {"titleFormat": "The watch begins", "useValueForTime": True},
     ),
     "Exporter changed": (

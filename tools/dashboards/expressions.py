@@ -6,15 +6,21 @@ Two exporters may watch one database (a standby, a roll-out): their equal figure
 
 from __future__ import annotations
 
-FILTERS = 'job=~"$job",instance=~"$instance",database=~"$database"'
-# What belongs to the exporter rather than to one of its databases.
-OWN_FILTERS = 'job=~"$job",instance=~"$instance"'
+import re
+
+_FILTERS = 'job=~"$job",instance=~"$instance",database=~"$database"'
+# What belongs to an exporter rather than to one of its databases.
+_OWN = re.compile(
+    r"chatqueue_(exporter_(build|config)|watch|log|notifications)_.+|(process|scrape)_.+|up"
+)
+_OWN_FILTERS = 'job=~"$job",instance=~"$instance"'
 # An alert on a missing exporter has neither instance nor database, and must be seen all the same.
 ALERT_FILTERS = 'job=~"$job|",instance=~"$instance|",database=~"$database|"'
 
 
-def select(name: str, *matchers: str, filters: str = FILTERS) -> str:
+def select(name: str, *matchers: str, filters: str = "") -> str:
     """Return the selector of a metric; matchers as in `state="assigned"`."""
+    filters = filters or (_OWN_FILTERS if _OWN.fullmatch(name) else _FILTERS)
     return f"{name}{{{','.join((*matchers, filters))}}}"
 
 
@@ -23,9 +29,12 @@ def gauge(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return f"max by ({', '.join(('database', *by))}) ({select(name, *matchers)})"
 
 
-def total(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
-    """Return a gauge summed over databases, one series a value of the `by` labels."""
-    return f"sum{_by(by)} ({gauge(name, *matchers, by=by)})"
+def total(name: str, *matchers: str, by: tuple[str, ...] = (), over: tuple[str, ...] = ()) -> str:
+    """Return a gauge summed over databases and the `over` labels, one series a value of `by`.
+
+    Every label that no matcher fixes must be in one of them, or it is not summed.
+    """
+    return f"sum{_by(by)} ({gauge(name, *matchers, by=(*by, *over))})"
 
 
 def worst(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 from tools.dashboards import verdict
 from tools.dashboards.board import make_board
 from tools.dashboards.expressions import (
-    OWN_FILTERS,
     gauge,
     happened,
     only_present,
@@ -47,6 +46,7 @@ def make_health() -> dict[str, Any]:
             ("Queries", _queries()),
             ("The database as the exporter sees it", _database()),
             ("The exporter's process", _process()),
+            ("Telling people, and reading logs", _outside()),
         ),
     )
 
@@ -73,7 +73,7 @@ def _now() -> list[Any]:
                 "Hidden rows",
                 "Relations whose rows row-level security hides from the exporter's role. Above 0 "
                 "the figures that need them are missing: grant the role what deploy/ says.",
-                total("chatqueue_database_row_security_hidden"),
+                total("chatqueue_database_row_security_hidden", over=("relation",)),
                 "short",
                 "ChatQueueRowsHidden",
             ),
@@ -85,7 +85,7 @@ def _now() -> list[Any]:
                 "Configuration",
                 "Whether the latest reload was accepted. Refused: the exporter goes on with the "
                 "old file; `chatqueue check-config` names the fault.",
-                f"min ({_own('chatqueue_exporter_config_last_reload_successful')})",
+                f"min ({select('chatqueue_exporter_config_last_reload_successful')})",
                 "bool_yes_no",
                 "ChatQueueReloadFailed",
             ),
@@ -97,7 +97,7 @@ def _now() -> list[Any]:
                 "Loaded",
                 "When the configuration in force was read. Older than your change: it was never "
                 "reloaded.",
-                f"1000 * max ({_own(_LOADED)})",
+                f"1000 * max ({select(_LOADED)})",
                 "dateTimeFromNow",
                 "ChatQueueReloadFailed",
             ),
@@ -111,7 +111,7 @@ def _now() -> list[Any]:
                 "forgotten.",
                 (
                     Ask(
-                        f"count by (version) ({_own('chatqueue_exporter_build_info')})",
+                        f"count by (version) ({select('chatqueue_exporter_build_info')})",
                         "{{version}}",
                     ),
                 ),
@@ -273,12 +273,12 @@ def _database() -> list[Any]:
 
 
 def _process() -> list[Any]:
-    cpu = select("process_cpu_seconds_total", filters=OWN_FILTERS)
+    cpu = select("process_cpu_seconds_total")
     return [
         _of_process(
             "Memory",
             "Memory of the exporter. Flat is health; climbing for hours is a defect to report.",
-            (Ask(_own("process_resident_memory_bytes"), "{{instance}}"),),
+            (Ask(select("process_resident_memory_bytes"), "{{instance}}"),),
             "bytes",
         ),
         _of_process(
@@ -291,25 +291,53 @@ def _process() -> list[Any]:
             "Open files",
             "Files and sockets. Rising towards the limit is a defect worth a report; restart it "
             "meanwhile.",
-            (Ask(_own("process_open_fds"), "{{instance}}"),),
+            (Ask(select("process_open_fds"), "{{instance}}"),),
             "short",
         ),
         _of_process(
             "Time per scrape",
             "How long Prometheus waits for the page. Above a tenth of a second: a slow network, or "
             "a machine without a free core.",
-            (Ask(_own("scrape_duration_seconds"), "{{instance}}"),),
+            (Ask(select("scrape_duration_seconds"), "{{instance}}"),),
             "s",
+        ),
+    ]
+
+
+def _outside() -> list[Any]:
+    last_line = f"time() - {gauge('chatqueue_log_last_line_timestamp_seconds', by=('source',))}"
+    notices = happened("chatqueue_notifications_total", by=("webhook", "outcome"))
+    return [
+        make_lines(
+            Panel(
+                "Notices by what became of them",
+                "What was told through webhooks. Any but delivered is a person who was not told: "
+                "`chatqueue notify --test` tries the receiver. No data: no webhook is configured.",
+                (Ask(only_present(notices, "outcome", "none"), "{{webhook}} {{outcome}}"),),
+                "short",
+                ("ChatQueueReleaseDefect",),
+                width=12,
+                colors={"/delivered/": GREEN, "/rejected|expired|dropped/": RED},
+                minimum_step="5m",
+            ),
+            bars=True,
+        ),
+        make_lines(
+            Panel(
+                "Silence of the logs",
+                "Time since the latest line of each log. Longer than usual: its sender stopped or "
+                "is refused, see the exporter's log. No data: no log is configured.",
+                (Ask(last_line, "{{source}}"),),
+                "s",
+                ("ChatQueueQueryFailing",),
+                width=12,
+            )
         ),
     ]
 
 
 def _of_process(title: str, text: str, asks: tuple[Ask, ...], unit: str) -> Any:
     return make_lines(Panel(title, text, asks, unit, ("ChatQueueExporterDown",), width=6, height=7))
-
-
-def _own(name: str) -> str:
-    return select(name, filters=OWN_FILTERS)
 
 
 def _small(title: str, text: str, expr: str, unit: str, alert: str) -> Panel:

@@ -22,7 +22,7 @@ from tools.dashboards.panels import (
 )
 
 _OPERATORS = "chatqueue_operators"
-_ON_DUTY = total(_OPERATORS, 'status=~"available|on_chat"')
+_ON_DUTY = total(_OPERATORS, 'status=~"available|on_chat"', over=("status",))
 _STATUS_COLORS = {
     "available": GREEN,
     "on_chat": BLUE,

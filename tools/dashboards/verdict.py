@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from tools.dashboards.expressions import (
-    OWN_FILTERS,
     alerts,
     gauge,
     judge,
@@ -75,7 +74,8 @@ def firing_alerts() -> Any:
 def data_age() -> Any:
     """How old the newest answer of the database is, judged by the configured limit."""
     success = "chatqueue_exporter_query_last_success_timestamp_seconds"
-    age = f"max (time() - {gauge(success)})"
+    # Two clocks may differ by a moment.
+    age = f"clamp_min (max (time() - {gauge(success)}), 0)"
     return make_stat(
         _panel(
             "Data",
@@ -91,7 +91,7 @@ def data_age() -> Any:
 
 def database_up() -> Any:
     """Whether the database answers; -1 where no exporter is there to ask it."""
-    down = f"(min ({select('up', filters=OWN_FILTERS)}) == 0) - 1"
+    down = f"(min ({select('up')}) == 0) - 1"
     return make_stat(
         _panel(
             "Database",
@@ -110,8 +110,8 @@ def database_up() -> Any:
 
 
 def _watch_time() -> Any:
-    started = f"max ({select('chatqueue_watch_started_timestamp_seconds', filters=OWN_FILTERS)})"
-    ends = f"max ({select('chatqueue_watch_ends_timestamp_seconds', filters=OWN_FILTERS)})"
+    started = f"max ({select('chatqueue_watch_started_timestamp_seconds')})"
+    ends = f"max ({select('chatqueue_watch_ends_timestamp_seconds')})"
     return make_stat(
         _panel(
             "Watch",
@@ -201,7 +201,10 @@ def _invalid() -> Any:
             "Impossible chats",
             "Chats in a state that contradicts itself, and those among them whose user waits "
             "unseen. Above 0 after a deployment: suspect it; the table below names the check.",
-            (Ask(total("chatqueue_invalid_chats"), "impossible"), Ask(lost, "unseen users")),
+            (
+                Ask(total("chatqueue_invalid_chats", over=("check",)), "impossible"),
+                Ask(lost, "unseen users"),
+            ),
             "short",
             ("ChatQueueLostReply", "ChatQueueInvalidChats"),
             decimals=0,

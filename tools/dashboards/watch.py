@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.dashboards import releases, verdict
+from tools.dashboards import platform, releases, verdict
 from tools.dashboards.board import make_board
 from tools.dashboards.expressions import (
     happened,
@@ -50,6 +50,7 @@ def make_watch() -> dict[str, Any]:
             ("Service level and speed", _speed()),
             ("Correctness", _correctness()),
             ("Releases", releases.make_releases()),
+            ("The platform", platform.make_platform()),
             ("Against yesterday", _yesterday()),
         ),
     )
@@ -69,7 +70,7 @@ def _waits() -> list[Any]:
                     Ask(total("chatqueue_chats", WAITING), "waiting for an operator", YELLOW),
                     Ask(total("chatqueue_chats", ASSIGNED), "with an operator", BLUE),
                     Ask(
-                        total("chatqueue_chats", 'state=~"completed|unknown"'),
+                        total("chatqueue_chats", 'state=~"completed|unknown"', over=("state",)),
                         "in a state nobody sees",
                         RED,
                         apart=True,

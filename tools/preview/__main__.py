@@ -16,7 +16,7 @@ from tools.preview.story import DAY_S, DAYS, HOUR_S, START_S
 ROOT = Path(__file__).parents[2]
 # Name, hours from the beginning, dashboard, and how many of its rows: those of the documentation.
 PICTURES = (
-    ("calm", 46.0, "watch", None),
+    ("calm", 46.0, "watch", 4),
     ("rush", 48.0, "watch", 2),
     ("vanished-operators", 72.0, "watch", 4),
     ("database-down", 96.0, "watch", 1),
