@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants chaos detection-matrix docs format clean tools
+.PHONY: demo test lint bench mutants chaos detection-matrix docs dashboards dashboards-preview format \
+	clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -43,6 +44,15 @@ chaos: $(STAMPS)/test tools
 docs: $(STAMPS)/demo
 	@$(BIN)/python -m exporter.config.reference
 	@$(BIN)/python -m exporter.reference
+
+# The Grafana dashboards, from their Python; dashboards-preview draws them over simulated days.
+dashboards: $(STAMPS)/test
+	@$(BIN)/python -m tools.dashboards
+
+dashboards-preview: $(STAMPS)/test
+	@.ci/tools preview
+	@$(BIN)/python -m pip install --quiet --group preview
+	@$(BIN)/python -m tools.preview $(ARGS)
 
 tools:
 	@.ci/tools test

@@ -9,6 +9,7 @@ import click
 
 from exporter import __version__
 from exporter.cli.check import check_config
+from exporter.cli.dashboards import dashboards
 from exporter.cli.demo import demo
 from exporter.cli.fix import fix
 from exporter.cli.grants import grants
@@ -28,7 +29,7 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-_COMMANDS = (run, demo, check_config, status, verify, fix, notify, rules)
+_COMMANDS = (run, demo, check_config, status, verify, fix, notify, rules, dashboards)
 for _command in (*_COMMANDS, *RELEASE_COMMANDS, tune, grants):
     cli.add_command(_command)
 

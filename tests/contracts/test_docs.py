@@ -67,6 +67,13 @@ NOT_RUN = {
     "make chaos": "takes ten minutes; tests/chaos/test_chaos.py is its short version",
     "make lint": "needs a package registry; .ci/run runs it",
     "make format": "rewrites the sources",
+    "make dashboards": "rewrites the sources; tests/dashboards generates them again",
+    "make dashboards-preview": "takes many minutes and needs a package registry",
+    "chatqueue dashboards --output grafana --prometheus http://prometheus.example.com:9090"
+    " --runbook-url https://wiki.example.com/chatqueue/runbooks": (
+        "another host's addresses; tests/unit/test_cli_dashboards.py"
+    ),
+    "GF_PATHS_PROVISIONING=$PWD/grafana/provisioning grafana server": "needs Grafana",
     "make docs": "rewrites the sources; tests/contracts runs both generators",
     "python3 -m venv /opt/chatqueue": "changes the machine",
     "/opt/chatqueue/bin/pip install .": "needs a package registry",

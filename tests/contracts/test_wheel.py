@@ -91,7 +91,7 @@ def test_the_wheel_holds_every_file_that_travels(wheel: Path) -> None:
 
     assert travelling | {f"{data}/config.example.yaml"} <= names
     assert beside_code <= names
-    assert not [name for name in names if name.startswith(("tests/", "bench/"))]
+    assert not [name for name in names if name.startswith(("tests/", "bench/", "tools/"))]
 
 
 def test_the_product_comes_from_the_wheel_and_finds_its_files(installed: Path) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +61,17 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def run_prometheus(folder: Path, jobs: list[dict[str, Any]]) -> Iterator[Prometheus]:
-    """Run a server that scrapes these jobs each second."""
+def run_prometheus(
+    folder: Path, jobs: list[dict[str, Any]], rules: Sequence[Path] = ()
+) -> Iterator[Prometheus]:
+    """Run a server that scrapes these jobs, and evaluates these rule files, each second."""
     program = require_tool("prometheus", "prometheus")
     folder.mkdir(exist_ok=True)
     config = folder / "prometheus.yml"
-    timing = {"scrape_interval": "1s", "scrape_timeout": "1s"}
-    config.write_text(yaml.safe_dump({"global": timing, "scrape_configs": jobs}))
+    timing = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    files = [str(file) for file in rules]
+    document = {"global": timing, "scrape_configs": jobs, "rule_files": files}
+    config.write_text(yaml.safe_dump(document))
     port, log = find_free_port(), folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -22,7 +22,7 @@ from exporter.cli import cli, main
 from exporter.cli.run import Signals
 from exporter.config.schema import config_schema
 
-COMMANDS = ("run", "demo", "check-config", "status", "tune", "grants", "rules")
+COMMANDS = ("run", "demo", "check-config", "status", "tune", "grants", "rules", "dashboards")
 DSN = "postgresql://reader@127.0.0.1:1/chat"
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 
@@ -106,6 +106,7 @@ OPTIONS = {
     "check-config": ("--config.file", "--live", "--print-schema"),
     "status": ("--config.file", "--json"),
     "grants": ("--reader", "--releaser"),
+    "dashboards": ("--output", "--prometheus", "--runbook-url"),
 }
 
 

@@ -1,0 +1,78 @@
+"""`chatqueue dashboards`: the Grafana dashboards as files, and how Grafana finds them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from exporter.errors import ChatqueueError
+from exporter.resources import find_resource
+
+_PATH = "/var/lib/grafana/dashboards/chatqueue"
+_URL = "http://localhost:9090"
+
+
+class CannotWriteError(ChatqueueError):
+    """A file cannot be written where it was wanted."""
+
+
+@click.command(short_help="Write the Grafana dashboards.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Folder to write to; made where it is missing.",
+)
+@click.option(
+    "--prometheus",
+    default=_URL,
+    show_default=True,
+    help="Address of Prometheus, for Grafana's provisioning.",
+)
+@click.option(
+    "--runbook-url",
+    help="Where you publish docs/runbooks.md; panels then link to its sections.",
+)
+def dashboards(output: Path, prometheus: str, runbook_url: str | None) -> None:
+    """Write three dashboards for Grafana 10 to 13, and provisioning files that show them at once.
+
+    Import the JSON files in Grafana, or start it with GF_PATHS_PROVISIONING=DIR/provisioning.
+    """
+    folder = output.resolve()
+    files = {
+        file.name: _link(file.read_text("utf-8"), runbook_url)
+        for file in sorted(find_resource("dashboards").glob("*.json"))
+    }
+    provisioning = find_resource("deploy") / "grafana" / "provisioning"
+    for kind, old, new in (("dashboards", _PATH, str(folder)), ("datasources", _URL, prometheus)):
+        text = (provisioning / kind / "chatqueue.yaml").read_text("utf-8")
+        files[f"provisioning/{kind}/chatqueue.yaml"] = text.replace(old, _quote(new))
+    for name, text in files.items():
+        _write(folder / name, text)
+        click.echo(folder / name)
+
+
+def _link(text: str, runbook_url: str | None) -> str:
+    """A dashboard whose links to runbooks lead to that address, or as it was."""
+    if runbook_url is None:
+        return text
+    dashboard = json.loads(text)
+    for variable in dashboard["templating"]["list"]:
+        if variable["name"] == "runbooks":
+            variable["query"] = runbook_url
+    return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
+
+
+def _quote(value: str) -> str:
+    """A string of YAML, whatever is in it; to Grafana a single $ would begin a variable."""
+    return json.dumps(value.replace("$", "$$"), ensure_ascii=False)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotWriteError(f"cannot write {file}: {error.strerror}") from error

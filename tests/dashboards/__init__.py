@@ -1,0 +1,1 @@
+"""The dashboards: well made for Grafana, and every question has an answer."""

@@ -1,0 +1,223 @@
+"""The first row of the watch: eight figures that say in words and colors how the queue is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tools.dashboards.expressions import (
+    alerts,
+    gauge,
+    judge,
+    judge_by_one,
+    label_verdicts,
+    select,
+    total,
+    worst,
+)
+from tools.dashboards.panels import (
+    BLUE,
+    GREEN,
+    GREY,
+    RED,
+    YELLOW,
+    Ask,
+    Panel,
+    make_stat,
+    words,
+)
+
+_CALM_LATE = ("calm", "late", "far too late")
+_WORD_COLORS = {
+    "calm": GREEN,
+    "late": YELLOW,
+    "far too late": RED,
+    "data is fresh": GREEN,
+    "data is stale": RED,
+    "free operators": GREEN,
+    "all are busy": YELLOW,
+    "nobody on duty": GREY,
+    "nobody, users wait": RED,
+}
+
+
+def make_verdicts() -> list[Any]:
+    """Return the row, 24 columns in all."""
+    return [
+        firing_alerts(),
+        data_age(),
+        database_up(),
+        _watch_time(),
+        _oldest_wait(),
+        _waiting(),
+        _available(),
+        _invalid(),
+    ]
+
+
+def firing_alerts() -> Any:
+    """How many alerts fire; that the rules are loaded is part of the answer."""
+    return make_stat(
+        _panel(
+            "Firing alerts",
+            "Alerts of this product that fire now. Begin with the critical ones, at their "
+            "runbooks. Without the alert rules in Prometheus there is no figure and no page.",
+            (Ask(alerts("critical"), "critical"), Ask(alerts("warning"), "warning")),
+            "short",
+            ("ChatQueueWatchdog",),
+        ),
+        steps=[(None, GREEN), (1, RED)],
+        warnings=["warning"],
+        empty="no alert rules",
+    )
+
+
+def data_age() -> Any:
+    """How old the newest answer of the database is, judged by the configured limit."""
+    success = "chatqueue_exporter_query_last_success_timestamp_seconds"
+    # Two clocks may differ by a moment.
+    age = f"clamp_min (max (time() - {gauge(success)}), 0)"
+    return make_stat(
+        _panel(
+            "Data",
+            "Age of the newest figures. Stale or missing: nothing on this page can be believed; go "
+            "to the exporter's health first.",
+            (Ask(judge_by_one(age, "data_age_seconds", words=_words("data is")), "{{verdict}}"),),
+            "s",
+            ("ChatQueueDataStale", "ChatQueueExporterDown"),
+            decimals=0,
+        ),
+    )
+
+
+def database_up() -> Any:
+    """Whether the database answers; -1 where no exporter is there to ask it."""
+    down = f"(min ({select('up')}) == 0) - 1"
+    return make_stat(
+        _panel(
+            "Database",
+            "Whether every chosen database answers now. DOWN: the platform itself is likely down; "
+            "call whoever runs the database. EXPORTER DOWN: nobody watches.",
+            (Ask(f"min ({select('chatqueue_database_up')})\nor\n{down}"),),
+            "bool_yes_no",
+            ("ChatQueueDatabaseDown", "ChatQueueExporterDown"),
+        ),
+        mappings=[
+            words({"1": ("UP", GREEN), "0": ("DOWN", RED), "-1": ("EXPORTER DOWN", RED)}),
+        ],
+        names=False,
+        empty="NO EXPORTER",
+    )
+
+
+def _watch_time() -> Any:
+    started = f"max ({select('chatqueue_watch_started_timestamp_seconds')})"
+    ends = f"max ({select('chatqueue_watch_ends_timestamp_seconds')})"
+    return make_stat(
+        _panel(
+            "Watch",
+            "How long the watch has lasted, and how much of it is left. No watch: set "
+            "watch.started_at in the exporter's configuration to the moment of the deployment.",
+            (
+                Ask(f"time() - {started}", "on watch", BLUE),
+                Ask(f"clamp_min({ends} - time(), 0)", "to go", GREY),
+            ),
+            "s",
+            ("ChatQueueWatchdog",),
+            decimals=1,
+        ),
+        empty="no watch",
+        empty_color=GREY,
+    )
+
+
+def _oldest_wait() -> Any:
+    state = 'state="waiting_assignment"'
+    oldest = worst("chatqueue_state_oldest_age_seconds", state)
+    judged = judge(oldest, "oldest_age_seconds", state, words=_CALM_LATE)
+    return make_stat(
+        _panel(
+            "Oldest wait",
+            "The longest that a chat has been waiting for an operator, judged by the configured "
+            "limits. Late: see whether operators are available and whether chats are taken.",
+            (Ask(judged, "{{verdict}}"),),
+            "s",
+            ("ChatQueueOldestWait", "ChatQueueNoOperator"),
+        ),
+    )
+
+
+def _waiting() -> Any:
+    overdue = ('state="waiting_assignment"', 'severity="warning"')
+    return make_stat(
+        _panel(
+            "Waiting chats",
+            "Chats without an operator, and how many of them are past the first limit. Overdue "
+            "ones: one is a forgotten chat, many are a jam.",
+            (
+                Ask(total("chatqueue_chats", 'state="waiting_assignment"'), "waiting", BLUE),
+                Ask(total("chatqueue_state_overdue_chats", *overdue), "overdue"),
+            ),
+            "short",
+            ("ChatQueueOldestWait", "ChatQueueNotDraining"),
+            decimals=0,
+        ),
+        steps=[(None, GREEN), (1, RED)],
+    )
+
+
+def _available() -> Any:
+    free = total("chatqueue_operators", 'status="available"')
+    busy = total("chatqueue_operators", 'status="on_chat"')
+    waiting = total("chatqueue_chats", 'state="waiting_assignment"')
+    nobody = f"({free} == 0) and on () ({busy} == 0)"
+    judged = label_verdicts(
+        (f"{free} > 0", "free operators"),
+        (f"({free} == 0) and on () ({busy} > 0)", "all are busy"),
+        (f"{nobody} and on () ({waiting} > 0)", "nobody, users wait"),
+        (f"{nobody} and on () ({waiting} == 0)", "nobody on duty"),
+    )
+    return make_stat(
+        _panel(
+            "Operators",
+            "Operators who could take a chat now, and those on duty without a sign of life. Nobody "
+            "while users wait: call people in. Stale ones: who holds chats and is gone?",
+            (
+                Ask(judged, "{{verdict}}"),
+                Ask(total("chatqueue_operators", 'status="stale"'), "stale"),
+            ),
+            "short",
+            ("ChatQueueNoOperator", "ChatQueueHeartbeatsStale"),
+            decimals=0,
+        ),
+        steps=[(None, GREEN), (1, RED)],
+        warnings=["stale"],
+    )
+
+
+def _invalid() -> Any:
+    lost = total("chatqueue_invalid_chats", 'check="lost_reply"')
+    return make_stat(
+        _panel(
+            "Impossible chats",
+            "Chats in a state that contradicts itself, and those among them whose user waits "
+            "unseen. Above 0 after a deployment: suspect it; the table below names the check.",
+            (
+                Ask(total("chatqueue_invalid_chats", over=("check",)), "impossible"),
+                Ask(lost, "unseen users"),
+            ),
+            "short",
+            ("ChatQueueLostReply", "ChatQueueInvalidChats"),
+            decimals=0,
+        ),
+        steps=[(None, GREEN), (1, RED)],
+    )
+
+
+def _panel(
+    title: str, text: str, asks: tuple[Ask, ...], unit: str, runbooks: tuple[str, ...], **more: Any
+) -> Panel:
+    return Panel(title, text, asks, unit, runbooks, width=3, height=5, colors=_WORD_COLORS, **more)
+
+
+def _words(subject: str) -> tuple[str, str]:
+    return f"{subject} fresh", f"{subject} stale"
