@@ -46,6 +46,7 @@ def load_config(
     _check_dsns(document, check_dsn, faults)
     _find_query_folders(document, folder, faults)
     _make_log_files_absolute(document, folder)
+    _place_state_file(document, folder)
     config: Config | None = None
     try:
         config = Config.model_validate(document.data)
@@ -97,3 +98,13 @@ def _make_log_files_absolute(document: Document, folder: Path) -> None:
         for name, value in files.items():
             if isinstance(value, str) and value:
                 files[name] = str(folder / value)
+
+
+def _place_state_file(document: Document, folder: Path) -> None:
+    """Make `watch.digests.state_file` absolute; what has another shape is for the model."""
+    section: object = document.data
+    for key in ("watch", "digests"):
+        section = section.get(key) if isinstance(section, dict) else None
+    path = section.get("state_file") if isinstance(section, dict) else None
+    if isinstance(section, dict) and path and isinstance(path, str):
+        section["state_file"] = str(folder / path)

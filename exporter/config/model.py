@@ -16,6 +16,7 @@ from exporter.config.dsn import redact
 from exporter.config.durations import format_duration
 from exporter.config.logs import Logs
 from exporter.config.notify import Notify
+from exporter.config.prometheus import Prometheus
 from exporter.config.release import Release
 from exporter.config.section import Section
 from exporter.config.thresholds import ServiceLevel, Thresholds
@@ -251,4 +252,8 @@ class Config(Section):
     watch: Watch = Field(default=Watch(), description="The watch after a deployment.")
     notify: Notify = Field(
         default=Notify(), description="Telling people by webhook what auto-release does."
+    )
+    prometheus: Prometheus = Field(
+        default=Prometheus(),
+        description="The Prometheus that scrapes this exporter; only `chatqueue report` asks it.",
     )

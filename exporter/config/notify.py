@@ -1,4 +1,4 @@
-"""The section `notify`: who hears what auto-release does, by webhook."""
+"""The section `notify`: who hears what auto-release does and how the watch goes, by webhook."""
 
 from __future__ import annotations
 

@@ -40,7 +40,14 @@ _EXAMPLE_LINES = {
     "dirs": ["dirs: []", "# dirs: [queries.d]"],
     "files": ["files: {}", "# files: {app: /var/log/chat/app.log}"],
     "patterns": ["patterns: {}", "# patterns: {payment_error: '(?i)payment .*failed'}"],
+    "state_file": ["# state_file: /var/lib/chatqueue/watch.json"],
     "started_at": ["# started_at: 2026-11-23T08:00:00Z"],
+    "url": ["# url: http://localhost:9090"],
+    "username": ["# username: chatqueue"],
+    "password": ["# password: ${CHATQUEUE_PROMETHEUS_PASSWORD}"],
+    "password_file": ["# password_file: /run/secrets/chatqueue_prometheus_password"],
+    "bearer_token": ["# bearer_token: ${CHATQUEUE_PROMETHEUS_TOKEN}"],
+    "bearer_token_file": ["# bearer_token_file: /run/secrets/chatqueue_prometheus_token"],
     "parameters": ["parameters: {}", "# parameters: {vip_after: 3, team: support}"],
 }
 # Sections by name, empty by default: the name to show in a comment, and a value for each key, or
@@ -107,7 +114,7 @@ Keep a connection string out of the file: `dsn: ${CHATQUEUE_DSN}`, or `dsn_file`
 taken as it is. Inside a `postgresql://` URI, percent-encode what is special there (`@` is `%40`).
 Passwords never appear in logs, faults or on the terminal: `postgresql://watch:***@db/chat`.
 The same holds for a webhook's `url`, which is secret as a whole, and for its `headers`.
-The same holds for the `token` and the `secret` of a log receiver.
+The same holds for the `token` and the `secret` of a log receiver, and for what `prometheus` holds.
 
 ## Durations
 

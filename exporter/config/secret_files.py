@@ -12,6 +12,7 @@ from exporter.config.document import Document, KeyPath, read_limited
 from exporter.config.faults import FaultList
 from exporter.config.logs import SECRET_FORM, read_secret
 from exporter.config.notify import URL_FORM, read_url
+from exporter.config.prometheus import HEADER_FORM, read_header_secret
 from exporter.config.values import read_dsn
 
 _LIMIT_BYTES = 64 * 1024
@@ -30,7 +31,7 @@ class _Secret:
     """
 
     key: str
-    read: Callable[[object], str | None]
+    read: Callable[[object], object]
     form: str
     placeholder: str
     is_required: bool
@@ -46,6 +47,8 @@ _RELEASE_DSN = _Secret("release_dsn", read_dsn, _DSN_FORM, "host=", is_required=
 _URL = _Secret("url", read_url, URL_FORM, "http://localhost", is_required=True)
 _TOKEN = _Secret("token", read_secret, SECRET_FORM, "x" * 16, is_required=False)
 _SIGNING = _Secret("secret", read_secret, SECRET_FORM, "x" * 16, is_required=False)
+_PASSWORD = _Secret("password", read_header_secret, HEADER_FORM, "x", is_required=False)
+_BEARER = _Secret("bearer_token", read_header_secret, HEADER_FORM, "x", is_required=False)
 
 
 def read_secret_files(document: Document, folder: Path, faults: FaultList) -> None:
@@ -64,6 +67,10 @@ def read_secret_files(document: Document, folder: Path, faults: FaultList) -> No
     for path, section in _sections(document, "logs", "receivers"):
         _fill(section, _TOKEN, path, folder, faults)
         _fill(section, _SIGNING, path, folder, faults)
+    prometheus = document.data.get("prometheus")
+    if isinstance(prometheus, dict):
+        _fill(prometheus, _PASSWORD, ("prometheus",), folder, faults)
+        _fill(prometheus, _BEARER, ("prometheus",), folder, faults)
 
 
 def _sections(document: Document, *keys: str) -> Iterator[tuple[KeyPath, dict[str, object]]]:
@@ -102,7 +109,9 @@ def _read(
     try:
         if value is None:
             raise ValueError("no file is named")
-        return secret.read(read_limited(folder / value, _LIMIT_BYTES).strip())
+        text = read_limited(folder / value, _LIMIT_BYTES).strip()
+        secret.read(text)
+        return text
     except PydanticCustomError as error:
         problem = f"its content {(error.context or {})['problem']}"
     except ValueError as error:

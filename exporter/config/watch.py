@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from exporter.config.section import Section
-from exporter.config.values import FROM_ENVIRONMENT, Duration, between, fault
+from exporter.config.values import FROM_ENVIRONMENT, Duration, FilePath, Limit, between, fault
 
 _MOMENT_FORM = "a time with its zone such as 2026-11-23T08:00:00Z"
 
@@ -43,6 +43,27 @@ Moment = Annotated[
 ]
 
 
+class Digests(Section):
+    """When webhooks that listen to `digest` are told how the watch goes."""
+
+    first_hour: Annotated[Limit, between("1m", "1h")] = Field(
+        default=timedelta(minutes=15),
+        description="Time between two digests in the first hour; off for none. At least 1m, at "
+        "most 1h.",
+    )
+    afterwards: Annotated[Limit, between("1m", "1d")] = Field(
+        default=timedelta(hours=1),
+        description="Time between two digests after the first hour; off for none. At least 1m, at "
+        "most 1d.",
+    )
+    state_file: FilePath | None = Field(
+        default=None,
+        description="Where the figures at the beginning and the last digest are kept over a "
+        "restart, in a folder the daemon may write. Relative to this file. Without it, changes "
+        "are counted from the restart on.",
+    )
+
+
 class Watch(Section):
     """The watch after a deployment."""
 
@@ -56,8 +77,21 @@ class Watch(Section):
     for_: Annotated[Duration, between("1h", "90d")] = Field(
         default=timedelta(hours=24), alias="for", description="How long it lasts. At least 1h."
     )
+    rollback_within: Annotated[Duration, between("1m", "90d")] = Field(
+        default=timedelta(hours=4),
+        description="How long after the beginning the deployment can still be rolled back; until "
+        "then the report says whether to. At least 1m.",
+    )
+    digests: Digests = Field(
+        default=Digests(), description="What webhooks that listen to `digest` are told, and when."
+    )
 
     @property
     def ends_at(self) -> datetime | None:
         """When it is over; None where there is no watch."""
         return None if self.started_at is None else self.started_at + self.for_
+
+    @property
+    def rollback_until(self) -> datetime | None:
+        """When it is too late to roll back; None where there is no watch."""
+        return None if self.started_at is None else self.started_at + self.rollback_within

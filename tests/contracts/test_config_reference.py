@@ -145,7 +145,10 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     section, key = _at_schema(path[:-1]), path[-1]
     default = section["properties"][key].get("default", ...)
 
-    shown_as_comment = ("dsn_file", "release_dsn", "release_dsn_file", "started_at")
+    shown_as_comment = {"dsn_file", "release_dsn", "release_dsn_file", "started_at", "state_file"}
+    if path[0] == "prometheus":
+        shown_as_comment |= {"url", "username"}
+        shown_as_comment |= {"password", "password_file", "bearer_token", "bearer_token_file"}
     if key in shown_as_comment or {"overrides", "webhooks", "receivers"} & {*path[:-1]}:
         assert re.search(rf"^ +#[ #]+{key}: \S", text, re.MULTILINE)
     elif default is not ...:

@@ -20,7 +20,7 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify"
+SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify, prometheus"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
@@ -241,6 +241,51 @@ CASES: dict[str, tuple[str, str]] = {
     "time beyond the calendar": (
         HEAD + "watch: {started_at: '0001-01-01T00:00:00+05:00'}\n",
         f"F:2: watch.started_at: '0001-01-01T00:00:00+05:00' is not a time, expected {MOMENT}",
+    ),
+    "digests too often": (
+        HEAD + "watch:\n  digests: {first_hour: 30s, afterwards: 2d}\n",
+        "F:3: watch.digests.first_hour: '30s' is too short, expected 1m or more\n"
+        "F:3: watch.digests.afterwards: '2d' is too long, expected 1d or less",
+    ),
+    "digests without a unit": (
+        HEAD + "watch: {digests: {first_hour: 15}}\n",
+        "F:2: watch.digests.first_hour: 15 has no unit, expected a duration such as 15s, or off",
+    ),
+    "rollback at once": (
+        HEAD + "watch: {rollback_within: 0}\n",
+        "F:2: watch.rollback_within: 0 is too short, expected 1m or more",
+    ),
+    "digests of another shape": (
+        HEAD + "watch: {digests: hourly}\n",
+        "F:2: watch.digests: 'hourly' is not a mapping, expected a mapping with first_hour, "
+        "afterwards, state_file",
+    ),
+    "watch of another shape": (
+        HEAD + "watch: soon\n",
+        "F:2: watch: 'soon' is not a mapping, expected a mapping with started_at, for, "
+        "rollback_within, digests",
+    ),
+    "state file without a name": (
+        HEAD + "watch: {digests: {state_file: 7}}\n",
+        "F:2: watch.digests.state_file: 7 is not text, expected text in quotes",
+    ),
+    "two passwords": (
+        HEAD + "prometheus:\n  password: hunter2\n  password_file: pw\n",
+        "F:4: prometheus.password_file: stands beside password, expected only one of the two",
+    ),
+    "token file that is missing": (
+        HEAD + "prometheus: {bearer_token_file: nowhere}\n",
+        "F:2: prometheus.bearer_token_file: 'nowhere': no such file, expected a file holding one "
+        "line of plain characters",
+    ),
+    "token of two lines": (
+        HEAD + 'prometheus: {bearer_token: "a\\nb"}\n',
+        "F:2: prometheus.bearer_token: the value cannot be sent, expected one line of plain "
+        "characters",
+    ),
+    "prometheus without a scheme": (
+        HEAD + "prometheus: {url: 'prometheus:9090'}\n",
+        "F:2: prometheus.url: the value is not a URL, expected an http:// or https:// URL",
     ),
     "section of a later release": (
         HEAD + "webhooks: {}\n",
