@@ -24,6 +24,8 @@ from exporter.poller import Plan, Worker
 from exporter.release import desk
 from exporter.release.plans import ReleasePlan
 from exporter.release.releaser import Releaser
+from exporter.watching.figures import Reading, read_figures
+from exporter.watching.teller import Teller
 
 log = structlog.get_logger("chatqueue.daemon")
 
@@ -59,6 +61,7 @@ class Daemon:
             name: self._new_releaser(plan)
             for name, plan in build_release_plans(self._config).items()
         }
+        self._teller = Teller(self._config.watch, self._read_figures, self.notifier)
         self.reload_hooks: list[Callable[[], None]] = []
 
     @property
@@ -87,6 +90,7 @@ class Daemon:
         for each in every:
             each.start()
         self.logs.start()
+        self._teller.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Stop polling, in mid-query too; return whether every worker has ended in time.
@@ -98,6 +102,7 @@ class Daemon:
         for each in every:
             each.ask_to_stop()
         self.logs.ask_to_stop()
+        self._teller.stop(timeout_s / 4)
         ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
         ended.append(self.logs.stop(max(0.0, deadline - time.monotonic())))
         self.notifier.stop(max(0.0, min(deadline - time.monotonic(), timeout_s / 2)))
@@ -136,6 +141,7 @@ class Daemon:
             self._switch(plans)
             self._switch_releasers(releases)
             self.logs.apply(config.logs)
+            self._teller.apply(config.watch)
             self._config, self._load_succeeded = config, True
             self._loaded_at_s = time.time()
             self.exposition.publish()
@@ -189,6 +195,16 @@ class Daemon:
     def _new_worker(self, plan: Plan) -> Worker:
         """A worker that renders the page when it knows more."""
         return Worker(plan, self.exposition.publish)
+
+    def _read_figures(self) -> dict[str, Reading]:
+        """What a digest tells of each database; empty before all were polled once."""
+        if not self.is_ready():
+            return {}
+        now, logs = time.monotonic(), self.logs.families()
+        return {
+            worker.database: read_figures((*worker.snapshot.families(now), *logs))
+            for worker in self.workers
+        }
 
     def _source(self) -> Source:
         """What a page is made of."""

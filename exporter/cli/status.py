@@ -16,6 +16,7 @@ from exporter.errors import ChatqueueError, DatabaseUnavailable
 from exporter.planning import build_plans
 from exporter.poller import Plan
 from exporter.status import Status, as_json, build_status, unknown_status
+from exporter.words import say_duration
 
 CALM, CROSSED, CANNOT_TELL = 0, 1, 2
 
@@ -122,16 +123,4 @@ def _share(value: float | None) -> str:
 
 def _age(seconds: float | None) -> str:
     """Seconds as people say them: the two largest units."""
-    if seconds is None:
-        return "-"
-    if seconds == float("inf"):
-        return "never"
-    whole = round(seconds)
-    units = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-    for index, (unit, size) in enumerate(units):
-        if whole >= size:
-            rest = whole % size
-            following = units[index + 1 : index + 2]
-            tail = "".join(f" {rest // s}{u}" for u, s in following if rest // s)
-            return f"{whole // size}{unit}{tail}"
-    return "0s"
+    return "-" if seconds is None else say_duration(seconds)
