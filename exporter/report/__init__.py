@@ -1,0 +1,1 @@
+"""The verdict on a deployment: each success criterion, judged from what Prometheus stored."""

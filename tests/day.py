@@ -1,0 +1,191 @@
+"""A watched day and the day before it, in compressed time: what every minute's page would show.
+
+The same families go to a digest and, as OpenMetrics, into a real Prometheus. Every count follows
+from the minute alone, so that a test can say what must come out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import requests
+
+from exporter.demo.machine import find_free_port
+from exporter.snapshot import Family, Sample
+from tests.servers import require_tool
+
+BEGUN = datetime(2024, 1, 1, 8, tzinfo=UTC)
+HOURS = 24
+MINUTES = HOURS * 60
+DATABASE = "main"
+DEADLINE_S = 60.0
+
+_CHECKS = ("lost_reply", "orphaned_assignment")
+_STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
+
+
+@dataclass(frozen=True)
+class Day:
+    """What happens, in minutes since the watch began.
+
+    Attributes:
+        restarts: When the daemon begins anew, its counters at 0.
+        trouble: When chats are lost and operators get the same chat again.
+        dark: When nothing is scraped.
+    """
+
+    restarts: tuple[int, ...] = (390,)
+    trouble: range = range(0)
+    dark: range = range(0)
+
+    def families(self, minute: int) -> tuple[Family, ...]:
+        """One database's page at a minute, without the label `database`."""
+        waiting = 3 + minute % 4
+        is_bad = minute in self.trouble
+        chats = dict.fromkeys(_STATES, 0.0) | {
+            "waiting_assignment": waiting,
+            "assigned": 12 + minute % 3,
+            "waiting_real_user_reply": 200 + minute // 60,
+        }
+        invalid = dict.fromkeys(_CHECKS, 0.0) | ({"lost_reply": 2.0} if is_bad else {})
+        repeats = sum(m % 10 == 5 for m in self.trouble if self._born(minute) < m <= minute)
+        return (
+            _gauge("chatqueue_chats", "state", chats),
+            _gauge("chatqueue_operators", "status", {"available": 4.0, "on_chat": 12.0}),
+            _gauge("chatqueue_state_oldest_age_seconds", "state", {"waiting_assignment": 45.0}),
+            _family(
+                "chatqueue_state_overdue_chats",
+                {
+                    (("state", state), ("severity", severity)): 0.0
+                    for state in ("waiting_assignment", "assigned")
+                    for severity in ("warning", "critical")
+                },
+            ),
+            _single("chatqueue_customer_oldest_wait_seconds", 60.0 + minute % 7),
+            _single("chatqueue_idle_overdue_chats", 0.0),
+            _gauge("chatqueue_invalid_chats", "check", invalid),
+            _single("chatqueue_database_up", 1.0),
+            _single("chatqueue_threshold_slo_objective_ratio", 0.9),
+            _single("chatqueue_assignments_total", self._count(minute, 0.5)),
+            _single("chatqueue_waits_total", self._count(minute, 0.5)),
+            _single("chatqueue_waits_breached_total", self._count(minute, 20)),
+            _gauge(
+                "chatqueue_same_operator_assignments_total",
+                "avoidable",
+                {"true": float(repeats), "false": self._count(minute, 30)},
+            ),
+            _gauge(
+                "chatqueue_releases_total",
+                "outcome",
+                {"replied": self._count(minute, 0.5), "idle_timeout": self._count(minute, 37)},
+            ),
+            _gauge("chatqueue_log_events_total", "level", {"error": self._count(minute, 15)}),
+            _single("chatqueue_exporter_query_errors_total", 0.0),
+            _single("chatqueue_database_rollbacks_total", self._count(minute, 10)),
+            _single("chatqueue_database_deadlocks_total", self._count(minute, 360)),
+        )
+
+    def write(self, file: Path) -> None:
+        """Write both days as OpenMetrics, a sample a minute."""
+        series: dict[str, dict[str, list[str]]] = {}
+        for minute in range(-MINUTES, MINUTES + 1):
+            if minute in self.dark:
+                continue
+            at_s = (BEGUN + timedelta(minutes=minute)).timestamp()
+            for family in self.families(minute):
+                for sample in family.samples:
+                    labels = {"database": DATABASE, "job": "chatqueue", **dict(sample.labels)}
+                    key = ",".join(f'{name}="{value}"' for name, value in labels.items())
+                    lines = series.setdefault(family.name, {}).setdefault(key, [])
+                    lines.append(f"{family.name}{{{key}}} {sample.value} {at_s:.0f}\n")
+        with file.open("w") as stream:
+            for name, by_labels in series.items():
+                kind = "counter" if name.endswith("_total") else "gauge"
+                stream.write(f"# TYPE {name.removesuffix('_total')} {kind}\n")
+                for lines in by_labels.values():
+                    stream.writelines(lines)
+            stream.write("# EOF\n")
+
+    def _born(self, minute: int) -> int:
+        """When the daemon that runs at a minute began."""
+        return max((m for m in self.restarts if m <= minute), default=-MINUTES)
+
+    def _count(self, minute: int, every: float) -> float:
+        """What a daemon has counted of something that happens that often."""
+        return float(minute // every - self._born(minute) // every)
+
+
+def _family(name: str, values: Mapping[tuple[tuple[str, str], ...], float]) -> Family:
+    kind = "counter" if name.endswith("_total") else "gauge"
+    return Family(name, kind, "", "", tuple(Sample(*pair) for pair in values.items()))
+
+
+def _gauge(name: str, label: str, values: Mapping[str, float]) -> Family:
+    return _family(name, {((label, key),): value for key, value in values.items()})
+
+
+def _single(name: str, value: float) -> Family:
+    return _family(name, {(): value})
+
+
+@contextlib.contextmanager
+def run_recorded(day: Day, folder: Path) -> Iterator[str]:
+    """Run a Prometheus that has scraped a day; yield its URL."""
+    program, tool = (require_tool(name, "prometheus") for name in ("prometheus", "promtool"))
+    file, data, log = folder / "day.txt", folder / "data", folder / "prometheus.log"
+    day.write(file)
+    done = subprocess.run(
+        [
+            tool,
+            "tsdb",
+            "create-blocks-from",
+            "openmetrics",
+            "--max-block-duration=96h",
+            "--quiet",
+            file,
+            data,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    config = folder / "prometheus.yml"
+    config.write_text("{}\n")
+    port = find_free_port()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--config.file={config}",
+                f"--storage.tsdb.path={data}",
+                "--storage.tsdb.retention.time=100y",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(url, process, log)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while True:
+        with contextlib.suppress(requests.RequestException):
+            if requests.get(f"{url}/-/ready", timeout=5).ok:
+                return
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
