@@ -15,11 +15,13 @@ from exporter.cli.fix import fix
 from exporter.cli.grants import grants
 from exporter.cli.notify import notify
 from exporter.cli.release import COMMANDS as RELEASE_COMMANDS
+from exporter.cli.report import report
 from exporter.cli.rules import rules
 from exporter.cli.run import run
 from exporter.cli.status import status
 from exporter.cli.tune import tune
 from exporter.cli.verify import verify
+from exporter.cli.watch import watch
 from exporter.errors import ChatqueueError
 
 
@@ -29,7 +31,8 @@ def cli() -> None:
     """Watch operator-staffed chat queues on PostgreSQL and tell Prometheus."""
 
 
-_COMMANDS = (run, demo, check_config, status, verify, fix, notify, rules, dashboards)
+_CHECKLIST = (verify, fix, watch, report)
+_COMMANDS = (run, demo, check_config, status, *_CHECKLIST, notify, rules, dashboards)
 for _command in (*_COMMANDS, *RELEASE_COMMANDS, tune, grants):
     cli.add_command(_command)
 

@@ -89,6 +89,12 @@ NOT_RUN = {
     "chatqueue notify --test --config.file chatqueue.yaml": (
         "needs a receiver; tests/unit/test_cli_notify.py runs it against one"
     ),
+    "chatqueue watch --config.file chatqueue.yaml": (
+        "runs until Ctrl-C; tests/unit/test_cli_watch.py runs it on a terminal"
+    ),
+    "chatqueue report --config.file chatqueue.yaml --format html --output report.html": (
+        "needs a Prometheus; tests/prometheus/test_watched_day.py runs it on one"
+    ),
     "htpasswd -nBC 10 prometheus": "asks for a password on a terminal",
     "chatqueue run --config.file config.yaml --web.config.file web.yml": (
         "needs the hash that htpasswd gave; tests/unit/test_server_tls.py serves TLS and users"

@@ -1,0 +1,216 @@
+"""`chatqueue watch`: the watch as it goes, in the terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from exporter.cli import options
+from exporter.config import load_config
+from exporter.config.watch import Watch
+from exporter.errors import ChatqueueError
+from exporter.words import say_duration, say_moment
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from exporter.watching.account import Account
+
+CALM, LOOK, CANNOT_TELL = 0, 1, 2
+_BARS = "▁▂▃▄▅▆▇█"
+_SPARK_LENGTH = 24
+_BAR_LENGTH = 48
+
+
+@dataclass(slots=True)
+class View:
+    """What was seen of one database.
+
+    Attributes:
+        account: Its figures.
+        history: Of each figure, the latest values.
+    """
+
+    account: Account
+    history: dict[str, deque[float]] = field(default_factory=dict)
+
+
+@click.command(short_help="See how the watch goes.")
+@options.config_file
+@click.option(
+    "--url",
+    default="http://localhost:10847/metrics",
+    show_default=True,
+    help="The daemon's page.",
+)
+@click.option(
+    "--interval",
+    type=click.FloatRange(1, 3600),
+    default=5,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@click.option("--once", is_flag=True, help="Look once and end, for scripts.")
+def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
+    """Show how the watch after the deployment goes, until Ctrl-C.
+
+    Changes are since the watch began where watch.digests.state_file can be read here, else since
+    the first look. Exit code with --once 0: calm. 1: something needs a look. 2: could not tell.
+    """
+    try:
+        config = load_config(config_file)
+        if config.watch.started_at is None:
+            raise ChatqueueError("there is no watch, expected watch.started_at")
+        views = _recall(config.watch)
+        troubles = _look(views, url, interval)
+    except ChatqueueError as error:
+        click.echo(f"chatqueue: {error}", err=True)
+        sys.exit(CANNOT_TELL)
+    if once:
+        from rich.console import Console
+
+        Console(highlight=False).print(_render(views, config.watch, troubles))
+        sys.exit(LOOK if troubles else CALM)
+    with suppress(KeyboardInterrupt):
+        _follow(views, config.watch, troubles, url, interval)
+
+
+def _recall(watch: Watch) -> dict[str, View]:
+    """What the daemon's own memory says, if it can be read here."""
+    from exporter.watching.memory import read_memory
+
+    file, started_at = watch.digests.state_file, watch.started_at
+    if file is None or started_at is None:
+        return {}
+    try:
+        memory = read_memory(file, started_at)
+    except ValueError as error:
+        click.echo(f"chatqueue: {file} {error}; changes are since now", err=True)
+        return {}
+    return {name: View(account) for name, account in memory.accounts.items()} if memory else {}
+
+
+def _follow(
+    views: dict[str, View], watch: Watch, troubles: Sequence[str], url: str, interval_s: float
+) -> None:
+    """Draw until interrupted; a page that is away for a while is said, and waited for."""
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(
+        _render(views, watch, troubles), console=Console(highlight=False), auto_refresh=False
+    ) as live:
+        while True:
+            time.sleep(interval_s)
+            try:
+                troubles = _look(views, url, interval_s)
+            except ChatqueueError as error:
+                troubles = [str(error)]
+            live.update(_render(views, watch, troubles), refresh=True)
+
+
+def _look(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
+    """Read the page, take it into the views; return what somebody should look at."""
+    from exporter.cli.page import fetch_families
+    from exporter.watching.account import Account
+    from exporter.watching.digests import find_troubles
+    from exporter.watching.figures import read_figures
+
+    pages = fetch_families(url, max(timeout_s, 1.0))
+    if not pages:
+        raise ChatqueueError(f"{url} speaks of no database")
+    troubles = []
+    for database, families in pages.items():
+        view = views.setdefault(database, View(Account()))
+        view.account = view.account.look(read_figures(families))
+        for key, value in view.account.now.items():
+            view.history.setdefault(key, deque(maxlen=_SPARK_LENGTH)).append(value)
+        troubles += [f"{database}: {trouble}" for trouble in find_troubles(view.account)]
+    return troubles
+
+
+def _render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> RenderableType:
+    """Everything on one screen."""
+    from rich.console import Group
+    from rich.text import Text
+
+    verdict = (
+        Text("look at " + ", ".join(troubles), style="bold red")
+        if troubles
+        else Text("calm", style="green")
+    )
+    return Group(*_progress(watch), verdict, *(_table(*each) for each in views.items()))
+
+
+def _progress(watch: Watch) -> Iterator[RenderableType]:
+    """How far the watch is, and how long a rollback is possible."""
+    from rich.text import Text
+
+    begun, ends, until = watch.started_at, watch.ends_at, watch.rollback_until
+    if begun is None or ends is None or until is None:
+        return
+    now, length_s = datetime.now(UTC), watch.for_.total_seconds()
+    passed_s = min(max((now - begun).total_seconds(), 0.0), length_s)
+    if now < begun:
+        words = f"begins at {say_moment(begun)}"
+    elif now < ends:
+        words = f"{say_duration(passed_s)} of {say_duration(length_s)} watched"
+    else:
+        words = f"over since {say_moment(ends)}"
+    left = say_duration((until - now).total_seconds())
+    rollback = f"rollback possible for {left} more" if now < until else "too late to roll back"
+    yield Text(f"{words}; {rollback}", style="bold")
+    done = round(passed_s / length_s * _BAR_LENGTH)
+    yield Text("█" * done + "░" * (_BAR_LENGTH - done), style="blue")
+
+
+def _table(database: str, view: View) -> RenderableType:
+    """One database's figures; those that are idle are left out, as in a digest."""
+    from rich.table import Table
+
+    from exporter.watching.digests import (
+        find_changes,
+        find_figures,
+        say_change,
+        say_value,
+    )
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(database, header_style="bold")
+    for heading in ("", "now", "last digest", "beginning"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    table.add_column("")
+    for group, figures in find_figures(view.account):
+        if not figures:
+            table.add_row(group, "none", style="dim")
+        for index, figure in enumerate(figures):
+            value = view.account.now.get(figure.key)
+            last, begun = find_changes(figure, view.account)
+            table.add_row(
+                "" if index else group,
+                figure.name,
+                "?" if value is None else say_value(figure, value),
+                say_change(figure, last) if last else "",
+                say_change(figure, begun) if begun else "",
+                draw_sparkline(view.history.get(figure.key, ())),
+            )
+    return table
+
+
+def draw_sparkline(values: Iterable[float]) -> str:
+    """Return a bar a value, from the smallest to the largest; a flat line where all are equal."""
+    numbers = list(values)
+    low, high = min(numbers, default=0.0), max(numbers, default=0.0)
+    if high == low:
+        return _BARS[0] * len(numbers)
+    top = len(_BARS) - 1
+    return "".join(_BARS[round((number - low) / (high - low) * top)] for number in numbers)
