@@ -64,11 +64,8 @@ NOT_RUN = {
     'make demo ARGS="--scenario vanished-operators --release enforce"': (
         "as make demo; tests/postgres/test_cli_demo.py plays it"
     ),
-    "make chaos": "takes ten minutes; tests/chaos/test_chaos.py is its short version",
     "make lint": "needs a package registry; .ci/run runs it",
     "make format": "rewrites the sources",
-    "make dashboards": "rewrites the sources; tests/dashboards generates them again",
-    "make dashboards-preview": "takes many minutes and needs a package registry",
     "chatqueue dashboards --output grafana --prometheus http://prometheus.example.com:9090"
     " --runbook-url https://wiki.example.com/chatqueue/runbooks": (
         "another host's addresses; tests/unit/test_cli_dashboards.py"
