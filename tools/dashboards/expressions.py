@@ -42,6 +42,11 @@ def worst(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return f"max{_by(by)} ({select(name, *matchers)})"
 
 
+def while_up(value: str) -> str:
+    """Return a figure only while every database answers: what outlives one would look calm."""
+    return f"{value} and on () (min ({select('chatqueue_database_up')}) == 1)"
+
+
 def per_second(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     """Return a counter's rate, summed over databases."""
     return _of_counter("rate", "$__rate_interval", name, matchers, by)

@@ -13,6 +13,7 @@ from tools.dashboards.expressions import (
     select,
     threshold,
     total,
+    while_up,
     worst,
 )
 from tools.dashboards.panels import (
@@ -73,7 +74,7 @@ def _now() -> list[Any]:
                 "Hidden rows",
                 "Relations whose rows row-level security hides from the exporter's role. Above 0 "
                 "the figures that need them are missing: grant the role what deploy/ says.",
-                total("chatqueue_database_row_security_hidden", over=("relation",)),
+                while_up(total("chatqueue_database_row_security_hidden", over=("relation",))),
                 "short",
                 "ChatQueueRowsHidden",
             ),
@@ -218,7 +219,7 @@ def _queries() -> list[Any]:
 
 
 def _database() -> list[Any]:
-    hidden = gauge("chatqueue_database_row_security_hidden", by=("relation",))
+    hidden = while_up(gauge("chatqueue_database_row_security_hidden", by=("relation",)))
     wrong = "chatqueue_platform_disagreement"
     return [
         make_lines(

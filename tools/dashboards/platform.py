@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.dashboards.expressions import gauge, happened, only_present, per_second
+from tools.dashboards.expressions import gauge, happened, only_present, per_second, while_up
 from tools.dashboards.panels import (
     GREEN,
     PURPLE,
@@ -29,7 +29,7 @@ def make_platform() -> list[Any]:
                 "Objects of the fix not in order",
                 "Columns, indexes, constraints, functions and views that the assignment fix made, "
                 "and that are missing or different now. Above 0: `chatqueue verify` names them.",
-                (Ask(f"sum (1 - {objects})"),),
+                (Ask(while_up(f"sum (1 - {objects})")),),
                 "short",
                 ("ChatQueueInvalidChats",),
                 width=4,

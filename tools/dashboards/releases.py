@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tools.dashboards.expressions import gauge, happened, only_present, total, worst
+from tools.dashboards.expressions import gauge, happened, only_present, total, while_up, worst
 from tools.dashboards.panels import (
     BLUE,
     GREEN,
@@ -107,8 +107,8 @@ def make_releases() -> list[Any]:
                 "What keeps auto-release from releasing: somebody paused it, or its breaker "
                 "tripped because too many chats looked stuck at once. `chatqueue audit` says why.",
                 (
-                    Ask(worst("chatqueue_release_paused"), "paused"),
-                    Ask(worst("chatqueue_release_breaker_tripped"), "breaker tripped"),
+                    Ask(while_up(worst("chatqueue_release_paused")), "paused"),
+                    Ask(while_up(worst("chatqueue_release_breaker_tripped")), "breaker tripped"),
                 ),
                 "bool_yes_no",
                 ("ChatQueueReleasePausedTooLong", "ChatQueueReleaseBreakerTripped"),

@@ -27,10 +27,12 @@ from tools.dashboards.panels import (
 )
 
 _CALM_LATE = ("calm", "late", "far too late")
+_ANSWERED = ("users are answered", "a user waits long", "a user is forgotten")
 _WORD_COLORS = {
     "calm": GREEN,
     "late": YELLOW,
     "far too late": RED,
+    **dict(zip(_ANSWERED, (GREEN, YELLOW, RED), strict=True)),
     "data is fresh": GREEN,
     "data is stale": RED,
     "free operators": GREEN,
@@ -134,14 +136,17 @@ def _oldest_wait() -> Any:
     state = 'state="waiting_assignment"'
     oldest = worst("chatqueue_state_oldest_age_seconds", state)
     judged = judge(oldest, "oldest_age_seconds", state, words=_CALM_LATE)
+    unanswered = judge(
+        worst("chatqueue_customer_oldest_wait_seconds"), "customer_wait_seconds", words=_ANSWERED
+    )
     return make_stat(
         _panel(
             "Oldest wait",
-            "The longest that a chat has been waiting for an operator, judged by the configured "
-            "limits. Late: see whether operators are available and whether chats are taken.",
-            (Ask(judged, "{{verdict}}"),),
+            "The longest wait in the queue, and the longest that a user has had no answer, judged "
+            "by the configured limits. Late: who is free? Forgotten in a short queue: who has it?",
+            (Ask(judged, "{{verdict}}"), Ask(unanswered, "{{verdict}}")),
             "s",
-            ("ChatQueueOldestWait", "ChatQueueNoOperator"),
+            ("ChatQueueOldestWait", "ChatQueueCustomerWait", "ChatQueueNoOperator"),
         ),
     )
 
