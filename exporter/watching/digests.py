@@ -59,16 +59,19 @@ def build_digest(database: str, account: Account, watch: Watch, moment: datetime
 
 def find_troubles(account: Account) -> list[str]:
     """Return what somebody should look at, in words; nothing means calm."""
+    if not account.now.get("database_up"):
+        return ["a database that does not answer"]
     return [words for figure in FIGURES if (words := _trouble(figure, account))]
 
 
 def _trouble(figure: Figure, account: Account) -> str:
     """What is wrong with a figure; empty where nothing is."""
     value = account.now.get(figure.key)
-    if figure.alarm == "below_one":
-        return "" if value else "a database that does not answer"
-    if value is None or figure.alarm == "never":
+    if figure.alarm == "never":
         return ""
+    if value is None:
+        # A figure that was there and is gone is no 0.
+        return f"{figure.name}, which are not known" if figure.key in account.start else ""
     if figure.alarm == "growth":
         value -= account.digest.get(figure.key, 0.0)
     if value <= 0:
@@ -94,8 +97,6 @@ def say_groups(account: Account) -> Iterator[tuple[str, list[str]]]:
 def say_figure(figure: Figure, account: Account) -> str:
     """Say a figure and its changes."""
     value = account.now.get(figure.key)
-    if figure.alarm == "below_one":
-        return "the database answers" if value else "the database does not answer"
     if value is None:
         return f"{figure.name} {_UNKNOWN}"
     last, begun = find_changes(figure, account)
@@ -132,8 +133,6 @@ def say_change(figure: Figure, change: float) -> str:
 def _is_worth(figure: Figure, account: Account) -> bool:
     """Whether a figure says more than that all is as it should be."""
     value = account.now.get(figure.key)
-    if figure.alarm == "below_one":
-        return not value
     return value != 0 or any(find_changes(figure, account))
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from exporter.snapshot import Family
 
-Alarm = Literal["never", "above_zero", "below_one", "growth"]
+Alarm = Literal["never", "above_zero", "growth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class Figure:
 
     Attributes:
         key: Its name in the state file.
-        group: The line of a digest it stands in.
-        name: What it is called there; empty where the group says it.
+        group: The line of a digest it stands in; empty where it stands in none.
+        name: What it is called there.
         metric: Family; of several samples the sum is taken, of ages the largest.
         labels: Label to the values that count; all where a label is not named.
         unit: `seconds`, or empty for a count.
@@ -126,7 +126,7 @@ FIGURES = (
     ),
     _counter("deadlocks", "Errors", "deadlocks", "chatqueue_database_deadlocks_total"),
     _counter("rollbacks", "Errors", "rollbacks", "chatqueue_database_rollbacks_total"),
-    Figure("database_up", "Errors", "database answers", "chatqueue_database_up", alarm="below_one"),
+    Figure("database_up", "", "database answers", "chatqueue_database_up"),
     _counter("assignments", "Releases", "assignments", "chatqueue_assignments_total"),
     _released("released_replied", "replied", "replied", "customer_replied"),
     _released("released_idle", "idle", "idle_timeout"),
@@ -136,7 +136,7 @@ FIGURES = (
 )
 """Every figure of a digest, in its order. A metric that is not there has no line."""
 
-GROUPS = tuple(dict.fromkeys(figure.group for figure in FIGURES))
+GROUPS = tuple(dict.fromkeys(figure.group for figure in FIGURES if figure.group))
 
 
 @dataclass(frozen=True, slots=True)

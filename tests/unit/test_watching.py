@@ -429,7 +429,14 @@ def test_a_database_that_is_gone_is_no_calm() -> None:
     assert find_troubles(Account()) == ["a database that does not answer"]
     assert notice.title == "main: 1h of 1d watched, look at a database that does not answer"
     assert any(line.startswith("Chats: waiting ?, assigned ?") for line in notice.lines)
-    assert any(line.endswith("the database does not answer") for line in notice.lines)
+
+
+def test_a_figure_that_is_gone_is_no_zero() -> None:
+    values = {key: value for key, value in BEFORE.values.items() if key != "invalid"}
+    account = look_twice(BEFORE, Reading(values))
+
+    assert find_troubles(account) == ["chats in an impossible state, which are not known"]
+    assert find_troubles(Account().look(Reading(values))) == []
 
 
 def test_a_digest_without_a_watch_is_a_mistake() -> None:
