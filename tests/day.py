@@ -7,6 +7,7 @@ from the minute alone, so that a test can say what must come out.
 from __future__ import annotations
 
 import contextlib
+import math
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -38,11 +39,13 @@ class Day:
         restarts: When the daemon begins anew, its counters at 0.
         trouble: When chats are lost and operators get the same chat again.
         dark: When nothing is scraped.
+        limit_s: The critical threshold of the oldest ages; infinite where it is off.
     """
 
     restarts: tuple[int, ...] = (390,)
     trouble: range = range(0)
     dark: range = range(0)
+    limit_s: float = 1200.0
 
     def families(self, minute: int) -> tuple[Family, ...]:
         """One database's page at a minute, without the label `database`."""
@@ -65,6 +68,13 @@ class Day:
                     (("state", state), ("severity", severity)): 0.0
                     for state in ("waiting_assignment", "assigned")
                     for severity in ("warning", "critical")
+                },
+            ),
+            _family(
+                "chatqueue_threshold_oldest_age_seconds",
+                {
+                    (("state", state), ("severity", "critical")): self.limit_s
+                    for state in ("waiting_assignment", "assigned")
                 },
             ),
             _single("chatqueue_customer_oldest_wait_seconds", 60.0 + minute % 7),
@@ -103,7 +113,7 @@ class Day:
                     labels = {"database": DATABASE, "job": "chatqueue", **dict(sample.labels)}
                     key = ",".join(f'{name}="{value}"' for name, value in labels.items())
                     lines = series.setdefault(family.name, {}).setdefault(key, [])
-                    lines.append(f"{family.name}{{{key}}} {sample.value} {at_s:.0f}\n")
+                    lines.append(f"{family.name}{{{key}}} {_notation(sample.value)} {at_s:.0f}\n")
         with file.open("w") as stream:
             for name, by_labels in series.items():
                 kind = "counter" if name.endswith("_total") else "gauge"
@@ -119,6 +129,10 @@ class Day:
     def _count(self, minute: int, every: float) -> float:
         """What a daemon has counted of something that happens that often."""
         return float(minute // every - self._born(minute) // every)
+
+
+def _notation(value: float) -> str:
+    return "+Inf" if value == math.inf else str(value)
 
 
 def _family(name: str, values: Mapping[tuple[tuple[str, str], ...], float]) -> Family:

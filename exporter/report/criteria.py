@@ -125,6 +125,21 @@ def _never_above_zero(asks: str, metric: str, matchers: str = "", by: str = "") 
     )
 
 
+def _never_overdue(asks: str, state: str) -> Check:
+    """No chat past its critical threshold; one that is off judges nothing."""
+    matchers = f'state="{state}",severity="critical"'
+    threshold = f"chatqueue_threshold_oldest_age_seconds{{{matchers},$match}}"
+    is_set = f"max(last_over_time({threshold}[$window])) < Inf"
+    return Check(
+        asks,
+        "chatqueue_state_overdue_chats",
+        value=f"max(max_over_time($series[$window])) and on () ({is_set})",
+        plot="sum(max_over_time($series[$step]))",
+        matchers=matchers,
+        idle="the threshold is off",
+    )
+
+
 def _not_above_before(
     asks: str, metric: str, matchers: str = "", *, is_per_database: bool = True
 ) -> Check:
@@ -192,10 +207,8 @@ CRITERIA = (
                 "chatqueue_chats",
                 'state="unknown"',
             ),
-            _never_above_zero(
-                "chats assigned past the critical threshold, at the worst moment",
-                "chatqueue_state_overdue_chats",
-                'state="assigned",severity="critical"',
+            _never_overdue(
+                "chats assigned past the critical threshold, at the worst moment", "assigned"
             ),
         ),
     ),
@@ -203,10 +216,9 @@ CRITERIA = (
         "queue",
         "The queue flowed",
         (
-            _never_above_zero(
+            _never_overdue(
                 "chats in the queue past the critical threshold, at the worst moment",
-                "chatqueue_state_overdue_chats",
-                'state="waiting_assignment",severity="critical"',
+                "waiting_assignment",
             ),
             Check(
                 "whether chats waited and operators were free for 10 minutes without an assignment",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -94,12 +95,17 @@ def test_trouble_is_told_in_the_digests_that_see_it(tmp_path: Path) -> None:
     }
 
 
-@pytest.fixture(scope="module", params=["calm", "troubled", "dark"])
+@pytest.fixture(scope="module", params=["calm", "troubled", "dark", "unlimited"])
 def recorded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:
     """A kind of day and a configuration whose Prometheus has seen it."""
-    days = {"calm": CALM, "troubled": TROUBLED, "dark": Day((RESTART,), dark=range(600, 720))}
+    days = {
+        "calm": CALM,
+        "troubled": TROUBLED,
+        "dark": Day((RESTART,), dark=range(600, 720)),
+        "unlimited": Day((RESTART,), limit_s=math.inf),
+    }
     folder = tmp_path_factory.mktemp(request.param)
     with run_recorded(days[request.param], folder) as url:
         config = folder / "chatqueue.yaml"
@@ -156,6 +162,12 @@ def test_the_report_fails_what_failed_and_passes_the_rest(recorded: tuple[str, P
             "4, good is at most 0",
             "2 (lost_reply 2), good is at most 0",
         ]
+    elif kind == "unlimited":
+        # A threshold that is off proves nothing.
+        assert code == 3
+        off = {"states": "unknown", "queue": "unknown"}
+        assert verdicts(document) == dict.fromkeys(every, "pass") | off
+        assert set(evidence(document, "unknown")) == {"not to be judged: the threshold is off"}
     else:
         # Two hours of 24 were not seen: nothing is bad, and nothing is proved.
         assert code == 3
@@ -171,7 +183,7 @@ def test_before_its_trouble_a_watch_passes_and_during_it_a_rollback_is_advised(
     # The same trouble seen as that of a watch that began ten hours later, against the same day.
     during = judge(config, "--started-at", hour(10), "--at", hour(11.5))
 
-    assert before[0] == 0
+    assert before[0] == (3 if kind == "unlimited" else 0)
     if kind == "calm":
         assert during[1]["advice"]["course"] == "keep"
         assert during[0] == 0
