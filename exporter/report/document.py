@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,16 +81,11 @@ def _finding(finding: Finding) -> Mapping[str, Any]:
     return {
         "asks": finding.check.asks,
         "verdict": finding.verdict,
-        "value": _number(finding.value),
+        "value": finding.value,
         "relation": finding.check.relation,
-        "limit": _number(finding.limit),
+        "limit": finding.limit,
         "coverage": finding.coverage,
         "evidence": finding.evidence,
         "expression": finding.expression,
         "limit_expression": finding.limit_expression,
     }
-
-
-def _number(value: float | None) -> float | None:
-    """A number; none where JSON has no form for it."""
-    return value if value is not None and math.isfinite(value) else None

@@ -188,7 +188,7 @@ def _limit(found: Finding, asks: Asks, scope: Scope) -> float | str:
             day = say_duration(BASELINE_S)
             return f"nothing to compare with: {seen:.0%} of the {day} before was seen"
     limit = _number(asks.ask(found.limit_expression, scope.at_s))
-    if limit is None or math.isnan(limit):
+    if limit is None or not math.isfinite(limit):
         return "the limit is not known"
     return limit
 
@@ -221,8 +221,6 @@ def say_value(check: Check, value: float | None) -> str:
     """Say a check's value in its unit; a dash where it is not known."""
     if value is None:
         return "-"
-    if math.isinf(value):
-        return "no limit"
     if check.unit == "ratio":
         return f"{value:.1%}"
     return say_number(value)
