@@ -26,7 +26,7 @@ def main(duration: str, releases: int, seed: str) -> None:
     report = run_chaos(
         seed,
         least_s=least_s,
-        most_s=2 * least_s,
+        most_s=3 * least_s,
         releases=releases,
         ordinary_s=8.0,
         rest_s=90.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -73,12 +74,19 @@ class Troublemaker(Person):
 class Refill(Person):
     """Lets time pass for the rate alone: 1000 an hour is the most that can be configured."""
 
+    def __init__(self, stage: Stage, name: str) -> None:
+        super().__init__(stage, name)
+        self._last_s = time.monotonic()
+
     def act(self, on: Connection) -> None:
         """Give the bucket some of what it would get in a longer time."""
         self.wait(_ROUND_S)
-        wanted = self.rng.uniform(0, 2 * self.stage.weather.refill_per_s * _ROUND_S)
-        seconds = wanted * 3600 / RULES["rate"]["per_hour"]
         with on.transaction():
+            on.execute("SELECT FROM chatqueue.release_control FOR UPDATE")
+            now_s = time.monotonic()
+            passed_s, self._last_s = now_s - self._last_s, now_s
+            wanted = self.rng.uniform(0, 2) * self.stage.weather.refill_per_s * passed_s
+            seconds = wanted * 3600 / RULES["rate"]["per_hour"]
             on.execute(
                 "UPDATE chatqueue.release_control"
                 " SET tokens_at = tokens_at - %s * interval '1 s' WHERE tokens_at IS NOT NULL",
