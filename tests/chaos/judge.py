@@ -87,6 +87,7 @@ def _closed(connection: Connection, limits: Mapping[str, Limits]) -> Iterator[st
 
 
 def _alive(connection: Connection, limits: Mapping[str, Limits]) -> Iterator[str]:
+    """By commits: from the locks on, nobody's sign of life can be committed before the release."""
     for chat, what, age in _ask(
         connection,
         """
@@ -96,7 +97,7 @@ def _alive(connection: Connection, limits: Mapping[str, Limits]) -> Iterator[str
         WHERE r.outcome <> 'escalated'
           AND s.seq >= (SELECT min(b.seq) FROM chaos.sign AS b
                         WHERE b.assignment_id = r.assignment_id)
-          AND pg_visible_in_snapshot(s.xid, r.snapshot)
+          AND pg_xact_commit_timestamp(s.xid::xid) < pg_xact_commit_timestamp(r.xid::xid)
           AND s.sign > r.at - make_interval(secs => %(stuck_s)s)
         """,
         limits,
