@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ class Stage:
     tally: Tally
     stop: threading.Event
     seed: str
+    until_lost_s: float = 3.0
+    """How long a vanished operator's chat stays his, on average, of late."""
 
     def random_for(self, name: str) -> random.Random:
         """A generator of one's own: the same seed, the same course of intentions."""
@@ -127,8 +130,7 @@ class Operator(Person):
         self._is_steady = number < STEADY
         self._returns: tuple[Callable[[Connection, UUID], None], ...] = (
             self.beat,
-            self.beat_slowly,
-            self.beat_slowly,
+            *(self.beat_slowly,) * 4,
             self.beat_askew,
             self.write_slowly,
             self.reply,
@@ -156,9 +158,8 @@ class Operator(Person):
         elif not patience_s:
             self.reply(on, chat)
             application.complete(on, chat)
-        elif self.rng.random() < 0.25:
-            # Confirming takes a second or two from the deadline on.
-            self.wait(max(0.0, STUCK_S - age_s) + self.rng.uniform(0, 2.5))
+        elif self.rng.random() < 0.35:
+            self.wait(self.rng.uniform(0.3, 1.3) * self.stage.until_lost_s)
             self.rng.choice(self._returns)(on, chat)
             self.stage.tally.add("returned")
             self.wait(self.rng.uniform(0, 1))
@@ -207,9 +208,12 @@ class Operator(Person):
 
     def wait_until_lost(self, on: Connection, chat: UUID, patience_s: float) -> None:
         """Stay away until the chat is gone, or for so long."""
-        for _ in range(round(patience_s / _GLANCE_S)):
+        stage, started = self.stage, time.monotonic()
+        while time.monotonic() - started < patience_s and not stage.stop.is_set():
             self.wait(_GLANCE_S)
             if self.held(on) != chat:
+                waited_s = time.monotonic() - started - _GLANCE_S / 2
+                stage.until_lost_s += 0.1 * (waited_s - stage.until_lost_s)
                 return
 
     def beat(self, on: Connection, chat: UUID) -> None:
@@ -226,7 +230,7 @@ class Operator(Person):
         """A heartbeat that takes its time to be committed."""
         with on.transaction():
             self.beat(on, chat)
-            self.wait(self.rng.uniform(0.05, 0.8))
+            self.wait(self.rng.uniform(0.2, 0.9))
 
     def write_slowly(self, on: Connection, chat: UUID) -> None:
         """A message alone, committed late."""
