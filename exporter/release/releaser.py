@@ -6,6 +6,7 @@ polls is only what must start over after a restart anyway.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -71,6 +72,7 @@ class Releaser:
         self._unsettled: list[Result] = []
         self._answers: dict[UUID | None, tuple[Evidence, Decision]] = {}
         self._escalated: set[UUID | None] = set()
+        self._tried_at_s: dict[UUID | None, float] = {}
         self._skewed: set[UUID] = set()
         self._counts: Counter[Decision] = Counter()
         self._last_release_s = 0.0
@@ -220,20 +222,28 @@ class Releaser:
         known = {chat.assignment_id for chat in look.chats}
         self._answers = {key: value for key, value in self._answers.items() if key in known}
         self._escalated &= known
+        self._tried_at_s = {key: at_s for key, at_s in self._tried_at_s.items() if key in known}
         if self._mode == "off":
             return
-        left = [c for c in confirmed if not self._is_answered(c)]
+        left = self._next_in_turn([c for c in confirmed if not self._is_answered(c)])
         released: Counter[str] = Counter()
-        for _ in range(ATTEMPTS_PER_CYCLE):
+        while True:
             chosen = choose(left, limits, released, released.total())
             if chosen is None or self._stopping.is_set() or self._unsettled:
                 return
             left.remove(chosen)
+            self._tried_at_s[chosen.assignment_id] = now_s
             tripped = self._trip.tripped_at_s is not None
             result = self._engine.release(Order(chosen, self._mode, tripped=tripped))
             if result.outcome:
                 released[str(chosen.operator_id)] += 1
             self._tell(result)
+
+    def _next_in_turn(self, chats: list[Evidence]) -> list[Evidence]:
+        """As many as one poll may try, in their order: chats that stay held must not bar others."""
+        by_turn = sorted(chats, key=lambda c: self._tried_at_s.get(c.assignment_id, -math.inf))
+        turn = {chat.assignment_id for chat in by_turn[:ATTEMPTS_PER_CYCLE]}
+        return [chat for chat in chats if chat.assignment_id in turn]
 
     def _is_answered(self, chat: Evidence) -> bool:
         """Whether it was said of this very evidence that it would be released."""

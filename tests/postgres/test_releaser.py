@@ -15,6 +15,7 @@ from exporter.daemon import Daemon
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.notify.notices import Notice
+from exporter.release import releaser as releaser_module
 from exporter.release.desk import SchemaMissing
 from exporter.release.engine import Engine
 from exporter.release.facts import Limits
@@ -205,6 +206,26 @@ def test_the_caps_of_a_poll_hold_and_the_longest_silent_goes_first(platform: Pla
     assert state_of(platform, newer)[0] == "assigned"
 
 
+def test_chats_that_stay_held_do_not_bar_the_others(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(platform)
+    monkeypatch.setattr(releaser_module, "ATTEMPTS_PER_CYCLE", 2)
+    for _ in range(4):
+        make_stuck_chat(platform, past_turns=3, silent_s=5000)
+    chat = make_stuck_chat(platform, silent_s=2000)
+    builders.make_assigned_chat(platform)
+    releaser = make_releaser(platform, breaker_at_least=99, **AT_ONCE)
+
+    states = []
+    for _ in range(3):
+        releaser.poll()
+        states.append(state_of(platform, chat)[0])
+
+    releaser.stop(1)
+    assert states == ["assigned", "assigned", "waiting_assignment"]
+
+
 def test_a_cycle_releases_no_more_than_its_cap(platform: Platform) -> None:
     install(platform)
     for _ in range(5):
@@ -376,11 +397,11 @@ def test_a_person_installs_explains_releases_and_reads_the_audit(
     assert "CREATE SCHEMA IF NOT EXISTS chatqueue" in shell.run("install")[1]
     assert shell.run("install", "--apply") == (
         0,
-        "main: schema chatqueue is at version 1, was at none\n",
+        "main: schema chatqueue is at version 2, was at none\n",
     )
     assert shell.run("install", "--apply") == (
         0,
-        "main: schema chatqueue is at version 1, as before\n",
+        "main: schema chatqueue is at version 2, as before\n",
     )
 
     code, text = shell.run("explain", str(chat))
