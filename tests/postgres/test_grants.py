@@ -247,7 +247,7 @@ def test_people_do_everything_with_the_two_roles_but_close(roles: Roles, tmp_pat
     assert invoke(config, "release", str(stuck), "--enforce")[0] == 0
     (row,) = json.loads(invoke(config, "audit", "--json")[1])
     assert (row["chat"], row["outcome"]) == (str(stuck), "released")
-    assert "at version 1, as before" in invoke(config, "install", "--apply")[1]
+    assert "at version 2, as before" in invoke(config, "install", "--apply")[1]
 
     close = ("release", str(closing), "--enforce", "--close")
     code, text = invoke(config, *close)

@@ -200,6 +200,7 @@ def assert_read_as_recounted(platform: Platform) -> int:
     return len(read_ones)
 
 
+@pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 @pytest.mark.parametrize(
     ("scenario", "seed"), [("dead-idle-detector", 1), ("vanished-operators", 2), ("rush", 3)]
 )
