@@ -35,7 +35,9 @@ BUILT_IN = (
     "stuck_chats",
     "waits",
 )
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+# What a busy machine may take beyond what is promised; the true figures are those of `make bench`.
+SLACK_S = 4.0
 
 
 class Watch:

@@ -22,10 +22,10 @@ from exporter.demo.machine import children_of
 from exporter.demo.scenarios import SCENARIOS
 from tests.postgres.test_cli_helpers import Command, find_address, run_command, start
 from tests.servers import memory_directory, require_tool
-from tests.watch import BUILT_IN
+from tests.watch import BUILT_IN, SLACK_S
 
-FULL_S = 5.0
-END_S = 5.0
+FULL_S = 5.0 + SLACK_S
+END_S = 5.0 + SLACK_S
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from tests.release import (
     state_of,
 )
 from tests.servers import Platform
-from tests.watch import run_watch, write_config
+from tests.watch import SLACK_S, run_watch, write_config
 
 AT_ONCE = {"confirm_polls": 1, "confirm_for_s": 0.0}
 
@@ -340,7 +340,7 @@ def test_a_lone_stuck_chat_is_released_within_confirm_and_one_poll(
         )
         took_s = time.monotonic() - started
 
-        assert 2 <= took_s < 2 + 1 + 2  # confirm, one poll, and the machine's own slowness
+        assert 2 <= took_s < 2 + 1 + SLACK_S  # confirm and one poll
         assert watch.value("chatqueue_release_mode", mode="enforce") == 1
         assert watch.value("chatqueue_release_decisions_total", decision="defect") == 0
         assert watch.value("chatqueue_release_last_timestamp_seconds") == pytest.approx(

@@ -12,6 +12,8 @@ import requests
 from exporter.server import Request, Response
 from tests.unit.test_server_helpers import connect, port_of, read_response, serving, status_of
 
+# A scrape that waits for the others takes their whole time, a minute.
+PROMPT_S = 5.0
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -33,7 +35,7 @@ def test_scrape_is_prompt_beside_600_clients_that_never_finish(beginning):
         took_s = [scrape(server) for _ in range(20)]
         held = server.connections
 
-    assert max(took_s) < 1.0
+    assert max(took_s) < PROMPT_S
     assert held <= 512
 
 
@@ -136,7 +138,7 @@ def test_client_that_leaves_mid_answer_harms_nobody():
         _wait_for(lambda: server.connections == 0)
         took_s = scrape(server)
 
-    assert took_s < 1.0
+    assert took_s < PROMPT_S
 
 
 def test_client_that_half_closes_is_answered():
@@ -176,7 +178,7 @@ def test_slow_path_holds_up_no_scrape_and_is_refused_when_the_pool_is_full():
 
     assert len(refused) == 1
     assert statuses == [200] * 16 + [503]
-    assert took_s < 1.0
+    assert took_s < PROMPT_S
 
 
 def _answers_within(client: socket.socket, timeout_s: float) -> bool:
