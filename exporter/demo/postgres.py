@@ -47,7 +47,6 @@ _STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
 _THROW_AWAY_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "jit": "off",
     "max_connections": "100",
