@@ -110,10 +110,15 @@ class Receiver:
             thread.join(DEADLINE_S)
 
     @property
-    def url(self) -> str:
-        """Where it listens, with a secret in it."""
+    def address(self) -> str:
+        """Where it listens."""
         scheme = "https" if self._tls else "http"
-        return f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}/services/{TOKEN}?key={TOKEN}"
+        return f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    @property
+    def url(self) -> str:
+        """A webhook's address, with a secret in it."""
+        return f"{self.address}/services/{TOKEN}?key={TOKEN}"
 
     @property
     def events(self) -> list[str]:

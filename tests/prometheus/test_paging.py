@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
-import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +17,7 @@ from tests.builders import add_operator, make_waiting_chat
 from tests.postgres.test_cli_helpers import Command, run_daemon
 from tests.servers import Platform, require_tool
 from tests.watch import write_config
+from tests.webhooks import Receiver
 
 pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 
@@ -27,40 +25,18 @@ RECEIVERS = ("page", "ticket", "watchdog")
 DEADLINE_S = 200.0
 
 
-class Pager:
+class Pager(Receiver):
     """Receives what Alertmanager sends; one path a receiver."""
 
-    def __init__(self) -> None:
-        self.notes: list[tuple[str, dict[str, Any]]] = []
-        pager = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                pager.notes.append((self.path.strip("/"), json.loads(body)))
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Pager:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    @property
+    def notes(self) -> list[tuple[str, dict[str, Any]]]:
+        """Receiver and notification, as they came."""
+        return [(each.path.strip("/"), each.document) for each in self.received]
 
     def receivers(self) -> list[dict[str, Any]]:
         """Alertmanager's receivers that lead here."""
-        url = f"http://127.0.0.1:{self._server.server_address[1]}"
         return [
-            {"name": n, "webhook_configs": [{"url": f"{url}/{n}", "send_resolved": True}]}
+            {"name": n, "webhook_configs": [{"url": f"{self.address}/{n}", "send_resolved": True}]}
             for n in RECEIVERS
         ]
 
