@@ -103,6 +103,8 @@ SLOW_EVERY = 'chatqueue_exporter_query_interval_seconds{query="disagreement"}'
 UP = "chatqueue_database_up"
 PAUSED = "chatqueue_release_paused"
 DROPS = "chatqueue_threshold_database_drops"
+CONTRACT = 'chatqueue_contract_object_ok{kind="index",name="idx_chats_last_operator"}'
+LOST_NOTICES = 'chatqueue_notifications_total{webhook="ops",outcome="expired"}'
 
 CASES = (
     _age(
@@ -401,12 +403,45 @@ CASES = (
         labels={"query": "customer_wait", "input": "chatqueue_customer_oldest_wait_seconds"},
     ),
     Case(
+        "ChatQueueFixBroken",
+        "warning",
+        120,
+        {CONTRACT: "0x40"},
+        {CONTRACT: "1x40"},
+        "In main the index idx_chats_last_operator is no longer as the assignment fix made it.",
+        labels={"kind": "index", "name": "idx_chats_last_operator"},
+    ),
+    Case(
         "ChatQueueReloadFailed",
         "warning",
         300,
         {"chatqueue_exporter_config_last_reload_successful": "0x40"},
         {"chatqueue_exporter_config_last_reload_successful": "1x40"},
         "The exporter watch:10847 goes on with its previous configuration.",
+        has_database=False,
+    ),
+    Case(
+        "ChatQueueLogNotFollowed",
+        "warning",
+        600,
+        {'chatqueue_log_source_up{source="platform"}': "0x80"},
+        {'chatqueue_log_source_up{source="platform"}': "0x30 1 0x30 1 0x17"},
+        "The exporter watch:10847 cannot read the file of the log source platform.",
+        labels={"source": "platform"},
+        has_database=False,
+    ),
+    Case(
+        "ChatQueueNoticeLost",
+        "warning",
+        150,
+        {LOST_NOTICES: "0x9 1x60"},
+        {
+            LOST_NOTICES: "3x70",
+            'chatqueue_notifications_total{webhook="ops",outcome="delivered"}': "0+1x70",
+        },
+        "In the last 15 minutes a notice for the webhook ops was not delivered (expired).",
+        labels={"webhook": "ops", "outcome": "expired"},
+        restart={LOST_NOTICES: "0x3 1x3 stale stale 0x60"},
         has_database=False,
     ),
     Case(

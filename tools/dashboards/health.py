@@ -316,7 +316,7 @@ def _outside() -> list[Any]:
                 "`chatqueue notify --test` tries the receiver. No data: no webhook is configured.",
                 (Ask(only_present(notices, "outcome", "none"), "{{webhook}} {{outcome}}"),),
                 "short",
-                ("ChatQueueReleaseDefect",),
+                ("ChatQueueNoticeLost",),
                 width=12,
                 colors={"/delivered/": GREEN, "/rejected|expired|dropped/": RED},
                 minimum_step="5m",
@@ -330,7 +330,7 @@ def _outside() -> list[Any]:
                 "is refused, see the exporter's log. No data: no log is configured.",
                 (Ask(last_line, "{{source}}"),),
                 "s",
-                ("ChatQueueQueryFailing",),
+                ("ChatQueueLogNotFollowed",),
                 width=12,
             )
         ),

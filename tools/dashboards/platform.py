@@ -31,7 +31,7 @@ def make_platform() -> list[Any]:
                 "and that are missing or different now. Above 0: `chatqueue verify` names them.",
                 (Ask(while_up(f"sum (1 - {objects})")),),
                 "short",
-                ("ChatQueueInvalidChats",),
+                ("ChatQueueFixBroken",),
                 width=4,
                 decimals=0,
             ),
