@@ -125,7 +125,10 @@ def test_what_is_exported_is_used_or_has_its_reason() -> None:
 @pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 def test_the_demo_exports_all_that_the_rules_need(platform: Platform, tmp_path: Path) -> None:
     Simulation(platform.dsn, seed=1, scenario="rush").seed_history()
-    with run_watch(write_config(tmp_path, {"demo": platform.dsn})) as watch:
+    told = {"webhooks": {"ops": {"url": "http://127.0.0.1:9/", "events": ["digest"]}}}
+    logs = {"files": {"platform": "platform.log"}}
+    config = write_config(tmp_path, {"demo": platform.dsn}, notify=told, logs=logs)
+    with run_watch(config) as watch:
         page = watch.page()
     exported = {line.partition("{")[0].partition(" ")[0] for line in page.splitlines()}
 

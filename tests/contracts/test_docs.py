@@ -277,6 +277,7 @@ def walk(docs_server: LocalServer, tmp_path: Path) -> Iterator[Walk]:
             walk.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if any(b.commands for b in BLOCKS if b.page == page)]
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,9 +148,15 @@ def module_name(path: Path) -> str:
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@functools.cache
+def parse(name: str) -> ast.Module:
+    """A module of the product."""
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
 def find_imports(name: str, *, runtime: bool = False) -> Iterator[str]:
     """Absolute names of what a module imports; with `runtime` only on its own import."""
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    tree = parse(name)
     nodes = _on_import(tree.body) if runtime else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -264,7 +271,7 @@ def test_a_pure_module_does_no_input_or_output(name: str) -> None:
     effects = {effect for effect in imported & EFFECTS if (name, effect) not in PURE_EXCEPTIONS}
     calls = {
         node.func.id
-        for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8")))
+        for node in ast.walk(parse(name))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
 

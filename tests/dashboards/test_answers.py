@@ -107,6 +107,7 @@ def ask(server: Prometheus, expr: str) -> list[Any]:
     return result
 
 
+@pytest.mark.slow
 def test_every_question_has_an_answer_or_its_reason(prometheus: Prometheus) -> None:
     unanswered = {key for key, one in QUESTIONS.items() if not ask(prometheus, one.expr)}
 

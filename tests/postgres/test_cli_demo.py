@@ -73,6 +73,7 @@ def assert_nothing_left(folder: Path) -> None:
     assert left == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS))
 def test_a_scenario_is_full_at_once_and_leaves_nothing(scenario: str, folder: Path) -> None:
     address = ("--web.listen-address", "127.0.0.1:0")

@@ -249,7 +249,7 @@ def test_a_standby_is_watched_like_a_primary_and_says_what_it_is(
         assert watch.value("chatqueue_database_in_recovery", database="copy") == 1
         assert watch.value("chatqueue_database_in_recovery", database="main") == 0
         labels = {"database": "copy", "state": "waiting_assignment"}
-        assert watch.value("chatqueue_chats", **labels) == 1
+        watch.wait_until(lambda: watch.value("chatqueue_chats", **labels) == 1)
         age_s = watch.value("chatqueue_state_oldest_age_seconds", **labels)
         assert age_s == pytest.approx(100, abs=15)
 

@@ -697,6 +697,7 @@ engine.release(Order(look.find(UUID(chat)), "enforce"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 def test_a_daemon_killed_at_any_step_leaves_nothing_half_done(platform: Platform) -> None:
     chat = make_stuck_chat(platform)

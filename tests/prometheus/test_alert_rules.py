@@ -179,7 +179,7 @@ def test_it_fires_when_it_must_and_only_then(case: Case, tmp_path: Path) -> None
         tests["is off"] = build_test(case, case.firing, later, off)
         tests["has no threshold"] = build_test(case, case.firing, later, gone)
 
-    assert promtool.run_tests(tmp_path, tests, [FILES[case.alert]]) == ""
+    assert promtool.run_tests(tmp_path, tests, promtool.only(tmp_path, case.alert)) == ""
 
 
 def missing(name: str, query: str = "") -> Case:
@@ -220,9 +220,8 @@ def test_a_threshold_that_is_not_there_is_an_alert_of_its_own(name: str, tmp_pat
     alone = build_test(case, case.firing, {300: True}, rest)
     complete = build_test(case, case.firing, {300: False}, THRESHOLDS)
 
-    assert (
-        promtool.run_tests(tmp_path, {"gone": alone, "there": complete}, [FILES[case.alert]]) == ""
-    )
+    tests = {"gone": alone, "there": complete}
+    assert promtool.run_tests(tmp_path, tests, promtool.only(tmp_path, case.alert)) == ""
 
 
 @pytest.mark.parametrize("query", FIGURES)
@@ -239,7 +238,7 @@ def test_a_figure_that_pages_and_is_not_there_is_an_alert_of_its_own(
     }
     tests = {name: build_test(case, given, {300: name == "gone"}) for name, given in series.items()}
 
-    assert promtool.run_tests(tmp_path, tests) == ""
+    assert promtool.run_tests(tmp_path, tests, promtool.only(tmp_path, case.alert)) == ""
 
 
 def find_case(alert: str, severity: str) -> Case:

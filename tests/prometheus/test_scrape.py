@@ -116,6 +116,7 @@ def run_protected_daemon(config: Path, folder: Path) -> Iterator[Command]:
         yield daemon
 
 
+@pytest.mark.slow
 def test_prometheus_scrapes_it_plain_and_protected(platform: Platform, tmp_path: Path) -> None:
     make_waiting_chat(platform, age_s=100)
     config = write_config(tmp_path, {"main": platform.dsn})
