@@ -45,7 +45,8 @@ WITH clocked AS (
     WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
 ),
 
-aged AS (
+-- Once a chat: otherwise every count below would work the age out anew.
+aged AS MATERIALIZED (
     SELECT
         k.state,
         greatest(extract(EPOCH FROM now() - k.since), 0)::double precision AS age_seconds,

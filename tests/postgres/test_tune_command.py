@@ -21,9 +21,6 @@ from tests.release import checksum
 from tests.servers import PgBouncer, Platform
 from tests.watch import write_config
 
-# The reading is tested on both servers; the command needs one.
-pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
-
 ROOT = Path(__file__).parents[2]
 READER = (ROOT / "deploy" / "postgresql" / "reader.sql").read_bytes()
 
