@@ -20,17 +20,23 @@ SERVER_IDS = ("pg15", "pg18")
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that at the end no worker is alone with it.
 
     Coverage, which doubles the time of much of it, is taken neither there nor on the older server,
     where the same code runs once more.
     """
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        arguments = item.callspec.params if hasattr(item, "callspec") else {}
-        if "pg15" in arguments.values() or item.get_closest_marker("slow"):
-            item.add_marker("no_cover")
+    twice = [item for item in items if _is_on_the_older_server(item)]
+    for item in (*twice, *filter(lambda item: item.get_closest_marker("slow"), items)):
+        item.add_marker("no_cover")
+    needless = {item for item in twice if item.get_closest_marker("newest")}
+    config.hook.pytest_deselected(items=list(needless))
+    items[:] = [item for item in items if item not in needless]
+
+
+def _is_on_the_older_server(item: pytest.Item) -> bool:
+    return hasattr(item, "callspec") and SERVER_IDS[0] in item.callspec.params.values()
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,15 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from exporter.events import EventCounter
 from tests.builders import add_message, make_waiting_chat
 from tests.counting import Watcher
 from tests.servers import Platform
 from tests.watch import run_watch, write_config
+
+pytestmark = pytest.mark.newest
 
 MESSAGES = "chatqueue_messages_total"
 FASTER = {"messages": {"interval": "1s", "timeout": "1s"}}

@@ -18,6 +18,8 @@ from tests.servers import Platform
 from tests.watch import Watch, run_watch, write_config
 from tests.webhooks import OK, TOKEN, Behaviour, Receiver, answer, close, hang, say, trickle
 
+pytestmark = pytest.mark.newest
+
 ENFORCE = {
     "mode": "enforce",
     "stuck_after": "15m",
@@ -162,7 +164,6 @@ def test_a_daemon_ends_in_time_while_a_webhook_hangs_and_says_what_is_lost(
         assert 'events="1 released"' in daemon.stderr
 
 
-@pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 def test_the_url_of_a_webhook_is_shown_nowhere(platform: Platform, tmp_path: Path) -> None:
     install(platform)
     make_stuck_chat(platform)

@@ -21,6 +21,8 @@ from tests.proxy import Proxy
 from tests.servers import PgBouncer, Platform, clone_platform
 from tests.watch import BUILT_IN, SLACK_S, run_watch, write_config, write_query
 
+pytestmark = pytest.mark.newest
+
 RUNNING = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'chatqueue-exporter%' AND {}
@@ -272,7 +274,7 @@ def test_a_multi_host_dsn_finds_the_server_that_lives(platform: Platform, tmp_pa
         assert watch.value("chatqueue_database_up") == 1
 
 
-@pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
+@pytest.mark.slow
 def test_reloads_leave_no_threads_connections_or_memory_behind(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

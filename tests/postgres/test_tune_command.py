@@ -21,10 +21,10 @@ from tests.release import checksum
 from tests.servers import PgBouncer, Platform
 from tests.watch import write_config
 
+pytestmark = pytest.mark.newest
+
 ROOT = Path(__file__).parents[2]
 READER = (ROOT / "deploy" / "postgresql" / "reader.sql").read_bytes()
-
-newest = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 
 
 Tune = Callable[..., dict[str, Any]]
@@ -84,7 +84,6 @@ def test_a_small_history_gives_exactly_these_figures(platform: Platform, tune: T
 @pytest.mark.parametrize(
     ("value", "most", "closes"), [(4, 4, 0), (1, 1, 1), ("3", None, None), (None, 3, 1)]
 )
-@newest
 def test_would_close_follows_the_platforms_setting(
     platform: Platform, tune: Tune, value: Any, most: int | None, closes: int | None
 ) -> None:
@@ -99,7 +98,6 @@ def test_would_close_follows_the_platforms_setting(
     assert line_of(report, 600)["would_close"] == closes
 
 
-@newest
 def test_only_the_days_that_are_asked_for_count(platform: Platform, tune: Tune) -> None:
     for days in (0.5, 1.5, 20):
         chat = builders.make_waiting_chat(platform, age_s=days * 86400)
@@ -115,7 +113,6 @@ def test_only_the_days_that_are_asked_for_count(platform: Platform, tune: Tune) 
     assert tune(platform.dsn, "--days", "30")["history_days"] == pytest.approx(20, rel=0.01)
 
 
-@newest
 def test_an_empty_platform_has_nothing_to_tell(platform: Platform, tune: Tune) -> None:
     report = tune(platform.dsn)
 
@@ -160,7 +157,6 @@ def refusal(capsys: pytest.CaptureFixture[str], dsn: str, folder: Path, *flags: 
     return captured.err
 
 
-@newest
 def test_hidden_rows_are_no_empty_history(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +169,6 @@ def test_hidden_rows_are_no_empty_history(
     )
 
 
-@newest
 def test_a_missing_relation_is_named(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -184,7 +179,6 @@ def test_a_missing_relation_is_named(
     )
 
 
-@newest
 def test_a_revoked_relation_or_column_is_named(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,7 +195,6 @@ def test_a_revoked_relation_or_column_is_named(
     )
 
 
-@newest
 def test_a_page_that_takes_too_long_is_given_up(
     platform: Platform,
     tmp_path: Path,
@@ -241,7 +234,6 @@ def printed(tmp_path: Path) -> Callable[..., str]:
     return printed
 
 
-@newest
 def test_people_get_a_table_bars_and_advice(
     platform: Platform, printed: Callable[..., str]
 ) -> None:
@@ -272,7 +264,6 @@ def test_people_get_a_table_bars_and_advice(
     )
 
 
-@newest
 def test_many_right_releases_are_recommended(
     platform: Platform, printed: Callable[..., str]
 ) -> None:
@@ -292,7 +283,6 @@ def test_many_right_releases_are_recommended(
     assert output.splitlines()[-1].startswith("not enough history: the best is 15m, 0 of 8 ")
 
 
-@newest
 def test_a_quiet_platform_has_no_bars(platform: Platform, printed: Callable[..., str]) -> None:
     output = printed(platform)
 
@@ -302,7 +292,6 @@ def test_a_quiet_platform_has_no_bars(platform: Platform, printed: Callable[...,
     )
 
 
-@newest
 def test_a_picture_is_a_png_whatever_there_is_to_draw(
     platform: Platform, printed: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -332,7 +321,6 @@ def test_a_picture_is_refused_before_anything_is_read(
     )
 
 
-@newest
 def test_a_picture_that_cannot_be_written_is_named(
     platform: Platform, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
