@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants chaos detection-matrix docs dashboards dashboards-preview format \
-	clean tools
+.PHONY: demo test lint bench mutants chaos detection-matrix watched-days docs dashboards \
+	dashboards-preview format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -35,6 +35,10 @@ mutants: $(STAMPS)/test tools
 # Every scenario of the demo against every alert rule, in compressed time: docs/detection-matrix.md.
 detection-matrix: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.prometheus.matrix
+
+# Three days of the demo's people, watched: what digests tell and what the report says of them.
+watched-days: $(STAMPS)/test tools
+	@$(BIN)/pytest -m long $(ARGS)
 
 # Ten minutes of daemons, operators and everything that can go wrong, judged from history triggers.
 chaos: $(STAMPS)/test tools

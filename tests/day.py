@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import requests
-
-from exporter.demo.machine import find_free_port
 from exporter.snapshot import Family, Sample
 from tests.servers import require_tool
+from tools.preview.history import backfill, run_prometheus
 
 BEGUN = datetime(2024, 1, 1, 8, tzinfo=UTC)
 HOURS = 24
 MINUTES = HOURS * 60
 DATABASE = "main"
-DEADLINE_S = 60.0
 
 _CHECKS = ("lost_reply", "orphaned_assignment")
 _STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
@@ -149,57 +144,12 @@ def _single(name: str, value: float) -> Family:
 
 
 @contextlib.contextmanager
-def run_recorded(day: Day, folder: Path) -> Iterator[str]:
-    """Run a Prometheus that has scraped a day; yield its URL."""
-    program, tool = (require_tool(name, "prometheus") for name in ("prometheus", "promtool"))
-    file, data, log = folder / "day.txt", folder / "data", folder / "prometheus.log"
-    day.write(file)
-    done = subprocess.run(
-        [
-            tool,
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            "--max-block-duration=96h",
-            "--quiet",
-            file,
-            data,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    config = folder / "prometheus.yml"
-    config.write_text("{}\n")
-    port = find_free_port()
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                program,
-                f"--config.file={config}",
-                f"--storage.tsdb.path={data}",
-                "--storage.tsdb.retention.time=100y",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=output,
-            stderr=output,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(url, process, log)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        with contextlib.suppress(requests.RequestException):
-            if requests.get(f"{url}/-/ready", timeout=5).ok:
-                return
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+def run_recorded(write: Callable[[Path], object], folder: Path) -> Iterator[str]:
+    """Run a Prometheus that has scraped what is written as OpenMetrics; yield its URL."""
+    for name in ("prometheus", "promtool"):
+        require_tool(name, "prometheus")
+    file, data = folder / "day.om", folder / "data"
+    write(file)
+    backfill([file], data, "96h")
+    with run_prometheus(data) as server:
+        yield server.url

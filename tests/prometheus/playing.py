@@ -9,12 +9,11 @@ would have stored. promtool then evaluates the real rules over it.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import yaml
@@ -24,16 +23,18 @@ from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer
 from exporter.demo.simulation import Simulation
 from exporter.exposition import Exposition, Source, own_families
+from exporter.logwatch.watch import LogWatch
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Worker
 from exporter.release.releaser import Releaser
-from tests.prometheus.promtool import run_tests, used_by_rules
+from exporter.snapshot import Family
+from tests.prometheus.promtool import used_by_rules
+from tests.prometheus.recording import SCRAPE_S, Recording
 from tests.servers import find_bin_dir, memory_directory
 
-SCRAPE_S = 15
-JOB, INSTANCE = "chatqueue", "watch:10847"
-_LABEL = re.compile(r'(\w+)=\\?"([^"\\]*)\\?"')
-_SAMPLE = re.compile(r"\{([^}]*)\} ([-+.\dE]+)")
+BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+"""When every play begins, on the database's clock."""
+
 _CLOCK = """
     CREATE SCHEMA clock;
     CREATE TABLE clock.moment (at timestamptz NOT NULL);
@@ -47,98 +48,6 @@ _CLOCK = """
 _TICK = (
     "UPDATE clock.moment SET at = timestamptz '2026-01-01 00:00:00Z' + make_interval(secs => %s)"
 )
-
-
-@dataclass
-class Recording:
-    """What Prometheus would have stored of one play.
-
-    Attributes:
-        scenario: Its name.
-        scrape_s: Time between two scrapes.
-        scrapes: How many.
-        series: Name and labels to one value a scrape; None where it was not on the page.
-        truths: What was first seen to be true in the database itself: name to second.
-    """
-
-    scenario: str
-    scrape_s: int = SCRAPE_S
-    scrapes: int = 0
-    series: dict[str, list[float | None]] = field(default_factory=dict)
-    truths: dict[str, float] = field(default_factory=dict)
-
-    def scrape(self, page: str, wanted: Iterable[str]) -> None:
-        """Store a page."""
-        names = frozenset(wanted)
-        for line in page.splitlines():
-            series, _, value = line.rpartition(" ")
-            name, _, labels = series.partition("{")
-            if name in names:
-                key = f'{name}{{{labels.rstrip("}")}{"," if labels else ""}job="{JOB}",'
-                key += f'instance="{INSTANCE}"}}'
-                values = self.series.setdefault(key, [None] * self.scrapes)
-                values.append(float(value))
-        self.series.setdefault(f'up{{job="{JOB}",instance="{INSTANCE}"}}', []).append(1.0)
-        self.scrapes += 1
-        for values in self.series.values():
-            values.extend([None] * (self.scrapes - len(values)))
-
-    def firing(self, folder: Path) -> dict[tuple[str, str], float]:
-        """Evaluate the real rules; return alert and severity to the second it first fires at."""
-        end_s = (self.scrapes - 1) * self.scrape_s
-        asked = (
-            f'min_over_time(timestamp(ALERTS{{alertstate="firing"}})[{end_s}s:{self.scrape_s}s])'
-        )
-        answer = ask_promtool(folder, self, asked, end_s)
-        first: dict[tuple[str, str], float] = {}
-        for labels, value in answer:
-            key = labels["alertname"], labels["severity"]
-            first[key] = min(value, first.get(key, math.inf))
-        return first
-
-    def input_series(self) -> list[dict[str, str]]:
-        """The series as promtool reads them; one that leaves the page goes stale."""
-        return [
-            {"series": name, "values": " ".join(_notation(values))}
-            for name, values in self.series.items()
-        ]
-
-
-def _notation(values: Iterable[float | None]) -> Iterator[str]:
-    """A sample each: a value, `stale` where it left the page, `_` while it is gone."""
-    before: float | None = None
-    for value in values:
-        if value is None:
-            yield "_" if before is None else "stale"
-        else:
-            # promtool 2.42 knows no exponent in a number.
-            yield "+Inf" if value == math.inf else f"{value:.9f}".rstrip("0").rstrip(".")
-        before = value
-
-
-def ask_promtool(
-    folder: Path, recording: Recording, expression: str, at_s: float
-) -> list[tuple[dict[str, str], float]]:
-    """Evaluate an expression after all rules.
-
-    promtool has no command for that: its complaint that nothing was expected is the answer.
-    """
-    complaint = run_tests(
-        folder,
-        {
-            "play": {
-                "interval": f"{recording.scrape_s}s",
-                "input_series": recording.input_series(),
-                "promql_expr_test": [
-                    {"expr": expression, "eval_time": f"{at_s:.0f}s", "exp_samples": []}
-                ],
-            }
-        },
-        interval_s=recording.scrape_s,
-    )
-    got = complaint.partition("got:")[2]
-    assert got, complaint
-    return [(dict(_LABEL.findall(labels)), float(value)) for labels, value in _SAMPLE.findall(got)]
 
 
 # What is true in the database, asked of its rows and not of the exporter.
@@ -206,6 +115,10 @@ class Play:
         scrape_s: Time between two scrapes.
         operators: How many work.
         history_s: How long they have worked before.
+        poll_s: Time between two polls of everything; each query's own interval where None. Between
+            them nothing on the page changes.
+        names: Metrics to record.
+        truths: Name to a statement that says when it is true in the database itself.
     """
 
     def __init__(
@@ -216,8 +129,13 @@ class Play:
         scrape_s: int = SCRAPE_S,
         operators: int = 12,
         history_s: int = 7200,
+        poll_s: int | None = None,
+        names: Collection[str] | None = None,
+        truths: Mapping[str, str] = TRUTHS,
     ) -> None:
-        self._server = server
+        self._server, self._folder, self._poll_s = server, folder, poll_s
+        self._names = used_by_rules() if names is None else names
+        self._truths = truths
         self._now_s = 0.0
         self._drops = 0
         with psycopg.connect(server.dsn(), autocommit=True) as owner:
@@ -233,43 +151,80 @@ class Play:
         self.simulation = Simulation(server.dsn(), scenario=scenario, operators=operators)
         self.simulation.seed_history(history_s / 3600)
         self._offset_s = self.simulation.world.now
-        self._worker, self._exposition = self._build_daemon(folder)
-        self._due = {query.name: 0.0 for query in self._worker._plan.queries}
+        self._build_daemon()
+        self._due = {query.name: 0.0 for query in self.worker._plan.queries}
         self.recording = Recording(scenario, scrape_s)
 
-    def _build_daemon(self, folder: Path) -> tuple[Worker, Exposition]:
-        file = folder / "chatqueue.yaml"
-        file.write_text(yaml.safe_dump({"databases": {"demo": {"dsn": self._server.dsn()}}}))
+    @property
+    def now(self) -> datetime:
+        """The time on the database's clock."""
+        return BEGUN + timedelta(seconds=self._now_s)
+
+    def restart_daemon(self) -> None:
+        """Let another process go on with the same configuration; its counters begin at 0."""
+        self._end_daemon()
+        self._build_daemon()
+        self._due = dict.fromkeys(self._due, 0.0)
+
+    def ask(self, statement: str) -> Any:
+        """Return the one value that a statement gives."""
+        (value,) = self._clock.execute(statement).fetchone() or (None,)
+        return value
+
+    def families(self) -> tuple[Family, ...]:
+        """What the daemon knows of its one database, and of its log."""
+        return (*self.worker.snapshot.families(self._now_s), *self._logs.families())
+
+    def _build_daemon(self) -> None:
+        file, log = self._folder / "chatqueue.yaml", self._folder / "platform.log"
+        log.touch()
+        document = {
+            "databases": {"demo": {"dsn": self._server.dsn()}},
+            "logs": {"files": {"platform": str(log)}},
+        }
+        file.write_text(yaml.safe_dump(document))
         config = load_config(file)
-        worker = Worker(
+        self.worker = Worker(
             build_plans(config)["demo"],
             lambda: None,
             monotonic=lambda: self._now_s,
             wall=lambda: self._now_s,
         )
+        self._logs = LogWatch(config.logs, lambda: None)
+        self._logs.start()
         releaser = Releaser(build_release_plans(config)["demo"], daemon="play")
         own = own_families(reload_success=True, reload_success_time_s=0.0)
-        releases = ((releaser.labels, releaser.families),)
-        exposition = Exposition(
-            lambda: Source((worker.snapshot,), own, releases), monotonic=lambda: self._now_s
+        self._exposition = Exposition(
+            lambda: Source(
+                (self.worker.snapshot,),
+                (*own, *self._logs.families()),
+                ((releaser.labels, releaser.families),),
+            ),
+            monotonic=lambda: self._now_s,
         )
-        return worker, exposition
+
+    def _end_daemon(self) -> None:
+        self.worker._connection.close()
+        self._logs.stop(5)
 
     def close(self) -> None:
         """Close every connection."""
         self.simulation.close()
         self._clock.close()
-        self._worker._connection.close()
+        self._end_daemon()
 
-    def run(self, length_s: float) -> Recording:
-        """Live that long from now on, scraped all the while."""
+    def run(self, length_s: float, look: Callable[[], object] = lambda: None) -> Recording:
+        """Live that long from now on, scraped all the while; `look` is called at each scrape."""
         end_s = self._now_s + length_s
-        names = used_by_rules()
         while self._now_s <= end_s:
-            self._poll()
-            self._exposition.publish()
-            self.recording.scrape(self._exposition.page("").body.decode(), names)
+            if self._poll_s and self._now_s % self._poll_s:
+                self.recording.repeat()
+            else:
+                self._poll()
+                self._exposition.publish()
+                self.recording.scrape(self._exposition.page("").body.decode(), self._names)
             self._note_truths()
+            look()
             # In steps in which the database may come and go.
             for _ in range(3):
                 self._live(self.recording.scrape_s / 3)
@@ -314,10 +269,10 @@ class Play:
 
     def _poll(self) -> None:
         """What the worker's thread does when it wakes: ask what is due."""
-        worker = self._worker
+        worker = self.worker
         if self._now_s < worker._retry_at:
             return
-        due = {query.name: query.interval_s for query in worker._plan.queries}
+        due = {query.name: self._poll_s or query.interval_s for query in worker._plan.queries}
         if worker._failures:
             self._due = dict.fromkeys(self._due, 0.0)
         names = frozenset(name for name, at_s in self._due.items() if at_s <= self._now_s)
@@ -328,7 +283,7 @@ class Play:
         """Look into the database itself."""
         if not self._server.running:
             return
-        for name, statement in TRUTHS.items():
+        for name, statement in self._truths.items():
             if name not in self.recording.truths:
                 row = self._clock.execute(statement).fetchone()
                 if row and row[0]:
@@ -336,7 +291,7 @@ class Play:
 
 
 @contextmanager
-def play(folder: Path, scenario: str, **options: int) -> Iterator[Play]:
+def play(folder: Path, scenario: str, **options: Any) -> Iterator[Play]:
     """A scenario on a server of its own, ready to run."""
     with LocalServer(find_bin_dir("pg18"), parent=memory_directory()) as server:
         staged = Play(server, folder, scenario, **options)

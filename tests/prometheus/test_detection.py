@@ -24,8 +24,8 @@ from tests.prometheus.matrix import (
     record,
     rules_digest,
 )
-from tests.prometheus.playing import SCRAPE_S
 from tests.prometheus.promtool import RULES
+from tests.prometheus.recording import SCRAPE_S
 
 FAST = [scenario for scenario, expected in EXPECTED.items() if expected.fast_s]
 

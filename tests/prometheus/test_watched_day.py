@@ -107,7 +107,7 @@ def recorded(
         "unlimited": Day((RESTART,), limit_s=math.inf),
     }
     folder = tmp_path_factory.mktemp(request.param)
-    with run_recorded(days[request.param], folder) as url:
+    with run_recorded(days[request.param].write, folder) as url:
         config = folder / "chatqueue.yaml"
         document = {
             "databases": {DATABASE: {"dsn": "host=db"}},

@@ -39,10 +39,14 @@ class Series:
 
 
 class Prometheus:
-    """A running server."""
+    """A running server.
+
+    Attributes:
+        url: Without a path.
+    """
 
     def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}/api/v1"
+        self.url = f"http://127.0.0.1:{port}"
 
     def ask(self, expr: str, at_s: float) -> list[Series]:
         """Return an expression's series at one moment."""
@@ -57,11 +61,11 @@ class Prometheus:
     def is_ready(self) -> bool:
         """Whether it answers."""
         with contextlib.suppress(requests.RequestException):
-            return bool(requests.get(f"{self._url}/status/buildinfo", timeout=5).ok)
+            return bool(requests.get(f"{self.url}/api/v1/status/buildinfo", timeout=5).ok)
         return False
 
     def _get(self, path: str, **parameters: Any) -> list[dict[str, Any]]:
-        answer = requests.get(f"{self._url}/{path}", params=parameters, timeout=60).json()
+        answer = requests.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=60).json()
         if answer["status"] != "success":
             raise HistoryError(f"{parameters['query']}: {answer['error']}")
         result: list[dict[str, Any]] = answer["data"]["result"]
@@ -99,10 +103,11 @@ def run_prometheus(data: Path) -> Iterator[Prometheus]:
         process.wait(20)
 
 
-def backfill(files: Sequence[Path], data: Path) -> None:
-    """Write OpenMetrics files into a folder of Prometheus, one block each."""
+def backfill(files: Sequence[Path], data: Path, block: str = "2h") -> None:
+    """Write OpenMetrics files into a folder of Prometheus, as blocks of at most that length."""
     for file in files:
-        command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(file), str(data)]
+        command = ["promtool", "tsdb", "create-blocks-from", f"--max-block-duration={block}"]
+        command += ["--quiet", "openmetrics", str(file), str(data)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise HistoryError(f"{file}: {done.stdout}{done.stderr}")
