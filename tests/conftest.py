@@ -19,6 +19,11 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "lo
 SERVER_IDS = ("pg15", "pg18")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let everything run on both servers, what needs only one as well."""
+    parser.addoption("--every-server", action="store_true", help="not only on the newest")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that at the end no worker is alone with it.
@@ -30,6 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     twice = [item for item in items if _is_on_the_older_server(item)]
     for item in (*twice, *filter(lambda item: item.get_closest_marker("slow"), items)):
         item.add_marker("no_cover")
+    if config.getoption("--every-server"):
+        return
     needless = {item for item in twice if item.get_closest_marker("newest")}
     config.hook.pytest_deselected(items=list(needless))
     items[:] = [item for item in items if item not in needless]

@@ -37,6 +37,7 @@ def module_platform(postgres_server: LocalServer) -> Iterator[Platform]:
         yield platform
 
 
+@pytest.mark.newest
 @pytest.mark.slow
 @settings(
     max_examples=15,

@@ -31,6 +31,8 @@ from tests.release import (
 from tests.servers import Disk, Platform, clone_platform, mount_disk, run_server
 from tests.watch import run_watch, write_config
 
+pytestmark = pytest.mark.newest
+
 AT_ONCE = {"confirm": {"polls": 1, "for": "0s"}, "sensor": {"after_restart": "0s"}}
 DEADLINE_S = 20.0
 

@@ -39,6 +39,8 @@ from tests.release import (
 )
 from tests.servers import Platform
 
+pytestmark = pytest.mark.newest
+
 POINTS = ("begin", *STEPS)
 LIMITS = make_limits(burst=1000.0, breaker_at_least=999, alongside_idle_detector=True)
 Write = Callable[["psycopg.Connection[Any]"], object]

@@ -16,6 +16,8 @@ from exporter.demo.world.memory import MemoryPlatform
 from exporter.demo.world.rows import Rows
 from tests.servers import Platform
 
+pytestmark = pytest.mark.newest
+
 FIGURES = {
     "idle_overdue": """
         SELECT count(*) FROM chats c JOIN operator_activity a ON a.chat_id = c.id

@@ -253,6 +253,7 @@ def loose_platform(platform: Platform) -> Platform:
     beats=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), MOMENTS, MOMENTS), max_size=4),
 )
 # An admin took the chat at the very moment at which the same operator got it again.
+@pytest.mark.newest
 @pytest.mark.slow
 @example(
     rows=[

@@ -22,6 +22,8 @@ from tests.release import checksum
 from tests.servers import PgBouncer, Platform, clone_platform
 from tests.watch import write_config
 
+pytestmark = pytest.mark.newest
+
 STOPS = (*STEPS, "undo")
 ASSIGN = "CREATE OR REPLACE FUNCTION assign_chat_to_operator(p_operator_id uuid) RETURNS uuid"
 # Picks a chat as it is told to, and does the rest as the fix does, but for what is left out.
@@ -415,9 +417,7 @@ def test_a_standby_is_refused(own_platform: Platform) -> None:
 
 
 class TestCommand:
-    """The command line around it, on the newest version alone."""
-
-    pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
+    """The command line around it."""
 
     def run(self, config: Path, *flags: str, **env: str) -> tuple[int, list[dict[str, Any]]]:
         arguments = ["verify", "--config.file", str(config), "--json", "--flow", *flags]
