@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from exporter.demo.postgres import LocalServer, embedded_bin_dir
 from exporter.demo.simulation import Simulation
 from exporter.demo.world.port import PlatformDown
 from exporter.exposition import Exposition, Source, own_families
+from exporter.logwatch.watch import LogWatch
 from exporter.planning import build_plans, build_release_plans
 from exporter.poller import Worker
 from exporter.release import desk
@@ -72,10 +74,14 @@ class _Recorder:
         self._simulation = Simulation(server.dsn(), seed=3, operators=4)
         self._simulation.seed_history(_HISTORY_H)
         databases = {"main": {"dsn": server.dsn()}}
-        config = Config.model_validate({"databases": databases, **_SETTINGS})
+        self._log = folder / "platform.log"
+        self._log.touch()
+        logs = {"files": {"platform": str(self._log)}}
+        config = Config.model_validate({"databases": databases, "logs": logs, **_SETTINGS})
         plan = build_plans(config)["main"]
         self._release_plan = build_release_plans(config)["main"]
         self._worker = Worker(plan, lambda: None, monotonic=self._now_s, wall=self._now_s)
+        self._logs = LogWatch(config.logs, lambda: None)
         self._releaser = Releaser(self._with_mode("off"), daemon="preview")
         self._exposition = Exposition(self._source, self._now_s)
         self._watch_began_s = START_S
@@ -85,6 +91,7 @@ class _Recorder:
         # What reads the clock by `time.time` reads the server's.
         real, time.time = time.time, self._now_s
         lines: list[str] = []
+        self._logs.start()
         try:
             for number, day in enumerate(days):
                 for minute in range(int(DAY_S / STEP_S)):
@@ -97,6 +104,7 @@ class _Recorder:
             yield self._write(lines, now_s + STEP_S)
         finally:
             time.time = real
+            self._logs.stop(5)
             self._simulation.close()
             self._worker._connection.close()
 
@@ -120,6 +128,7 @@ class _Recorder:
             except PlatformDown:
                 break
         self._clock.set(max(now_s, self._clock.now_s))
+        self._write_log()
         self._worker._poll(frozenset(query.name for query in self._worker._plan.queries))
         self._releaser.poll()
         self._exposition.publish()
@@ -128,6 +137,13 @@ class _Recorder:
             f"up{{{TARGET}}} 1 {now_s:.0f}\nscrape_duration_seconds{{{TARGET}}} 0.004 {now_s:.0f}\n"
         )
         return [up, *_stamp(page, now_s)]
+
+    def _write_log(self) -> None:
+        """Let the platform write a line, and errors while its database is away."""
+        is_well = self._server.running
+        level, message = ("info", "ok") if is_well else ("error", "assignment failed: no database")
+        with self._log.open("a") as stream:
+            stream.write(json.dumps({"level": level, "message": message}) + "\n")
 
     def _turn(self, day: Day, hour: float) -> None:
         """Do what begins or ends at this minute."""
@@ -151,6 +167,7 @@ class _Recorder:
             reload_success_time_s=START_S,
             watch=(self._watch_began_s, self._watch_began_s + DAY_S),
         )
+        own = (*own, *self._logs.families())
         releases = ((self._releaser.labels, self._releaser.families),)
         return Source((self._worker.snapshot,), own, releases)
 
