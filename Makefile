@@ -10,9 +10,9 @@ STAMPS := .stamps
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
 
-# Three workers on two cores, for many a test waits; each runs two PostgreSQL servers.
+# Two workers: a session runs two PostgreSQL servers a worker, and machines are small.
 test: $(STAMPS)/test tools
-	@$(BIN)/pytest -n 3 --dist worksteal --cov --cov-report= $(ARGS)
+	@$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --fail-under=95
 
 lint: $(STAMPS)/lint
