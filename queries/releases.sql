@@ -96,18 +96,23 @@ CROSS JOIN LATERAL (
 ) AS a
 CROSS JOIN LATERAL (
     SELECT
-        coalesce(
-            (
-                SELECT r.outcome
-                FROM unnest(
-                    %(release_patterns)s::text [], %(release_outcomes)s::text []
-                ) WITH ORDINALITY AS r (pattern, outcome, rank)
-                WHERE a.release_reason LIKE r.pattern
-                ORDER BY r.rank
-                LIMIT 1
-            ),
-            'other'
-        ) AS outcome
+        -- An open row has no reason to look for a pattern in.
+        CASE
+            WHEN a.release_reason IS NULL THEN 'other'
+            ELSE coalesce(
+                (
+                    SELECT r.outcome
+                    FROM unnest(
+                        %(release_patterns)s::text [], %(release_outcomes)s::text []
+                    ) WITH ORDINALITY AS r (pattern, outcome, rank)
+                    WHERE a.release_reason LIKE r.pattern
+                    ORDER BY r.rank
+                    LIMIT 1
+                ),
+                'other'
+            )
+        END AS outcome
+    OFFSET 0  -- or it is looked for once more wherever it is named
 ) AS mapped
 WHERE
     NOT a.id = ANY(%(seen)s::uuid [])
