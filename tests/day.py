@@ -7,13 +7,14 @@ from the minute alone, so that a test can say what must come out.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from exporter.snapshot import Family, Sample
+from tests.openmetrics import format_sample, write_families
 from tests.servers import require_tool
 from tools.preview.history import backfill, run_prometheus
 
@@ -108,14 +109,9 @@ class Day:
                     labels = {"database": DATABASE, "job": "chatqueue", **dict(sample.labels)}
                     key = ",".join(f'{name}="{value}"' for name, value in labels.items())
                     lines = series.setdefault(family.name, {}).setdefault(key, [])
-                    lines.append(f"{family.name}{{{key}}} {_notation(sample.value)} {at_s:.0f}\n")
-        with file.open("w") as stream:
-            for name, by_labels in series.items():
-                kind = "counter" if name.endswith("_total") else "gauge"
-                stream.write(f"# TYPE {name.removesuffix('_total')} {kind}\n")
-                for lines in by_labels.values():
-                    stream.writelines(lines)
-            stream.write("# EOF\n")
+                    lines.append(format_sample(f"{family.name}{{{key}}}", sample.value, at_s))
+        families = {name: chain(*by_labels.values()) for name, by_labels in series.items()}
+        write_families(file, families)
 
     def _born(self, minute: int) -> int:
         """When the daemon that runs at a minute began."""
@@ -124,10 +120,6 @@ class Day:
     def _count(self, minute: int, every: float) -> float:
         """What a daemon has counted of something that happens that often."""
         return float(minute // every - self._born(minute) // every)
-
-
-def _notation(value: float) -> str:
-    return "+Inf" if value == math.inf else str(value)
 
 
 def _family(name: str, values: Mapping[tuple[tuple[str, str], ...], float]) -> Family:

@@ -33,10 +33,13 @@ class LogWatch:
     Args:
         config: Which sources there are; none is fine.
         on_change: Called in the thread when there is more to show.
+        now: Unix time, for when a log's latest line came.
     """
 
-    def __init__(self, config: Logs, on_change: Callable[[], None]) -> None:
-        self._counts = Counts()
+    def __init__(
+        self, config: Logs, on_change: Callable[[], None], now: Callable[[], float] = time.time
+    ) -> None:
+        self._counts = Counts(now)
         self._on_change = on_change
         self._config = Logs()
         self._judge: Judge | None = None

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -52,18 +53,24 @@ def make_releaser(platform: Platform, notifier: Any = None, **changes: Any) -> R
     return Releaser(plan, daemon="test", notifier=notifier)
 
 
+def states_over_polls(releaser: Releaser, platform: Platform, chat: UUID) -> list[str]:
+    """A chat's state after each of three polls."""
+    states = []
+    for _ in range(3):
+        releaser.poll()
+        states.append(state_of(platform, chat)[0])
+    return states
+
+
 def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platform) -> None:
     install(platform)
     chat = make_stuck_chat(platform)
     ear = Ear()
     releaser = make_releaser(platform, ear, confirm_for_s=0.0)
 
-    states = []
-    for _ in range(3):
-        releaser.poll()
-        states.append(state_of(platform, chat)[0])
-
+    states = states_over_polls(releaser, platform, chat)
     releaser.stop(1)
+
     assert states == ["assigned", "assigned", "waiting_assignment"]
     assert ear.names == ["released"]
     assert ear.notices[0].fields["chat"] == str(chat)
@@ -217,12 +224,9 @@ def test_chats_that_stay_held_do_not_bar_the_others(
     builders.make_assigned_chat(platform)
     releaser = make_releaser(platform, breaker_at_least=99, **AT_ONCE)
 
-    states = []
-    for _ in range(3):
-        releaser.poll()
-        states.append(state_of(platform, chat)[0])
-
+    states = states_over_polls(releaser, platform, chat)
     releaser.stop(1)
+
     assert states == ["assigned", "assigned", "waiting_assignment"]
 
 

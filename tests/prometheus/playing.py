@@ -190,7 +190,7 @@ class Play:
             monotonic=lambda: self._now_s,
             wall=lambda: self._now_s,
         )
-        self._logs = LogWatch(config.logs, lambda: None)
+        self._logs = LogWatch(config.logs, lambda: None, lambda: self._now_s)
         self._logs.start()
         releaser = Releaser(build_release_plans(config)["demo"], daemon="play")
         own = own_families(reload_success=True, reload_success_time_s=0.0)
@@ -284,10 +284,8 @@ class Play:
         if not self._server.running:
             return
         for name, statement in self._truths.items():
-            if name not in self.recording.truths:
-                row = self._clock.execute(statement).fetchone()
-                if row and row[0]:
-                    self.recording.truths[name] = self._now_s
+            if name not in self.recording.truths and self.ask(statement):
+                self.recording.truths[name] = self._now_s
 
 
 @contextmanager

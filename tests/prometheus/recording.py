@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.openmetrics import format_sample, write_families
 from tests.prometheus.promtool import run_tests
 
 SCRAPE_S = 15
@@ -76,14 +77,9 @@ class Recording:
             lines = families.setdefault(series.partition("{")[0], [])
             for number, value in enumerate(values):
                 if value is not None:
-                    text = "+Inf" if value == math.inf else repr(value)
-                    lines.append(f"{series} {text} {since_s + number * self.scrape_s:.0f}\n")
-        with file.open("w") as stream:
-            for name, lines in families.items():
-                kind = "counter" if name.endswith("_total") else "gauge"
-                stream.write(f"# TYPE {name.removesuffix('_total')} {kind}\n")
-                stream.writelines(lines)
-            stream.write("# EOF\n")
+                    at_s = since_s + number * self.scrape_s
+                    lines.append(format_sample(series, value, at_s))
+        write_families(file, families)
 
     def input_series(self) -> list[dict[str, str]]:
         """The series as promtool reads them; one that leaves the page goes stale."""

@@ -81,8 +81,7 @@ class _Recorder:
         plan = build_plans(config)["main"]
         self._release_plan = build_release_plans(config)["main"]
         self._worker = Worker(plan, lambda: None, monotonic=self._now_s, wall=self._now_s)
-        self._logs = LogWatch(config.logs, lambda: None)
-        self._logs._counts._now = self._now_s
+        self._logs = LogWatch(config.logs, lambda: None, self._now_s)
         self._releaser = Releaser(self._with_mode("off"), daemon="preview")
         self._exposition = Exposition(self._source, self._now_s)
         self._watch_began_s = START_S
