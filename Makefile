@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants chaos detection-matrix watched-days docs dashboards \
+.PHONY: demo test lint bench mutants chaos detection-matrix matrix watched-days docs dashboards \
 	dashboards-preview format clean tools
 
 demo: $(STAMPS)/demo
@@ -35,6 +35,11 @@ mutants: $(STAMPS)/test tools
 # Every scenario of the demo against every alert rule, in compressed time: docs/detection-matrix.md.
 detection-matrix: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.prometheus.matrix
+
+# The unit tests on the lowest dependencies, and on Python 3.12 and 3.13.
+matrix: $(STAMPS)/test
+	@$(BIN)/python -m pip install --quiet --group matrix
+	@.ci/matrix
 
 # Three days of the demo's people, watched: what digests tell and what the report says of them.
 watched-days: $(STAMPS)/test tools
@@ -80,4 +85,4 @@ $(STAMPS)/lint: $(STAMPS)/test
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(STAMPS) .bench .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(STAMPS) .bench .matrix .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis dist
