@@ -141,13 +141,15 @@ class Delivery:
         while not self._has_given_up:
             failures += 1
             webhook = self._webhook
+            # A failure under way when the end came is tried once more, as one waiting to be is.
+            was_finishing = self._is_finishing
             answer = self._send(notice, webhook)
             self._note(answer)
             if not answer.failure:
                 return Outcome.DELIVERED, answer.words
             if answer.is_final:
                 return Outcome.REJECTED, answer.words
-            if self._is_finishing:
+            if was_finishing:
                 break
             wait_s = self._pace.wait_s(failures, answer.asked_s, time.monotonic() - began_s)
             if wait_s is None:

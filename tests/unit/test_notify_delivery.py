@@ -295,9 +295,9 @@ def test_silence_tells_nobody() -> None:
 def test_an_idle_webhook_ends_without_ever_having_begun(
     logged: list[structlog.typing.EventDict],
 ) -> None:
-    notifier = WebhookNotifier({"ops": make_webhook("http://127.0.0.1:1/")})
+    notifier = WebhookNotifier({"idle": make_webhook("http://127.0.0.1:1/")})
     notifier.stop(DEADLINE_S)
     notifier.notify(notice())
 
-    assert figures(notifier) == {"total.ops.dropped": 1}
-    assert not any(thread.name == "webhook-ops" for thread in threading.enumerate())
+    assert figures(notifier) == {"total.idle.dropped": 1}
+    assert not any(thread.name == "webhook-idle" for thread in threading.enumerate())
