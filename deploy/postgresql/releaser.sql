@@ -22,6 +22,8 @@
 --     REVOKE EXECUTE ON FUNCTION public.assign_chat_to_operator(uuid) FROM PUBLIC;
 BEGIN;
 SET LOCAL lock_timeout = '3s';
+-- A first run would say of every policy that there is none yet to drop.
+SET LOCAL client_min_messages = 'warning';
 
 DO $$
 BEGIN
@@ -128,7 +130,7 @@ DECLARE
     own text;
 BEGIN
     IF to_regclass('chatqueue.release_control') IS NULL THEN
-        RAISE NOTICE 'the schema chatqueue is not installed, so this role can only observe; run '
+        RAISE WARNING 'the schema chatqueue is not installed, so this role can only observe; run '
             'this again after chatqueue install --apply';
         RETURN;
     END IF;

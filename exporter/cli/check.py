@@ -18,6 +18,15 @@ from exporter.planning import build_plans
 from exporter.poller import Plan
 
 
+def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    """Print the schema and end, before a configuration is looked for."""
+    if value:
+        from exporter.config.schema import config_schema
+
+        click.echo(json.dumps(config_schema(), indent=2))
+        ctx.exit()
+
+
 @click.command("check-config", short_help="Check the configuration and the queries.")
 @options.config_file
 @click.option(
@@ -26,18 +35,18 @@ from exporter.poller import Plan
     help="Connect to every database, run every query read-only and say what came of it.",
 )
 @click.option(
-    "--print-schema", is_flag=True, help="Print the JSON Schema of the configuration for an editor."
+    "--print-schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of the configuration for an editor.",
 )
-def check_config(config_file: Path, live: bool, print_schema: bool) -> None:
+def check_config(config_file: Path, live: bool) -> None:
     """Check the configuration and every query's files.
 
     Exit code 0: all is well. 1: something must be changed, and is named.
     """
-    if print_schema:
-        from exporter.config.schema import config_schema
-
-        click.echo(json.dumps(config_schema(), indent=2))
-        return
     config = load_config(config_file, check_dsn=check_dsn)
     plans = build_plans(config)
     queries = len(next(iter(plans.values())).queries)

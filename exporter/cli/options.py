@@ -14,6 +14,8 @@ from exporter.errors import ChatqueueError
 from exporter.logs import FORMATS, LEVELS
 
 DEFAULT_ADDRESS = ":10847"
+CONFIG_FILES = (Path("chatqueue.yaml"), Path("/etc/chatqueue/chatqueue.yaml"))
+"""Where the configuration is looked for, in this order, unless it is named."""
 
 _Section = TypeVar("_Section")
 
@@ -52,13 +54,21 @@ def pick_database(databases: Mapping[str, _Section], name: str | None) -> tuple[
     return name, databases[name]
 
 
+def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
+    """The named file, or the first of `CONFIG_FILES` that is there."""
+    path = value or next((path for path in CONFIG_FILES if path.exists()), None)
+    if path is None and not ctx.resilient_parsing:
+        places = " nor ".join(str(path) for path in CONFIG_FILES)
+        raise click.UsageError(f"neither {places} is there, name a file with --config.file")
+    return path or CONFIG_FILES[0]
+
+
 config_file = click.option(
     "--config.file",
     "config_file",
     type=click.Path(path_type=Path),
-    default=Path("chatqueue.yaml"),
-    show_default=True,
-    help="The configuration.",
+    callback=_find_config_file,
+    help="The configuration; unless given, chatqueue.yaml here or in /etc/chatqueue.",
 )
 web_config_file = click.option(
     "--web.config.file",

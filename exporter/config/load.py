@@ -42,7 +42,7 @@ def load_config(
     document = read_document(path, environ)
     faults = FaultList(document)
     folder = path.absolute().parent
-    read_secret_files(document, folder, faults)
+    read_secret_files(document, folder, environ, faults)
     _check_dsns(document, check_dsn, faults)
     _find_query_folders(document, folder, faults)
     _make_log_files_absolute(document, folder)

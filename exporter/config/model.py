@@ -71,7 +71,8 @@ class Database(Section):
     dsn_file: FilePath | None = Field(
         default=None,
         description="A file which holds the connection string and nothing else; its text is taken "
-        "as it is, without ${NAME}. Relative to this file. Read again at every reload.",
+        "as it is, without ${NAME}. Relative to this file; a bare name is looked for among "
+        "systemd's credentials first. Read again at every reload.",
     )
     release_dsn: Dsn | None = Field(
         default=None,

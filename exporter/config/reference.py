@@ -27,7 +27,7 @@ _EXAMPLE_HEAD = """\
 # Where the sources are not at hand, print the schema and name that file there:
 #   chatqueue check-config --print-schema > chatqueue.schema.json
 # Check a file before it is used:
-#   chatqueue check-config --config.file chatqueue.yaml
+#   chatqueue check-config
 """
 
 # Keys whose default says little: the lines to show instead, and those to show as a comment below.
@@ -97,8 +97,9 @@ databases:
     dsn: ${CHATQUEUE_DSN}
 ```
 
-Every command takes the file as `--config.file`. `chatqueue check-config --config.file F` reports
-every fault at once, each as `file:line: key: what is wrong, what is expected`, and changes nothing.
+Every command takes the file as `--config.file`; unless given, it is `chatqueue.yaml` in the current
+folder, or else `/etc/chatqueue/chatqueue.yaml`. `chatqueue check-config` reports every fault at
+once, each as `file:line: key: what is wrong, what is expected`, and changes nothing.
 [config.example.yaml](../config.example.yaml) shows all keys with their defaults; its first line
 gives editors the JSON Schema, which `chatqueue check-config --print-schema` prints as well.
 """
@@ -111,7 +112,11 @@ A variable that is not set is a fault. Replaced text is never read as YAML, nor 
 further variables, so a password may hold any character. Keys are not replaced.
 
 Keep a connection string out of the file: `dsn: ${CHATQUEUE_DSN}`, or `dsn_file`, whose text is
-taken as it is. Inside a `postgresql://` URI, percent-encode what is special there (`@` is `%40`).
+taken as it is. A bare name such as `dsn_file: dsn` is looked for in `$CREDENTIALS_DIRECTORY` first,
+where systemd puts its copies (`LoadCredential=`), and then beside the configuration: the same line
+serves the daemon, which may not read `/etc/chatqueue/dsn`, and root on the command line. systemd
+copies when the service starts, so restart it after a change. Inside a `postgresql://` URI,
+percent-encode what is special there (`@` is `%40`).
 Passwords never appear in logs, faults or on the terminal: `postgresql://watch:***@db/chat`.
 The same holds for a webhook's `url`, which is secret as a whole, and for its `headers`.
 The same holds for the `token` and the `secret` of a log receiver, and for what `prometheus` holds.

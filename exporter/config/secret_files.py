@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,26 +51,52 @@ _PASSWORD = _Secret("password", read_header_secret, HEADER_FORM, "x", is_require
 _BEARER = _Secret("bearer_token", read_header_secret, HEADER_FORM, "x", is_required=False)
 
 
-def read_secret_files(document: Document, folder: Path, faults: FaultList) -> None:
+@dataclass(frozen=True, slots=True)
+class _Folders:
+    """Where a relative path is looked for.
+
+    Attributes:
+        home: The configuration's own folder.
+        credentials: systemd's copies, readable by the service alone; they come first.
+    """
+
+    home: Path
+    credentials: Path | None
+
+    def locate(self, value: str) -> Path:
+        """The file a path means, whether it exists or not."""
+        if self.credentials is not None and Path(value).name == value:
+            copy = self.credentials / value
+            if copy.is_file():
+                return copy
+        return self.home / value
+
+
+def read_secret_files(
+    document: Document, folder: Path, environ: Mapping[str, str], faults: FaultList
+) -> None:
     """Put the content of every secret's file where the secret itself would stand.
 
     Args:
         document: Changed in place; paths of files become absolute.
         folder: What those paths are relative to.
+        environ: Its CREDENTIALS_DIRECTORY, as systemd sets it, is where a bare name is found first.
         faults: Where a file cannot be used, or both keys or neither are given.
     """
+    credentials = environ.get("CREDENTIALS_DIRECTORY")
+    folders = _Folders(folder, Path(credentials) if credentials else None)
     for path, section in _sections(document, "databases"):
-        _fill(section, _DSN, path, folder, faults)
-        _fill(section, _RELEASE_DSN, path, folder, faults)
+        _fill(section, _DSN, path, folders, faults)
+        _fill(section, _RELEASE_DSN, path, folders, faults)
     for path, section in _sections(document, "notify", "webhooks"):
-        _fill(section, _URL, path, folder, faults)
+        _fill(section, _URL, path, folders, faults)
     for path, section in _sections(document, "logs", "receivers"):
-        _fill(section, _TOKEN, path, folder, faults)
-        _fill(section, _SIGNING, path, folder, faults)
+        _fill(section, _TOKEN, path, folders, faults)
+        _fill(section, _SIGNING, path, folders, faults)
     prometheus = document.data.get("prometheus")
     if isinstance(prometheus, dict):
-        _fill(prometheus, _PASSWORD, ("prometheus",), folder, faults)
-        _fill(prometheus, _BEARER, ("prometheus",), folder, faults)
+        _fill(prometheus, _PASSWORD, ("prometheus",), folders, faults)
+        _fill(prometheus, _BEARER, ("prometheus",), folders, faults)
 
 
 def _sections(document: Document, *keys: str) -> Iterator[tuple[KeyPath, dict[str, object]]]:
@@ -85,7 +111,7 @@ def _sections(document: Document, *keys: str) -> Iterator[tuple[KeyPath, dict[st
 
 
 def _fill(
-    section: dict[str, object], secret: _Secret, path: KeyPath, folder: Path, faults: FaultList
+    section: dict[str, object], secret: _Secret, path: KeyPath, folders: _Folders, faults: FaultList
 ) -> None:
     key, file_key = secret.key, secret.file_key
     if key in section and file_key in section:
@@ -93,23 +119,23 @@ def _fill(
         faults.add((*path, file_key), found, "only one of the two", at_key=True)
     elif file_key in section:
         value = section[file_key]
-        section[key] = _read(value, secret, (*path, file_key), folder, faults)
+        section[key] = _read(value, secret, (*path, file_key), folders, faults)
         if value and isinstance(value, str):
-            section[file_key] = str(folder / value)
+            section[file_key] = str(folders.locate(value))
     elif secret.is_required and key not in section:
         found = f"neither {key} nor {file_key} is given"
         faults.add((*path, key), found, "exactly one of them")
 
 
 def _read(
-    value: object, secret: _Secret, path: KeyPath, folder: Path, faults: FaultList
+    value: object, secret: _Secret, path: KeyPath, folders: _Folders, faults: FaultList
 ) -> str | None:
     if value is not None and (not isinstance(value, str) or not value):
         return secret.placeholder  # the model says why
     try:
         if value is None:
             raise ValueError("no file is named")
-        text = read_limited(folder / value, _LIMIT_BYTES).strip()
+        text = read_limited(folders.locate(value), _LIMIT_BYTES).strip()
         secret.read(text)
         return text
     except PydanticCustomError as error:

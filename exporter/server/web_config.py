@@ -45,7 +45,9 @@ def _check_user(name: str) -> str:
 
 def _check_hash(value: object) -> str:
     if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
-        raise fault("not a bcrypt hash", "$2a$, $2b$ or $2y$ (see htpasswd -nB)", bare=True)
+        raise fault(
+            "not a bcrypt hash", "$2a$, $2b$ or $2y$ (see docs/web-configuration.md)", bare=True
+        )
     return value
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import bcrypt
 import pytest
 import yaml
 
@@ -38,6 +40,7 @@ from exporter.demo.postgres import LocalServer
 from exporter.demo.scenarios import SCENARIOS
 from exporter.errors import Reason
 from exporter.planning import build_parameters
+from exporter.server.web_config import WebFile
 from tests.builders import make_assigned_chat, make_waiting_chat
 from tests.servers import Platform, clone_platform, require_tool, run_server
 from tests.watch import run_watch, write_config
@@ -52,8 +55,24 @@ PAGES = (
 SHELL = ("console", "bash", "sh")
 DSN = "postgresql://watch@db.example.com/chat"
 
+# The installation: what it puts on the machine is put into a root of its own, the last test. What
+# needs a registry, a terminal or a running systemd has something there that stands in for it.
+INSTALLATION = {
+    "python3 -m venv /opt/chatqueue": "mkdir -p /opt/chatqueue/bin",
+    "/opt/chatqueue/bin/pip install .": 'install "$(command -v chatqueue)" /opt/chatqueue/bin',
+    "ln -sf /opt/chatqueue/bin/chatqueue /usr/local/bin/chatqueue": None,
+    "install -d /etc/chatqueue": None,
+    "install -m 0600 /dev/null /etc/chatqueue/dsn": None,
+    "${EDITOR:-vi} /etc/chatqueue/dsn": f"echo {DSN} > /etc/chatqueue/dsn",
+    "cp deploy/systemd/chatqueue-exporter.service /etc/systemd/system/": None,
+    "systemctl daemon-reload": "systemd-analyze --root=/ verify chatqueue-exporter.service",
+    "systemctl enable --now chatqueue-exporter": "systemctl --root=/ enable chatqueue-exporter",
+    "chatqueue rules --output /etc/prometheus/chatqueue": None,
+}
+
 # Commands that the walk does not run, and why.
 NOT_RUN = {
+    **dict.fromkeys(INSTALLATION, "run in a root of its own below"),
     **{
         f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
         for name in ("stuck", "last-operator", "requeue")
@@ -72,29 +91,24 @@ NOT_RUN = {
     ),
     "GF_PATHS_PROVISIONING=$PWD/grafana/provisioning grafana server": "needs Grafana",
     "make docs": "rewrites the sources; tests/contracts runs both generators",
-    "python3 -m venv /opt/chatqueue": "changes the machine",
-    "/opt/chatqueue/bin/pip install .": "needs a package registry",
     "psql \"$DATABASE_URL\" -c '\\password chatqueue_reader'": "asks for a password on a terminal",
     "psql \"$DATABASE_URL\" -c '\\password chatqueue_releaser'": (
         "asks for a password on a terminal"
     ),
-    "export CHATQUEUE_DSN='postgresql://chatqueue_reader:secret@db.example.com:5432/chat"
-    "?sslmode=require'": "the walk sets it to its own database",
     "journalctl -u chatqueue-exporter --since -1h | grep -E 'reason=other|poller failed'": (
         "needs systemd; the words are checked below"
     ),
-    "chatqueue notify --test --config.file chatqueue.yaml": (
+    "chatqueue notify --test": (
         "needs a receiver; tests/unit/test_cli_notify.py runs it against one"
     ),
-    "chatqueue watch --config.file chatqueue.yaml": (
-        "runs until Ctrl-C; tests/unit/test_cli_watch.py runs it on a terminal"
-    ),
-    "chatqueue report --config.file chatqueue.yaml --format html --output report.html": (
+    "chatqueue watch": ("runs until Ctrl-C; tests/unit/test_cli_watch.py runs it on a terminal"),
+    "chatqueue report --format html --output report.html": (
         "needs a Prometheus; tests/prometheus/test_watched_day.py runs it on one"
     ),
-    "htpasswd -nBC 10 prometheus": "asks for a password on a terminal",
-    "chatqueue run --config.file config.yaml --web.config.file web.yml": (
-        "needs the hash that htpasswd gave; tests/unit/test_server_tls.py serves TLS and users"
+    "/opt/chatqueue/bin/python -c 'import bcrypt, getpass; print(bcrypt.hashpw("
+    "getpass.getpass().encode(), bcrypt.gensalt(10)).decode())'": "asks for a password; run below",
+    "chatqueue run --web.config.file web.yml": (
+        "needs a password's hash; tests/unit/test_server_tls.py serves TLS and users"
     ),
     "curl --cacert cert.pem -u prometheus https://localhost:10847/metrics": (
         "asks for a password on a terminal"
@@ -207,16 +221,17 @@ class Walk:
 
     def write(self, block: Block) -> None:
         """Write the file a block shows."""
-        path = self.folder / block.file
+        path = self.folder / block.file.removeprefix("/etc/chatqueue/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
+        (self.folder / "dsn").write_text(self.environment["CHATQUEUE_DSN"])
 
     def run(self, block: Block, command: str) -> str:
         """Run one command; return what it wrote."""
         command = command.replace("localhost:10847", f"127.0.0.1:{self.port}")
         if command.startswith("curl "):
             self.start_daemon(f"chatqueue run --config.file {self.config_file()}")
-        if command.startswith("chatqueue run "):
+        if f"{command} ".startswith("chatqueue run "):
             self.start_daemon(command)
             return ""
         done = run_program(
@@ -332,7 +347,7 @@ def load_example(folder: Path, text: str) -> Config:
     if "databases:" not in text:
         text = f"databases:\n  main:\n    dsn: {DSN}\n{text}"
     (folder / "queries.d").mkdir()
-    for name in ("eu.dsn", "us.dsn"):
+    for name in ("dsn", "eu.dsn", "us.dsn"):
         (folder / name).write_text(DSN)
     (folder / "log.token").write_text("x" * 32)
     file = folder / "chatqueue.yaml"
@@ -514,6 +529,66 @@ def test_the_pages_speak_of_the_product_alone() -> None:
         assert not re.search(r"/work/|/tmp/|/home/|/root", text), page
 
 
+def test_the_installation_of_the_readme_fits_the_unit(tmp_path: Path) -> None:
+    for tool in ("systemd-analyze", "systemctl"):
+        require_tool(tool, "systemd")
+    for folder in ("opt", "usr/local/bin", "etc/systemd/system", "etc/prometheus"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    shutil.copy("/bin/true", tmp_path / "bin" / "kill")
+    for target in ("network-online", "multi-user", "basic", "sysinit", "shutdown"):
+        (tmp_path / f"etc/systemd/system/{target}.target").write_text("[Unit]\n")
+    blocks = read_blocks("README.md")
+    (example,) = (block for block in blocks if block.file.startswith("/etc/"))
+    commands = [c for block in blocks for c in block.commands if c in INSTALLATION]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+    assert commands == list(INSTALLATION)
+    for command in commands:
+        mapped = re.sub(r"(?<=[ =])/(?!dev/)", f"{tmp_path}/", INSTALLATION[command] or command)
+        done = run_program(["bash", "-c", mapped], cwd=ROOT, env=environment)
+        assert done.returncode == 0, f"{command}\n{mapped}\n{done.stderr}"
+        assert "chatqueue-exporter.service:" not in done.stderr, done.stderr
+
+    config = tmp_path / example.file.removeprefix("/")
+    config.write_text(example.text)
+    dsn = tmp_path / "etc/chatqueue/dsn"
+    unit = (tmp_path / "etc/systemd/system/chatqueue-exporter.service").read_text()
+    needed = re.findall(r"^(?:ExecStart=|LoadCredential=\w+:)(\S+)", unit, re.MULTILINE)
+    needed += re.findall(r"^ExecStart=.*--config.file (\S+)", unit, re.MULTILINE)
+    assert len(needed) == 3
+    assert [path for path in needed if not (tmp_path / path.removeprefix("/")).exists()] == []
+    assert stat.S_IMODE(dsn.stat().st_mode) == 0o600
+    version = run_program([tmp_path / "usr/local/bin/chatqueue", "--version"])
+    assert version.returncode == 0, version.stderr
+    wants = tmp_path / "etc/systemd/system/multi-user.target.wants/chatqueue-exporter.service"
+    assert wants.is_symlink()
+    assert list((tmp_path / "etc/prometheus/chatqueue").glob("*.rules.yml"))
+    # The one file serves root, who reads the secret itself, and the service, which has a copy.
+    assert load_config(config, {}).databases["main"].dsn.get_secret_value() == DSN
+    (tmp_path / "credentials").mkdir()
+    dsn.rename(tmp_path / "credentials" / "dsn")
+    service = load_config(config, {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")})
+    assert service.databases["main"].dsn.get_secret_value() == DSN
+
+
+def test_a_password_is_hashed_by_the_line_that_the_page_shows() -> None:
+    (command,) = (c for b in BLOCKS for c in b.commands if "bcrypt" in c)
+    command = command.replace("/opt/chatqueue/bin/python", sys.executable)
+    done = subprocess.run(
+        ["bash", "-c", command],
+        input="secret\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,  # without a terminal it is asked for on standard input
+    )
+
+    hashed = done.stdout.splitlines()[-1].removeprefix("Password: ")
+    assert bcrypt.checkpw(b"secret", hashed.encode())
+    assert WebFile.model_validate({"basic_auth_users": {"prometheus": hashed}})
+
+
 def test_the_systemd_unit_has_only_directives_systemd_knows(tmp_path: Path) -> None:
     analyze = require_tool("systemd-analyze", "systemd")
     unit = ROOT / "deploy" / "systemd" / "chatqueue-exporter.service"
@@ -524,15 +599,3 @@ def test_the_systemd_unit_has_only_directives_systemd_knows(tmp_path: Path) -> N
     done = run_program([analyze, "verify", copy])
 
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_the_units_credential_is_found_by_the_configuration_its_head_shows(tmp_path: Path) -> None:
-    text = (ROOT / "deploy" / "systemd" / "chatqueue-exporter.service").read_text(encoding="utf-8")
-    found = re.search(r"with: (dsn_file: \S+)", text)
-    assert found is not None
-    (tmp_path / "dsn").write_text(DSN)
-    file = tmp_path / "chatqueue.yaml"
-    file.write_text(f"databases:\n  main:\n    {found[1]}\n")
-    config = load_config(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-
-    assert config.databases["main"].dsn.get_secret_value() == DSN

@@ -491,6 +491,20 @@ def try_release(dsn: str, order: Order) -> str:
     return result.reason
 
 
+@pytest.mark.newest
+def test_every_run_says_only_that_the_schema_is_missing(platform: Platform) -> None:
+    said: list[str] = []
+    with platform.connect() as connection:
+        connection.add_notice_handler(lambda notice: said.append(str(notice.message_primary)))
+        for _ in range(2):
+            script = build_grants(f"{platform.database}_r", f"{platform.database}_w")
+            connection.execute(script.encode())
+
+    assert [text.partition(",")[0] for text in said] == [
+        "the schema chatqueue is not installed"
+    ] * 2
+
+
 @pytest.mark.without_schema
 def test_without_the_schema_the_releaser_observes(platform: Platform) -> None:
     name = platform.database

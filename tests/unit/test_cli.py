@@ -18,7 +18,7 @@ import structlog
 from click.testing import CliRunner, Result
 
 from exporter import __version__
-from exporter.cli import cli, main
+from exporter.cli import cli, main, options
 from exporter.cli.run import Signals
 from exporter.config.schema import config_schema
 
@@ -157,6 +157,33 @@ def test_a_missing_configuration_is_named(
     expected = "a readable YAML file in UTF-8 of at most 1 MiB"
     message = f"chatqueue: {file}: no such file, expected {expected}\n"
     assert refusal(capsys, command, "--config.file", str(file)) == (code, message)
+
+
+@pytest.mark.parametrize("command", ["run", "check-config", "status", "watch", "verify", "audit"])
+def test_the_configuration_is_looked_for_here_and_then_in_etc(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, etc = Path("chatqueue.yaml"), tmp_path / "etc" / "chatqueue.yaml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "CONFIG_FILES", (here, etc))
+
+    nowhere = invoke(command)
+    assert nowhere.exit_code == 2
+    words = f"neither chatqueue.yaml nor {etc} is there, name a file with --config.file"
+    assert words in " ".join(nowhere.stderr.split())
+    etc.parent.mkdir()
+    for file in (etc, here):
+        file.write_text("colour: red")
+        refused = invoke(command)
+        assert f"{file}:1: colour" in f"{refused.stderr}{refused.exception}"
+
+
+def test_the_schema_needs_no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    result = invoke("check-config", "--print-schema")
+
+    assert (result.exit_code, json.loads(result.output)["type"]) == (0, "object")
 
 
 @pytest.mark.parametrize(("command", "code"), [("run", 1), ("check-config", 1), ("status", 2)])

@@ -255,3 +255,26 @@ def test_an_error_type_not_known_yet_is_still_a_fault_in_plain_words(tmp_path: P
     assert [str(fault) for fault in faults.sorted()] == [
         f"{path}:1: poll.interval: 3 is not valid, expected another value"
     ]
+
+
+def test_a_bare_name_is_found_among_systemds_credentials_first(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for folder in (credentials, tmp_path):
+        (folder / "dsn").write_text(f"host={folder.name}")
+    (tmp_path / "other").write_text("host=other")
+    (tmp_path / "chatqueue.yaml").write_text(
+        "databases:\n"
+        "  copied: {dsn_file: dsn}\n"
+        "  beside: {dsn_file: other}\n"
+        "  placed: {dsn_file: ./dsn}\n"
+    )
+
+    config = load_config(tmp_path / "chatqueue.yaml", {"CREDENTIALS_DIRECTORY": str(credentials)})
+
+    assert {name: entry.dsn.get_secret_value() for name, entry in config.databases.items()} == {
+        "copied": "host=credentials",
+        "beside": "host=other",
+        "placed": f"host={tmp_path.name}",
+    }
+    assert config.databases["copied"].dsn_file == credentials / "dsn"

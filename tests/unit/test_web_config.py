@@ -74,7 +74,7 @@ def test_every_setting_is_applied(folder):
 
 A_MAPPING = "a YAML mapping with tls_server_config, http_server_config or basic_auth_users"
 CERT_ONLY = "tls_server_config:\n  cert_file: {}\n  key_file: {}\n"
-A_HASH = "expected $2a$, $2b$ or $2y$ (see htpasswd -nB)"
+A_HASH = "expected $2a$, $2b$ or $2y$ (see docs/web-configuration.md)"
 A_NAME = "expected a user's name, and its hash behind a colon and a blank"
 
 BAD = {
