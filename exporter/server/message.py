@@ -1,25 +1,19 @@
-"""Requests and responses as values, and the bytes of a response's head."""
+"""Requests and responses as values."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import formatdate
-from functools import lru_cache
 from http import HTTPStatus
 
 HeaderPairs = tuple[tuple[str, str], ...]
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-# The server's own: it alone knows the length on the wire and whether the connection goes on.
-_SERVER_HEADERS = frozenset({"connection", "content-length", "date", "transfer-encoding"})
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One complete request.
 
@@ -46,7 +40,7 @@ class Response:
 
     Attributes:
         status: Final HTTP status, 200 to 599.
-        headers: Name and value pairs. Length, date and connection headers are the server's.
+        headers: Name and value pairs. Length and date are the server's.
         body: Left out on the wire for HEAD, 204 and 304.
     """
 
@@ -87,49 +81,8 @@ def refusal(status: int) -> Response:
     return plain(status, f"{status} {_phrase(status)}")
 
 
-class HeadRenderer:
-    """Renders response heads; the `Date` header is rendered once a second.
-
-    Args:
-        headers: Added to each response that does not carry a header of the same name.
-    """
-
-    def __init__(self, headers: HeaderPairs = (), now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._second = -1
-        self._date = b""
-        # A daemon hands out few kinds of head, again and again.
-        self._fixed = lru_cache(maxsize=256)(lambda s, h: _render_fixed(s, h, headers))
-
-    def render(self, response: Response, connection: bytes) -> bytes:
-        """Give status line and headers, with the empty line that ends them.
-
-        Args:
-            response: Its body's length is announced (also to HEAD), except where HTTP forbids it.
-            connection: The whole `Connection` header line, or nothing.
-        """
-        second = int(self._now())
-        if second != self._second:
-            self._second = second
-            self._date = b"Date: " + formatdate(second, usegmt=True).encode() + b"\r\n"
-        fixed = self._fixed(response.status, response.headers)
-        if response.status == HTTPStatus.NO_CONTENT:
-            return b"".join((fixed, self._date, connection, b"\r\n"))
-        length = b"Content-Length: %d\r\n" % len(response.body)
-        return b"".join((fixed, self._date, length, connection, b"\r\n"))
-
-
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
-
-
-def _render_fixed(status: int, headers: HeaderPairs, added: HeaderPairs) -> bytes:
-    """Render what depends on neither the time nor the body."""
-    names = {name.lower() for name, _ in headers}
-    lines = [f"HTTP/1.1 {status} {_phrase(status)}"]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() not in _SERVER_HEADERS]
-    lines += [f"{name}: {value}" for name, value in added if name.lower() not in names]
-    return "".join(f"{line}\r\n" for line in lines).encode("latin-1")

@@ -1,299 +1,200 @@
-"""One client's connection: an asyncio protocol around httptools, with a deadline for every phase.
+"""uvicorn's HTTP/1.1 protocol with what it lacks: deadlines, a cap on connections, size limits.
 
-Why no WSGI server: a scrape hands out bytes that are ready, so the server is the whole cost. A
-thread-a-request server (cheroot) was measured at 2,600 requests a second and 2.8 ms at the median
-with 8 keep-alive clients, and 200 clients that never finish their request took all its threads,
-so that no scrape got through. asyncio with httptools' parser came to 47,000 requests a second and
-0.13 ms on the same machine with a constant body and nothing else done. With everything below it
-is 16,000 requests a second and 0.44 ms there, while the bare parser reached 50,000 to 58,000.
-
-How one client is bounded:
-
-- Bytes are read into one small buffer shared by all connections, so that one read brings at most
-  a few hundred pipelined requests. They are answered in order, a few a turn of the loop, and
-  nothing more is read until all of them are answered.
-- A response is handed to the transport in pieces as the client takes them. The body's bytes are
-  shared with every other client that gets the same ones.
-- Deadlines are one attribute that the server's periodic sweep compares: no timer a request.
+A client that does not finish its request, does not take its response or sends an endless head is
+cut off; where there are too many connections, the one that was useless longest makes room. The
+deadlines are one attribute that the server's periodic sweep compares: no timer per request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-from collections import deque
-from collections.abc import Coroutine
-from enum import Enum, auto
-from http import HTTPStatus
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any
 
-from exporter.server.dispatch import Gate
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
 from exporter.server.limits import Limits
-from exporter.server.message import CONTINUE, Request, Response, refusal
-from exporter.server.parser import Exchange, RequestParser
-from exporter.server.uploads import UploadGate
+from exporter.server.message import refusal
+from exporter.server.tls import TlsServer
 
-_WRITE_PIECE_BYTES = 64 * 1024
-_ANSWERS_A_TURN = 32
 _LINGER_BYTES = 1024 * 1024
 
 
-class Phase(Enum):
-    """What a connection is about; the deadline's meaning follows from it."""
+@dataclass(slots=True)
+class ConnectionTable:
+    """All connections of a server, the one that was useful last at the end.
 
-    OPENING = auto()  # accepted, TLS handshake not done
-    READING = auto()  # nothing or a part of a request came
-    IDLE = auto()  # between two requests
-    ANSWERING = auto()  # a pool works on the response; the pool bounds that
-    WRITING = auto()  # the client has not taken the response yet
-    LINGERING = auto()  # refused; remaining input is dropped
-    CLOSING = auto()  # the last bytes are on their way
-    GONE = auto()
-
-
-class Hub(Protocol):
-    """What a connection needs of its server."""
+    Attributes:
+        limits: What one client may take.
+        clock: Monotonic seconds.
+        connections: Open ones, TLS handshakes not included.
+    """
 
     limits: Limits
-    buffer: memoryview
-    draining: bool
-    upload_gate: UploadGate | None
+    clock: Callable[[], float]
+    connections: OrderedDict[BoundedProtocol, None] = field(default_factory=OrderedDict)
 
-    @property
-    def gate(self) -> Gate: ...
-    def clock(self) -> float: ...
-    def answer(self, request: Request) -> Response | Coroutine[Any, Any, Response]: ...
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None: ...
-    def served(self, connection: Connection) -> None: ...
-    def forget(self, connection: Connection) -> None: ...
+    def add(self, connection: BoundedProtocol) -> None:
+        """Take a new connection; beyond the cap another one ends."""
+        if len(self.connections) >= self.limits.max_connections:
+            self.evict()
+        self.connections[connection] = None
+
+    def evict(self) -> None:
+        """End the connection that was useless longest; a busy one only at need."""
+        idle = (each for each in self.connections if not each.is_answering)
+        victim = next(idle, None) or next(iter(self.connections), None)
+        if victim is not None:
+            del self.connections[victim]
+            victim.transport.abort()
+
+    def check_deadlines(self) -> None:
+        """End what has lasted too long."""
+        now = self.clock()
+        for connection in tuple(self.connections):
+            if now >= connection.deadline:
+                connection.on_deadline()
 
 
-class Connection(asyncio.BufferedProtocol):
+class BoundedProtocol(HttpToolsProtocol):
     """Serves one client until it closes, misbehaves, is too slow or is evicted.
 
     Attributes:
-        phase: Read by the server to choose whom to evict.
+        tls: What the connection was opened with; None for plain HTTP.
+        deadline: When `on_deadline` is due, on the table's clock.
 
     Args:
-        hub: The server.
-        sock: Accepted; closed by the transport that takes it over.
-        gate: The configuration in force at the accept; the connection ends when its TLS changes.
+        table: Of the server.
+        tls: In force when the connection was accepted.
+        arguments: uvicorn's own.
     """
 
-    def __init__(self, hub: Hub, sock: socket.socket, gate: Gate) -> None:
-        self.phase = Phase.OPENING
-        self._hub = hub
-        self._sock: socket.socket | None = sock
-        self._tls = gate.tls
-        self._deadline = inf  # of the handshake, asyncio's own
-        self._transport: asyncio.Transport | None = None
-        self._parser: RequestParser
-        self._queue: deque[Exchange] = deque()
-        self._rest: memoryview | None = None
-        self._keep_alive = True
-        self._refused = False
-        self._write_paused = False
-        self._read_paused = False
-        self._lingered_bytes = 0
+    def __init__(
+        self, table: ConnectionTable, tls: TlsServer | None, *arguments: Any, **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.tls = tls
+        self.deadline = inf
+        self._table = table
+        self._in_message = False
+        self._in_head = True
+        self._unread_bytes = 0
+        self._status = 400  # of what is no request
+        self._refusal: int | None = None
 
-    # Events from the transport.
+    @property
+    def is_answering(self) -> bool:
+        """Whether a complete request waits for the end of its response."""
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._sock = None
-        self._transport.set_write_buffer_limits(high=_WRITE_PIECE_BYTES)
-        peername = transport.get_extra_info("peername")
-        peer = str(peername[0]).removeprefix("::ffff:") if peername else ""
-        self._parser = RequestParser(peer, self._hub.limits, self._hub.upload_gate)
-        self._enter(Phase.READING, self._hub.limits.header_timeout_s)
-        if self._tls is not None and not self._tls.admits(transport.get_extra_info("peercert")):
-            self.abort()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._expire_in(self._table.limits.header_timeout_s)
+        self._table.add(self)
+        if self.tls is not None and not self.tls.admits(transport.get_extra_info("peercert")):
+            transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's
-        self.phase = Phase.GONE
-        self._deadline = inf
-        self._queue.clear()
-        self._rest = None
-        self._parser.close()
-        self._hub.forget(self)
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.deadline = inf
+        self._table.connections.pop(self, None)
+        super().connection_lost(exc)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  asyncio's
-        return self._hub.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._parser.ended:
-            self._lingered_bytes += nbytes
-            if self._lingered_bytes > _LINGER_BYTES:
-                self.abort()
+    def data_received(self, data: bytes) -> None:
+        self._unread_bytes += len(data)
+        if self._refusal is not None:  # dropped, so that the refusal is not lost to a reset
+            if self._unread_bytes > _LINGER_BYTES:
+                self.transport.abort()
             return
-        self._queue.extend(self._parser.feed(self._hub.buffer[:nbytes]))
-        if self._parser.in_message and self.phase is Phase.IDLE:
-            self._enter(Phase.READING, self._hub.limits.header_timeout_s)
-        self._advance()
+        super().data_received(data)
+        if self._in_head and self._unread_bytes > self._table.limits.max_header_bytes:
+            self._refuse(431)
 
-    def eof_received(self) -> None:
-        # Reading is paused while an answer is due, so nothing is owed to the client here; asyncio
-        # closes the transport when this returns.
-        self._enter(Phase.CLOSING, self._hub.limits.write_timeout_s)
+    def on_message_begin(self) -> None:
+        self._in_message = self._in_head = True
+        self._expire_in(self._table.limits.header_timeout_s)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._table.limits.max_header_bytes:
+            self._status = 431
+            raise ValueError("the head is too large")  # comes back as send_400_response
+        self._in_head, self._unread_bytes = False, 0
+        super().on_headers_complete()
+        self.headers = []  # of the trailers, which uvicorn would add to the request's own
+        if self.parser.should_upgrade() or not self.cycle.keep_alive:
+            self._end_with_this()  # an upgrade is to what we do not speak
+
+    def on_message_complete(self) -> None:
+        self._in_message, self._in_head, self._unread_bytes = False, True, 0
+        self.deadline = inf
+        super().on_message_complete()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.is_answering:
+            self._end_with_this()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's words are longer
+        self._refuse(self._status)
+
+    def on_response_complete(self) -> None:
+        self._table.connections.move_to_end(self)
+        super().on_response_complete()
+        if self._refusal is not None and not self.is_answering:
+            self._refuse(self._refusal)
 
     def pause_writing(self) -> None:
-        self._write_paused = True
+        super().pause_writing()
+        self._expire_in(self._table.limits.write_timeout_s)
 
     def resume_writing(self) -> None:
-        self._write_paused = False
-        if self.phase is Phase.WRITING:
-            self._write_rest()
-            self._advance()
+        super().resume_writing()
+        self.deadline = inf
+        if self._in_message:
+            self._expire_in(self._table.limits.header_timeout_s)
 
-    # Calls from the server.
-
-    def check_deadline(self, now: float) -> None:
-        """End the connection if its phase has lasted too long."""
-        if now < self._deadline:
-            return
-        if self.phase is Phase.READING and self._parser.in_message:
-            self._queue.append(self._parser.refuse(refusal(408)))
-            self._advance()
-        elif self.phase in (Phase.READING, Phase.IDLE, Phase.LINGERING):
-            self.close()
+    def on_deadline(self) -> None:
+        """End the connection, with an answer where a request has begun."""
+        if self.flow.write_paused:
+            self.transport.abort()
+        elif self._refusal is not None or not self._in_message:
+            self.transport.close()
+        elif self.is_answering and (self.pipeline or self._in_head):
+            # The request before it is being answered, and nothing more is read meanwhile.
+            self._expire_in(self._table.limits.header_timeout_s)
         else:
-            self.abort()
+            if self.is_answering:  # the application waits for the body: none will come
+                self.cycle.disconnected = self.cycle.response_complete = True
+                self.cycle.message_event.set()
+            self.deadline = inf
+            self.loop.call_soon(self._refuse, 408)  # once the application knows
 
-    def retire(self) -> None:
-        """Close if nothing is under way; else the response under way is the last one."""
-        if self.phase is Phase.OPENING:
-            self.abort()
-        elif self.phase is Phase.IDLE or (
-            self.phase is Phase.READING and not self._parser.in_message and not self._queue
-        ):
-            self.close()
+    def _end_with_this(self) -> None:
+        """Let the response under way be the last one, and say so, as older uvicorns do not."""
+        self.cycle.keep_alive = False
+        self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
 
-    def retire_if_stale(self) -> None:
-        """Retire if new connections would be made with other TLS settings than this one."""
-        if self._tls is not self._hub.gate.tls:
-            self.retire()
-
-    def close(self) -> None:
-        """Close as soon as what was written is sent, and within the write timeout."""
-        if self._transport is not None and self.phase is not Phase.GONE:
-            self._enter(Phase.CLOSING, self._hub.limits.write_timeout_s)
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once; what was not sent is lost."""
-        self.phase = Phase.GONE
-        self._deadline = inf
-        if self._transport is not None:
-            self._transport.abort()
-        elif self._sock is not None:
-            # asyncio owns the socket by now; the end of its input ends the handshake.
-            with contextlib.suppress(OSError):
-                self._sock.shutdown(socket.SHUT_RDWR)
-
-    # From queue to wire.
-
-    def _advance(self) -> None:
-        """Answer what is queued, as far as the client takes it and for a fair share of time."""
-        transport = cast(asyncio.Transport, self._transport)
-        for _ in range(_ANSWERS_A_TURN):
-            if not self._queue or transport.is_closing():
-                break
-            if self.phase is not Phase.IDLE and self.phase is not Phase.READING:
-                break
-            self._begin(self._queue.popleft())
-        else:
-            if self._queue:
-                asyncio.get_running_loop().call_soon(self._advance)
-        self._settle()
-
-    def _settle(self) -> None:
-        """Read on only where everything that was read is answered."""
-        if self.phase is Phase.GONE or self.phase is Phase.CLOSING:
+    def _refuse(self, status: int) -> None:
+        """Answer what is no whole request, after those before it, and read no other."""
+        self._refusal = status
+        if self.is_answering or self.transport.is_closing():
             return
-        transport = cast(asyncio.Transport, self._transport)
-        may_read = not self._queue and self.phase not in (Phase.ANSWERING, Phase.WRITING)
-        if may_read and self._parser.awaits_continue:
-            self._parser.awaits_continue = False
-            transport.write(CONTINUE)
-        if may_read is self._read_paused:
-            self._read_paused = not may_read
-            if may_read:
-                transport.resume_reading()
-            else:
-                transport.pause_reading()
-
-    def _begin(self, exchange: Exchange) -> None:
-        if exchange.request is None:
-            self._respond(exchange, cast(Response, exchange.refusal))
-            return
-        answer = self._hub.answer(exchange.request)
-        if isinstance(answer, Response):
-            self._respond(exchange, answer)
+        response = refusal(status)
+        head = "".join(f"{name.lower()}: {value}\r\n" for name, value in response.headers)
+        self.transport.write(
+            f"HTTP/1.1 {status} \r\n{head}content-length: {len(response.body)}\r\n"
+            "connection: close\r\n\r\n".encode()
+            + response.body
+        )
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._expire_in(self._table.limits.linger_s)
         else:
-            self._enter(Phase.ANSWERING, inf)
-            self._hub.start_task(self._respond_later(exchange, answer))
+            self.transport.close()
 
-    async def _respond_later(
-        self, exchange: Exchange, answer: Coroutine[Any, Any, Response]
-    ) -> None:
-        response = await answer
-        if self.phase is Phase.ANSWERING:
-            self._respond(exchange, response)
-            self._advance()
-
-    def _respond(self, exchange: Exchange, response: Response) -> None:
-        hub, transport = self._hub, cast(asyncio.Transport, self._transport)
-        self._refused = exchange.request is None
-        self._keep_alive = exchange.keep_alive and not hub.draining and self._tls is hub.gate.tls
-        if not self._keep_alive:
-            connection = b"Connection: close\r\n"
-        else:
-            connection = b"Connection: keep-alive\r\n" if exchange.http_10 else b""
-        head = hub.gate.heads.render(response, connection)
-        body = response.body
-        if response.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED) or (
-            exchange.request is not None and exchange.request.method == "HEAD"
-        ):
-            body = b""
-        self.phase = Phase.WRITING
-        if len(body) <= _WRITE_PIECE_BYTES:
-            transport.write(head + body)
-        else:
-            transport.write(head)
-            self._rest = memoryview(body)
-        self._write_rest()
-        if self.phase is Phase.WRITING:
-            self._enter(Phase.WRITING, hub.limits.write_timeout_s)
-
-    def _write_rest(self) -> None:
-        """Hand over the body's next pieces, until it is all gone or the client is too slow."""
-        transport = cast(asyncio.Transport, self._transport)
-        while self._rest is not None and not self._write_paused:
-            piece, rest = self._rest[:_WRITE_PIECE_BYTES], self._rest[_WRITE_PIECE_BYTES:]
-            self._rest = rest if len(rest) else None
-            transport.write(piece)
-        if self._rest is None and not self._write_paused and self.phase is Phase.WRITING:
-            self._finish()
-
-    def _finish(self) -> None:
-        """Go on to the next request, or end the connection in the way the client can follow."""
-        if self._keep_alive:
-            self._hub.served(self)
-            self._enter(Phase.IDLE, self._hub.limits.idle_timeout_s)
-            return
-        self._queue.clear()
-        self._parser.ended = True
-        transport = cast(asyncio.Transport, self._transport)
-        if transport.can_write_eof():
-            transport.write_eof()
-        elif not self._refused:
-            # TLS cannot half-close; a client that sent all it had needs no lingering either.
-            self.close()
-            return
-        self._enter(Phase.LINGERING, self._hub.limits.linger_s)
-
-    def _enter(self, phase: Phase, timeout_s: float) -> None:
-        self.phase = phase
-        self._deadline = self._hub.clock() + timeout_s
+    def _expire_in(self, seconds: float) -> None:
+        self.deadline = self._table.clock() + seconds

