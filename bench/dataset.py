@@ -149,8 +149,8 @@ SET LOCAL session_replication_role = replica;
 SET LOCAL work_mem = '256MB';
 SET LOCAL maintenance_work_mem = '1GB';
 SET LOCAL synchronous_commit = off;
-TRUNCATE public.real_users, public.fictional_users, public.operators, public.chats,
-    public.chat_assignments, public.operator_activity, public.messages;
+TRUNCATE auth.users, public.real_users, public.fictional_users, public.operators, public.chats,
+    public.chat_assignments, public.operator_activity, public.messages CASCADE;
 CREATE FUNCTION pg_temp.draw(i bigint, salt bigint) RETURNS double precision
 LANGUAGE sql IMMUTABLE
 RETURN (hashint8extended(i, salt) & 2147483647) / 2147483648.0::double precision;
@@ -172,6 +172,16 @@ ORDER BY c.relname
 
 _FILL: tuple[LiteralString, ...] = (
     """
+    INSERT INTO auth.users (id, email)
+    SELECT pg_temp.numbered('operator', i), 'operator' || i || '@example.org'
+    FROM generate_series(1, %(operators)s) AS i
+    """,
+    """
+    INSERT INTO auth.users (id, email)
+    SELECT pg_temp.numbered('user', i), 'user' || i || '@example.org'
+    FROM generate_series(0, %(chats)s / 4) AS i
+    """,
+    """
     INSERT INTO public.operators (id, name, email, is_active, is_available, last_activity)
     SELECT
         pg_temp.numbered('operator', i),
@@ -183,13 +193,16 @@ _FILL: tuple[LiteralString, ...] = (
     FROM generate_series(1, %(operators)s) AS i
     """,
     """
-    INSERT INTO public.real_users (id, name)
-    SELECT pg_temp.numbered('user', i), 'User ' || i
+    INSERT INTO public.real_users
+        (id, name, display_name, email, location, gender, looking_for, age)
+    SELECT
+        pg_temp.numbered('user', i), 'User ' || i, 'A user', 'user' || i || '@example.org',
+        'Nairobi', 'male', 'female', 18 + i %% 60
     FROM generate_series(0, %(chats)s / 4) AS i
     """,
     """
-    INSERT INTO public.fictional_users (id, name)
-    SELECT pg_temp.numbered('persona', i), 'Persona ' || i
+    INSERT INTO public.fictional_users (id, name, age, gender, location)
+    SELECT pg_temp.numbered('persona', i), 'Persona ' || i, 18 + i, 'female', 'Mombasa'
     FROM generate_series(0, 49) AS i
     """,
     # The plan of every chat. Multiplying by a prime scatters the states over all ages, as they are
@@ -251,8 +264,9 @@ _FILL: tuple[LiteralString, ...] = (
     )
     SELECT
         p.id,
+        -- A user's chats, four or five of them, are with different personas.
         pg_temp.numbered('user', p.i %% (%(chats)s / 4)),
-        pg_temp.numbered('persona', p.i %% 50),
+        pg_temp.numbered('persona', (p.i + p.i / (%(chats)s / 4)) %% 50),
         p.state <> 'completed',
         p.created_at,
         CASE

@@ -8,8 +8,10 @@ whole as the platform would leave it.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -33,10 +35,14 @@ def add_operator(
     number = next(_operator_numbers)
     return platform.value(
         """
-        INSERT INTO operators (name, email, is_active, is_available, last_activity, created_at)
-        VALUES (%(name)s, %(email)s, %(active)s, %(available)s,
-                now() - make_interval(secs => %(seen_s)s),
-                now() - make_interval(secs => %(created_s)s))
+        WITH account AS (
+            INSERT INTO auth.users (id, email) VALUES (gen_random_uuid(), %(email)s) RETURNING id
+        )
+        INSERT INTO operators (id, name, email, is_active, is_available, last_activity, created_at)
+        SELECT id, %(name)s, %(email)s, %(active)s, %(available)s,
+               now() - make_interval(secs => %(seen_s)s),
+               now() - make_interval(secs => %(created_s)s)
+        FROM account
         RETURNING id
         """,
         {
@@ -47,6 +53,36 @@ def add_operator(
             "seen_s": seen_s,
             "created_s": created_s,
         },
+    )
+
+
+def add_people(platform: Platform, users: int, operators: int = 0) -> None:
+    """Add a persona and many users and operators at once, for chats written by one statement."""
+    platform.execute(
+        """
+        WITH account AS (
+            INSERT INTO auth.users (id, email)
+            SELECT id, id || '@example.test'
+            FROM (
+                SELECT gen_random_uuid() AS id FROM generate_series(1, %(people)s)
+            ) AS made
+            RETURNING id, email
+        ),
+        numbered AS (SELECT id, email, row_number() OVER () AS n FROM account),
+        persona AS (
+            INSERT INTO fictional_users (name, age, gender, location)
+            VALUES ('Persona', 25, 'female', 'Mombasa')
+        ),
+        operator AS (
+            INSERT INTO operators (id, name, email, is_available)
+            SELECT id, 'Operator ' || n, email, true FROM numbered WHERE n > %(users)s
+        )
+        INSERT INTO real_users (id, name, display_name, email, location, gender, looking_for, age)
+        SELECT id, 'user-' || id, 'A user', email, 'Nairobi', 'male', 'female', 30
+        FROM numbered
+        WHERE n <= %(users)s
+        """,
+        {"users": users, "people": users + operators},
     )
 
 
@@ -67,8 +103,23 @@ def add_chat(
     """Add one row of `chats` exactly as told; `updated_s` defaults to `created_s`."""
     return platform.value(
         """
-        WITH persona AS (INSERT INTO fictional_users (name) VALUES ('Persona') RETURNING id),
-        customer AS (INSERT INTO real_users (name) VALUES ('A user') RETURNING id)
+        WITH persona AS (
+            INSERT INTO fictional_users (name, age, gender, location)
+            VALUES ('Persona', 25, 'female', 'Mombasa')
+            RETURNING id
+        ),
+        account AS (
+            INSERT INTO auth.users (id, email)
+            SELECT id, id || '@example.test' FROM (SELECT gen_random_uuid() AS id) AS made
+            RETURNING id, email
+        ),
+        customer AS (
+            INSERT INTO real_users
+                (id, name, display_name, email, location, gender, looking_for, age)
+            SELECT id, 'user-' || id, 'A user', email, 'Nairobi', 'male', 'female', 30
+            FROM account
+            RETURNING id
+        )
         INSERT INTO chats (
             real_user_id, fictional_user_id, chat_state, is_active, created_at, updated_at,
             assigned_operator_id, assignment_time, last_operator_id, operator_replied_at,
@@ -109,7 +160,7 @@ def add_message(
     operator: UUID | None = None,
     content: str = "text",
 ) -> UUID:
-    """Add a message of the user (`real`) or an operator (`fictional`); touches no chat row."""
+    """Add a message of the user (`real`) or an operator (`fictional`); it touches its chat."""
     return platform.value(
         """
         INSERT INTO messages (chat_id, sender_type, content, handled_by_operator_id, created_at)
@@ -198,10 +249,9 @@ def make_waiting_chat(
         created_s=created_s,
         updated_s=age_s,
         last_operator=last_operator,
-        last_message_s=age_s,
-        message_count=1,
     )
     add_message(platform, chat, age_s=age_s)
+    restore_stamp(platform, chat, age_s)
     return chat
 
 
@@ -236,8 +286,6 @@ def make_assigned_chat(
         operator=operator,
         assigned_s=age_s,
         last_operator=operator,
-        last_message_s=asked_s,
-        message_count=1 + 2 * past_turns,
     )
     for turn in range(past_turns, 0, -1):
         earlier_s = asked_s + 60 * turn
@@ -255,6 +303,7 @@ def make_assigned_chat(
     add_assignment(platform, chat, operator, assigned_s=age_s)
     if heartbeat_s is not None:
         add_heartbeat(platform, chat, operator, browser_s=heartbeat_s)
+    restore_stamp(platform, chat, age_s)
     return chat
 
 
@@ -271,8 +320,6 @@ def make_replied_chat(
         updated_s=age_s,
         last_operator=operator,
         replied_s=age_s,
-        last_message_s=age_s,
-        message_count=2,
     )
     add_message(platform, chat, age_s=asked_s)
     add_message(platform, chat, "fictional", age_s=age_s, operator=operator)
@@ -284,7 +331,28 @@ def make_replied_chat(
         released_s=age_s,
         reason="operator_sent_message",
     )
+    restore_stamp(platform, chat, age_s)
     return chat
+
+
+@contextlib.contextmanager
+def restoring(platform: Platform) -> Iterator[None]:
+    """Write rows as they are restored from a backup: in one transaction, and no trigger fires."""
+    with platform.connection.transaction():
+        platform.execute("SET LOCAL session_replication_role = replica")
+        yield
+
+
+def restore_stamp(platform: Platform, chat: UUID, updated_s: float) -> None:
+    """Let a chat have been untouched for so long, as a restored backup has it.
+
+    Only without triggers: on the platform every update and every message touches the chat.
+    """
+    with restoring(platform):
+        platform.execute(
+            "UPDATE chats SET updated_at = now() - make_interval(secs => %s) WHERE id = %s",
+            [updated_s, chat],
+        )
 
 
 def set_config(platform: Platform, key: str, value: Any) -> None:

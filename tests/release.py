@@ -23,7 +23,7 @@ from tests.servers import Platform
 STUCK_S = 1800.0
 TABLES = (
     *("chats", "chat_assignments", "operator_activity", "messages", "operators"),
-    *("platform_config", "real_users", "fictional_users"),
+    *("platform_config", "real_users", "fictional_users", "admins"),
 )
 OWN_TABLES = ("release_control", "release_audit", "release_exemption", "schema_version")
 
@@ -153,7 +153,7 @@ def state_of(platform: Platform, chat: UUID) -> tuple[Any, ...]:
 
 def checksum(platform: Platform) -> Mapping[str, str]:
     """A mark of every row of every table, ours included where they are."""
-    names = [f"public.{table}" for table in TABLES]
+    names = ["auth.users", *(f"public.{table}" for table in TABLES)]
     if platform.value("SELECT to_regclass('chatqueue.release_audit') IS NOT NULL"):
         names += [f"chatqueue.{table}" for table in OWN_TABLES]
     marks = {}

@@ -27,13 +27,15 @@ class Rhythm:
         handle_s: From taking a chat to the reply: shortest, longest, most frequent.
         returns: How probable it is that a user writes back after a reply.
         return_s: Mean time until that.
-        linger_s: From the last reply of a conversation to its end, from and to.
+        linger_s: From the last reply of a conversation to its closing by an admin, from and to.
         nudge_s: Mean time after which a user without an answer writes again.
-        gives_up_after: Nudges after which a user leaves the queue.
+        gives_up_after: Nudges after which a user writes no more; his chat stays in the queue.
         hands_back: How probable it is that an operator hands a chat back instead of replying.
-        admin_takes: The same for an admin taking it away.
+        admin_takes: The same for an admin giving it to another operator.
         vanishes: The same for an operator who leaves without a word, chat in hand.
         vanished_s: How long such an operator stays away, from and to.
+        leaves_tab: How probable it is that the tab of such an operator stays open.
+        page_times_out: Whether such a tab gives the chat back by itself.
         break_every_s: Mean time between two breaks of an operator who has no chat.
         idle_detector: Whether the platform's own job runs, each minute.
         same_chat_first: Whether the assignment is the old one, which hands operators the chat
@@ -54,6 +56,8 @@ class Rhythm:
     admin_takes: float = 0.01
     vanishes: float = 0.0
     vanished_s: tuple[float, float] = (480, 900)
+    leaves_tab: float = 0.3
+    page_times_out: bool = True
     break_every_s: float = 2400
     idle_detector: bool = True
     same_chat_first: bool = False
@@ -121,7 +125,11 @@ _SCENARIOS = (
         "Three operators closed the laptop with a chat in hand, and nothing takes it from them.",
         "chatqueue_state_oldest_age_seconds{state=assigned}, idle-overdue chats, stale operators.",
         rhythm=replace(
-            _CALM, chats_per_minute=2.0, idle_detector=False, vanished_s=(86_400, 86_401)
+            _CALM,
+            chats_per_minute=2.0,
+            idle_detector=False,
+            vanished_s=(86_400, 86_401),
+            leaves_tab=0,
         ),
         lead_s=840,
         vanishing=3,
@@ -130,7 +138,14 @@ _SCENARIOS = (
         "dead-idle-detector",
         "Operators leave now and then as ever, but the platform's idle job has died.",
         "chatqueue_idle_overdue_chats above 0, no release with outcome idle_timeout.",
-        rhythm=replace(_CALM, idle_detector=False, vanishes=0.006, vanished_s=(1500, 2400)),
+        rhythm=replace(
+            _CALM,
+            idle_detector=False,
+            vanishes=0.006,
+            vanished_s=(1500, 2400),
+            leaves_tab=0.5,
+            page_times_out=False,
+        ),
         lead_s=900,
         vanishing=2,
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from exporter.demo.postgres import LocalServer
+from tests import builders
 from tests.counting import EVENT_QUERIES, make_plan
 from tests.servers import Platform, clone_platform
 
@@ -21,11 +22,6 @@ BIG_TABLES = {"chats", "messages", "chat_assignments"}
 # One statement a table: chat n was created in order, has three messages and a turn that ended; the
 # last 350 are assigned, the 400 before them wait.
 FILL = """
-ALTER TABLE chats DISABLE TRIGGER USER;
-INSERT INTO fictional_users (name) VALUES ('Persona');
-INSERT INTO real_users (name) VALUES ('A user');
-INSERT INTO operators (name, email)
-SELECT 'Operator ' || n, n || '@example.test' FROM generate_series(1, 350) AS n;
 CREATE TEMPORARY TABLE people AS
 SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM operators;
 CREATE TEMPORARY TABLE numbered AS
@@ -41,7 +37,9 @@ SELECT n.id, u.id, f.id, n.state, n.at, n.at, n.at,
     CASE n.state WHEN 'assigned' THEN n.operator END,
     CASE n.state WHEN 'assigned' THEN now() - (70001 - n.n) * interval '1 s' END,
     n.operator, n.at + interval '20 s'
-FROM numbered AS n, real_users AS u, fictional_users AS f;
+FROM numbered AS n
+INNER JOIN (SELECT id, row_number() OVER () AS n FROM real_users) AS u ON u.n = n.n
+CROSS JOIN fictional_users AS f;
 INSERT INTO messages (chat_id, sender_type, content, created_at)
 SELECT n.id, CASE m WHEN 1 THEN 'fictional' ELSE 'real' END, 'text', n.at + m * interval '10 s'
 FROM numbered AS n, generate_series(0, 2) AS m
@@ -63,6 +61,7 @@ VACUUM (ANALYZE)
 @pytest.fixture(scope="module")
 def big_platform(postgres_server: LocalServer) -> Iterator[Platform]:
     with clone_platform(postgres_server) as platform:
+        builders.add_people(platform, users=70_000, operators=350)
         with platform.connect() as connection:
             for statement in FILL.split(";"):
                 connection.execute(statement.encode())

@@ -15,6 +15,7 @@ from tests.builders import (
     add_heartbeat,
     add_message,
     add_operator,
+    add_people,
     make_assigned_chat,
     make_replied_chat,
     make_waiting_chat,
@@ -486,16 +487,12 @@ def test_a_breached_wait_that_was_there_at_the_first_poll_is_not_counted(
 
 
 def test_the_first_poll_brings_no_flood(platform: Platform) -> None:
+    add_people(platform, users=100, operators=1)
     platform.execute(
         """
-        WITH persona AS (INSERT INTO fictional_users (name) VALUES ('P') RETURNING id),
-        customer AS (INSERT INTO real_users (name) VALUES ('U') RETURNING id),
-        operator AS (
-            INSERT INTO operators (name, email) VALUES ('O', 'o@example.test') RETURNING id
-        ),
-        chat AS (
+        WITH chat AS (
             INSERT INTO chats (real_user_id, fictional_user_id)
-            SELECT customer.id, persona.id FROM customer, persona, generate_series(1, 100)
+            SELECT u.id, f.id FROM real_users AS u, fictional_users AS f
             RETURNING id
         ),
         turn AS (
@@ -504,7 +501,7 @@ def test_the_first_poll_brings_no_flood(platform: Platform) -> None:
             SELECT chat.id, operator.id, now() - n * interval '10 s',
                 now() - n * interval '10 s' + interval '5 s', 'operator_sent_message',
                 now() - n * interval '10 s'
-            FROM chat, operator, generate_series(1, 50) AS n
+            FROM chat, operators AS operator, generate_series(1, 50) AS n
         )
         INSERT INTO messages (chat_id, sender_type, content, created_at)
         SELECT chat.id, CASE n % 2 WHEN 0 THEN 'real' ELSE 'fictional' END, 'text',

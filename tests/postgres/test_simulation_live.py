@@ -12,17 +12,16 @@ import pytest
 
 from exporter.demo.scenarios import SCENARIOS, DownRhythm, Scenario
 from exporter.demo.simulation import Simulation
-from exporter.demo.world.memory import MemoryPlatform
-from exporter.demo.world.rows import Rows
 from tests.servers import Platform
 
 pytestmark = pytest.mark.newest
 
 FIGURES = {
     "idle_overdue": """
-        SELECT count(*) FROM chats c JOIN operator_activity a ON a.chat_id = c.id
+        SELECT count(*) FROM chats c LEFT JOIN operator_activity a
+            ON a.chat_id = c.id AND a.operator_id = c.assigned_operator_id
         WHERE c.chat_state = 'assigned' AND c.is_active
-          AND a.last_activity < now() - interval '7 min'""",
+          AND least(a.last_activity, c.assignment_time) < now() - interval '7 min'""",
     "waiting": """
         SELECT count(*) FROM chats WHERE chat_state = 'waiting_assignment' AND is_active""",
     "oldest_assigned_s": """
@@ -106,9 +105,7 @@ def test_the_server_answers_as_the_platform_in_memory(platform: Platform) -> Non
         if live:
             simulation.seed_history(0)
         else:
-            rows = Rows(operators=simulation._staff)
-            clock = simulation.world
-            simulation.world.platform = MemoryPlatform(rows, lambda: clock.now, 1, clock._spare)  # noqa: B023
+            simulation.world.platform = simulation.build_history(0)
         events.append(simulation.step(240))
         simulation.close()
 

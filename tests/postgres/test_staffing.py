@@ -12,6 +12,7 @@ from tests.builders import (
     add_chat,
     add_message,
     add_operator,
+    add_people,
     make_assigned_chat,
     make_replied_chat,
     make_waiting_chat,
@@ -45,14 +46,18 @@ def required(erlangs: float, within_s: float, handle_s: float, objective: float)
 def add_load(platform: Platform, turns: int, handle_s: float, replies: int | None = None) -> None:
     """Make users write, all half an hour ago, and operators answer within the handle time."""
     operator = add_operator(platform)
+    add_people(platform, users=turns)
     platform.execute(
         """
-        WITH persona AS (INSERT INTO fictional_users (name) VALUES ('P') RETURNING id),
-        customer AS (INSERT INTO real_users (name) VALUES ('U') RETURNING id),
+        WITH persona AS (SELECT id FROM fictional_users LIMIT 1),
+        customer AS (
+            SELECT u.id FROM real_users AS u
+            WHERE NOT EXISTS (SELECT FROM chats AS c WHERE c.real_user_id = u.id)
+        ),
         fresh AS (
             INSERT INTO chats (real_user_id, fictional_user_id, chat_state, operator_replied_at)
             SELECT customer.id, persona.id, 'waiting_real_user_reply', now()
-            FROM customer, persona, generate_series(1, %(turns)s)
+            FROM customer, persona
             RETURNING id
         ),
         asked AS (
@@ -66,7 +71,6 @@ def add_load(platform: Platform, turns: int, handle_s: float, replies: int | Non
         FROM fresh LIMIT %(replies)s
         """,
         {
-            "turns": turns,
             "operator": operator,
             "handle_s": handle_s,
             "replies": replies or turns,

@@ -383,27 +383,26 @@ def plan_nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def test_a_page_reads_only_what_it_counts_by_the_platforms_indexes(
     platform: Platform, at: float
 ) -> None:
-    builders.add_operator(platform)
-    platform.execute(
-        """
-        WITH persona AS (INSERT INTO fictional_users (name) VALUES ('Persona') RETURNING id),
-        customer AS (INSERT INTO real_users (name) VALUES ('A user') RETURNING id),
-        chat AS (
-            INSERT INTO chats (real_user_id, fictional_user_id, created_at)
-            SELECT customer.id, persona.id, now() - make_interval(mins => n)
-            FROM generate_series(1, 20000) AS n CROSS JOIN persona CROSS JOIN customer
-            RETURNING id, created_at
-        ),
-        message AS (
-            INSERT INTO messages (chat_id, sender_type, content, created_at)
-            SELECT chat.id, 'real', 'text', chat.created_at + make_interval(secs => k)
-            FROM chat CROSS JOIN generate_series(1, 3) AS k
+    builders.add_people(platform, users=20_000, operators=1)
+    with builders.restoring(platform):
+        platform.execute(
+            """
+            WITH chat AS (
+                INSERT INTO chats (real_user_id, fictional_user_id, created_at)
+                SELECT u.id, f.id, now() - make_interval(mins => (row_number() OVER ())::int)
+                FROM real_users AS u CROSS JOIN fictional_users AS f
+                RETURNING id, created_at
+            ),
+            message AS (
+                INSERT INTO messages (chat_id, sender_type, content, created_at)
+                SELECT chat.id, 'real', 'text', chat.created_at + make_interval(secs => k)
+                FROM chat CROSS JOIN generate_series(1, 3) AS k
+            )
+            INSERT INTO chat_assignments (chat_id, operator_id, assigned_at, released_at)
+            SELECT chat.id, o.id, chat.created_at, chat.created_at + interval '5 minutes'
+            FROM chat CROSS JOIN operators AS o
+            """
         )
-        INSERT INTO chat_assignments (chat_id, operator_id, assigned_at, released_at)
-        SELECT chat.id, o.id, chat.created_at, chat.created_at + interval '5 minutes'
-        FROM chat CROSS JOIN operators AS o
-        """
-    )
     platform.execute("ANALYZE")
     now_at = platform.value("SELECT now()")
     values = {

@@ -49,11 +49,20 @@ NAMES = {
     for check in criterion.checks
     for name in re.findall(r"chatqueue_\w+", f"{check.metric} {check.value} {check.limit}")
 }
-# An admin's reassignment leaves a row that is released as it is born; it is no assignment.
+# An admin's reassignment copies the row it ends; the copy is no assignment.
 ASSIGNED = """
     SELECT count(*) FROM chat_assignments AS a
     WHERE a.assigned_at > '{since}' AND a.assigned_at <= '{until}'
-    AND a.released_at IS DISTINCT FROM a.assigned_at
+    AND coalesce(a.release_reason NOT LIKE 'manual_reassignment_by_admin%', true)
+"""
+# What the team does when it is over: nothing on the platform finds a lost reply by itself.
+REPAIR = """
+    WITH repaired AS (
+        UPDATE chats SET chat_state = 'waiting_assignment'
+        WHERE is_active AND chat_state = 'waiting_real_user_reply'
+          AND last_message_at > operator_replied_at
+        RETURNING id)
+    SELECT count(*) FROM repaired
 """
 REPEATED = (
     ASSIGNED
@@ -131,6 +140,7 @@ def watch_a_day(staged: Play, folder: Path, *, is_troubled: bool) -> Watched:
         world.change_rhythm(TROUBLE if is_troubled else CALM)
         staged.run(TROUBLE_S - SCRAPE_S, daemon.look)
         world.change_rhythm(CALM)
+        staged.ask(REPAIR)
         staged.run(DAY_S - TROUBLE_AT_S - TROUBLE_S, daemon.look)
         notifier.stop(20)
         watched.digests = [each.document for each in receiver.received]

@@ -46,9 +46,15 @@ def oldest_wait_s(simulation: Simulation, platform: MemoryPlatform) -> float:
 
 
 def idle_overdue(simulation: Simulation, platform: MemoryPlatform) -> int:
-    """Assigned chats without a heartbeat for five minutes and the two of grace."""
+    """Assigned chats that the platform's job should have released two minutes ago."""
     limit = simulation.world.now - 420
-    return sum(beat.last_activity < limit for beat in platform.activity.values())
+    overdue = 0
+    for chat in active(platform, "assigned"):
+        assert chat.assigned_operator_id is not None
+        beat = platform.activity.get((chat.id, chat.assigned_operator_id))
+        since = chat.assignment_time or simulation.world.now
+        overdue += since < limit and (beat is None or beat.last_activity < limit)
+    return overdue
 
 
 def test_the_same_seed_gives_the_same_events_and_rows() -> None:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from exporter.demo.platform import application
 from exporter.demo.platform.application import PlatformConnection
 from exporter.demo.world.rows import Rows
 
@@ -18,9 +19,10 @@ _TABLES = ("operators", "chats", "chat_assignments", "operator_activity", "messa
 
 
 def copy_rows(connection: PlatformConnection, rows: Rows, persona: UUID, now: float) -> None:
-    """Copy rows into the platform's tables, with the users and the persona they refer to.
+    """Restore rows into the platform's tables, with the users and the persona they refer to.
 
-    COPY fires no `updated_at` trigger, which is on UPDATE only: the stamps stay as given.
+    As a restored backup does it: no trigger fires, so that counts and stamps stay as given. Every
+    constraint but the foreign keys holds all the while, and those hold by the rows themselves.
 
     Args:
         connection: Autocommit or not, it is one transaction.
@@ -32,13 +34,12 @@ def copy_rows(connection: PlatformConnection, rows: Rows, persona: UUID, now: fl
         row = connection.execute("SELECT now()").fetchone()
         assert row is not None  # noqa: S101
         epoch = row[0] - timedelta(seconds=now)
-        connection.execute(
-            "INSERT INTO public.fictional_users (id, name) VALUES (%s, 'Persona')"
-            " ON CONFLICT (id) DO NOTHING",
-            (persona,),
-        )
-        users = {chat.real_user_id: None for chat in rows.chats}
-        _copy(connection, "real_users", ("id", "name"), [(user, "A user") for user in users])
+        application.add_persona(connection, persona)
+        for user in {chat.real_user_id: None for chat in rows.chats}:
+            application.sign_up_user(connection, user)
+        for operator in rows.operators:
+            application.add_account(connection, operator.id)
+        connection.execute("SET LOCAL session_replication_role = replica")
         for chat in rows.chats:
             chat.fictional_user_id = persona
         for table in _TABLES:

@@ -30,7 +30,9 @@ class Operator:
         pace: Factor on the time he needs; above 1 is slow.
         turn: Moves on with each chat taken or left, which voids what was planned before.
         chat: The chat he has open, as far as he knows.
-        away: He has left without a word: no heartbeat, no reply.
+        away: He has left without a word: no input, no reply.
+        left_at: When that was.
+        tab_open: His browser goes on sending heartbeats without him.
         leaves_next: He will, with the next chat in hand.
     """
 
@@ -39,6 +41,8 @@ class Operator:
     turn: int = 0
     chat: UUID | None = None
     away: bool = False
+    left_at: float = 0.0
+    tab_open: bool = False
     leaves_next: bool = False
 
 

@@ -55,7 +55,7 @@ class LivePlatform:
             self._connection = None
 
     def start_chat(self, chat: UUID, user: UUID) -> None:
-        """Open a chat with a first message."""
+        """Open a chat and write a first message."""
         self._ask(lambda on: application.start_chat(on, chat, user, say("real")), None)
 
     def write(self, chat: UUID, *, unnoticed: bool = False) -> None:
@@ -81,35 +81,57 @@ class LivePlatform:
 
         return self._ask(request, False)
 
-    def beat(self, operator: UUID, chat: UUID | None) -> None:
-        """Show that the operator is there."""
+    def beat(self, operator: UUID, chat: UUID | None, *, idle_s: float = 0.0) -> None:
+        """Show that the operator's tab is open."""
 
         def request(on: PlatformConnection) -> None:
             on.execute(
                 "UPDATE public.operators SET last_activity = now() WHERE id = %s", (operator,)
             )
             if chat is not None:
-                application.beat(on, chat, operator)
+                application.beat(on, chat, operator, idle_s=idle_s)
 
         self._ask(request, None)
 
-    def hand_back(self, chat: UUID, operator: UUID, admin_note: str | None = None) -> bool:
-        """Queue the chat again, by the operator or an admin."""
+    def hand_back(self, chat: UUID, operator: UUID) -> bool:
+        """Queue the operator's chat again."""
 
         def request(on: PlatformConnection) -> bool:
             if not _find_held_chat(on, operator, chat):
                 return False
-            if admin_note is None:
-                application.unassign(on, chat)
-            else:
-                application.reassign_as_admin(on, chat, admin_note)
+            application.unassign(on, chat)
             return True
 
         return self._ask(request, False)
 
-    def complete(self, chat: UUID) -> None:
-        """End the conversation."""
-        self._ask(lambda on: application.complete(on, chat), None)
+    def reassign(self, chat: UUID, operator: UUID, to: UUID) -> bool:
+        """Let an admin give the operator's chat to another."""
+
+        def request(on: PlatformConnection) -> bool:
+            if not _find_held_chat(on, operator, chat):
+                return False
+            application.reassign_as_admin(on, chat, to, "other operator wanted")
+            return True
+
+        return self._ask(request, False)
+
+    def time_out(self, chat: UUID, operator: UUID) -> bool | None:
+        """Let the page of an idle operator give the chat back."""
+
+        def request(on: PlatformConnection) -> bool | None:
+            if not _find_held_chat(on, operator, chat):
+                return None
+            return application.time_out_operator(on, chat)
+
+        return self._ask(request, None)
+
+    def close_chat(self, chat: UUID) -> None:
+        """Let an admin close a chat; one that is assigned stays open."""
+        self._ask(lambda on: application.force_close(on, chat), None)
+
+    def remove_fault(self, chat: UUID) -> None:
+        """Take a faulty chat out of sight."""
+        self._ask(lambda on: application.remove_fault(on, chat), None)
 
     def set_available(self, operator: UUID, available: bool) -> None:
         """Let the operator go on a break or come back."""

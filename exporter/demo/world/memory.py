@@ -41,7 +41,7 @@ class MemoryPlatform:
         self._past_turns: dict[UUID, int] = {}
 
     def start_chat(self, chat: UUID, user: UUID) -> None:
-        """Open a chat with a first message."""
+        """Open a chat and write a first message."""
         now = self._clock()
         row = ChatRow(chat, user, self._persona, now, now, now)
         self._add_chat(row)
@@ -70,12 +70,7 @@ class MemoryPlatform:
         now = self._clock()
         row = self._touch(chosen.id)
         del self.waiting[row.id]
-        row.chat_state = "assigned"
-        row.assigned_operator_id = row.last_operator_id = operator
-        row.assignment_time = now
-        assignment = AssignmentRow(self._make_id(), row.id, operator, now, now)
-        self.rows.chat_assignments.append(assignment)
-        self.open[row.id] = assignment
+        self._give(row, operator)
         self.activity[row.id, operator] = ActivityRow(row.id, operator, now, now)
         return row.id
 
@@ -92,58 +87,67 @@ class MemoryPlatform:
         row.chat_state = "waiting_real_user_reply"
         return True
 
-    def beat(self, operator: UUID, chat: UUID | None) -> None:
-        """Move the operator's own clock and that of his heartbeat row."""
+    def beat(self, operator: UUID, chat: UUID | None, *, idle_s: float = 0.0) -> None:
+        """Move the operator's own clock and his heartbeat row, made again where it is gone."""
         now = self._clock()
         self._operators[operator].last_activity = now
-        if chat is not None and (row := self.activity.get((chat, operator))):
-            row.last_activity = row.updated_at = now
+        if chat is not None:
+            self.activity[chat, operator] = ActivityRow(chat, operator, now - idle_s, now)
 
-    def hand_back(self, chat: UUID, operator: UUID, admin_note: str | None = None) -> bool:
-        """Queue the chat again; an admin leaves the assignment open and adds a released one."""
+    def hand_back(self, chat: UUID, operator: UUID) -> bool:
+        """Queue the operator's chat again."""
         if not self._has(operator, chat):
             return False
         row = self._touch(chat)
-        if admin_note is None:
-            self._release(row, "manual_unassign")
-        else:
-            now = self._clock()
-            reason = f"manual_reassignment_by_admin:{admin_note}"
-            extra = AssignmentRow(self._make_id(), chat, operator, now, now, now, reason)
-            self.rows.chat_assignments.append(extra)
-            self._count_turn(chat)
-            self.open.pop(chat, None)
-            self._clear_operator(row)
+        self._release(row, "manual_unassign")
         self._queue(row)
         return True
 
-    def complete(self, chat: UUID) -> None:
-        """End the conversation."""
+    def reassign(self, chat: UUID, operator: UUID, to: UUID) -> bool:
+        """Give the chat to another: the first row stays open, a released copy and a new come."""
+        if not self._has(operator, chat):
+            return False
+        row = self._touch(chat)
+        now, since = self._clock(), row.assignment_time
+        assert since is not None  # noqa: S101
+        reason = "manual_reassignment_by_admin:other operator wanted"
+        copy = AssignmentRow(self._make_id(), chat, operator, since, now, now, reason)
+        self.rows.chat_assignments.append(copy)
+        self._count_turn(chat)
+        self._give(row, to)
+        return True
+
+    def time_out(self, chat: UUID, operator: UUID) -> bool | None:
+        """Let the page of an idle operator give the chat back."""
+        if not self._has(operator, chat):
+            return None
+        return self._release_or_close(self._touch(chat), "operator_idle_timeout")
+
+    def close_chat(self, chat: UUID) -> None:
+        """Close a chat that nobody has; its state stays."""
+        row = self.chats.get(chat)
+        if row and row.chat_state != "assigned":
+            self._touch(chat).is_active = False
+            self.waiting.pop(chat, None)
+
+    def remove_fault(self, chat: UUID) -> None:
+        """Take a faulty chat out of sight."""
         if chat in self.chats:
-            row = self._touch(chat)
-            row.chat_state, row.is_active = "completed", False
-            row.assigned_operator_id = row.assignment_time = None
-            self._forget(row)
+            self._close(self._touch(chat))
 
     def set_available(self, operator: UUID, available: bool) -> None:
         """Let the operator go on a break or come back."""
         self._operators[operator].is_available = available
 
     def run_idle_detector(self) -> tuple[IdleRelease, ...]:
-        """Release what has no heartbeat for five minutes; the limit closes the chat."""
-        limit = self._clock() - _IDLE_TIMEOUT_S
-        overdue = [beat for beat in self.activity.values() if beat.last_activity < limit]
+        """Release what had no input for five minutes; the limit closes the chat."""
         released = []
-        for beat in overdue:
-            row = self._touch(beat.chat_id)
-            closes = self._past_turns.get(row.id, 0) >= _MAX_REASSIGNMENTS
-            suffix = " - max reassignments reached" if closes else ""
-            self._release(row, f"idle_timeout{suffix}")
-            if closes:
-                self.complete(row.id)
-            else:
-                self._queue(row)
-            released.append(IdleRelease(row.id, beat.operator_id, not closes))
+        for chat in [chat for chat in self.open if self._is_idle(self.chats[chat])]:
+            row = self._touch(chat)
+            operator = row.assigned_operator_id
+            assert operator is not None  # noqa: S101
+            requeued = self._release_or_close(row, "idle_timeout")
+            released.append(IdleRelease(chat, operator, requeued))
         return tuple(released)
 
     def add_rows(self, rows: Rows) -> None:
@@ -179,27 +183,58 @@ class MemoryPlatform:
         row.updated_at = self._clock()
         return row
 
+    def _give(self, row: ChatRow, operator: UUID) -> None:
+        """Assign the chat, with a new open row."""
+        now = self._clock()
+        row.chat_state = "assigned"
+        row.assigned_operator_id = row.last_operator_id = operator
+        row.assignment_time = now
+        assignment = AssignmentRow(self._make_id(), row.id, operator, now, now)
+        self.rows.chat_assignments.append(assignment)
+        self.open[row.id] = assignment
+
+    def _is_idle(self, row: ChatRow) -> bool:
+        """As the platform's job sees it: a missing heartbeat row is idle."""
+        operator, since = row.assigned_operator_id, row.assignment_time
+        if row.chat_state != "assigned" or not row.is_active or operator is None or since is None:
+            return False
+        limit = self._clock() - _IDLE_TIMEOUT_S
+        beat = self.activity.get((row.id, operator))
+        return since < limit and (beat is None or beat.last_activity < limit)
+
+    def _release_or_close(self, row: ChatRow, reason: str) -> bool:
+        """Do what `release_and_reassign_chat` does; False where that closed the chat."""
+        if self._past_turns.get(row.id, 0) < _MAX_REASSIGNMENTS:
+            self._release(row, reason)
+            self._queue(row)
+            return True
+        self._end_assignment(row, f"{reason} - max reassignments reached")
+        self._close(row)
+        return False
+
+    def _close(self, row: ChatRow) -> None:
+        row.chat_state, row.is_active = "completed", False
+        row.assigned_operator_id = row.assignment_time = None
+        self.waiting.pop(row.id, None)
+
     def _queue(self, row: ChatRow) -> None:
         row.chat_state = "waiting_assignment"
         row.assigned_operator_id = row.assignment_time = None
         self.waiting[row.id] = row
 
     def _release(self, row: ChatRow, reason: str) -> None:
-        if assignment := self.open.pop(row.id, None):
-            assignment.released_at, assignment.release_reason = self._clock(), reason
-            self._count_turn(row.id)
-        self._clear_operator(row)
-
-    def _clear_operator(self, row: ChatRow) -> None:
+        self._end_assignment(row, reason)
         if row.assigned_operator_id:
             self.activity.pop((row.id, row.assigned_operator_id), None)
         row.assigned_operator_id = row.assignment_time = None
 
+    def _end_assignment(self, row: ChatRow, reason: str) -> None:
+        if assignment := self.open.pop(row.id, None):
+            assignment.released_at, assignment.release_reason = self._clock(), reason
+            self._count_turn(row.id)
+
     def _count_turn(self, chat: UUID) -> None:
         self._past_turns[chat] = self._past_turns.get(chat, 0) + 1
-
-    def _forget(self, row: ChatRow) -> None:
-        self.waiting.pop(row.id, None)
 
     def _add_message(self, chat: UUID, sender_type: str, operator: UUID | None) -> None:
         line = say(sender_type)

@@ -20,6 +20,7 @@ from exporter.demo.world.rows import OperatorRow
 
 _BEAT_S = 30
 _IDLE_DETECTOR_S = 60
+_IDLE_TIMEOUT_S = 300
 _FAULT_LASTS_S = 150
 
 
@@ -55,7 +56,9 @@ class World:
         self._handlers: Mapping[str, Callable[[UUID, int], None]] = {
             "nudge": self._nudge,
             "return": self._return,
-            "complete": self._complete,
+            "close": self._close,
+            "remove fault": self._remove_fault,
+            "time out": self._time_out,
             "look": self._look,
             "reply": self._reply,
             "hand back": self._hand_back,
@@ -144,8 +147,6 @@ class World:
         if conversation is None or conversation.turn != turn:
             return
         if conversation.nudges >= self.rhythm.gives_up_after:
-            if not conversation.held:
-                self._complete(chat, turn)
             return
         self.platform.write(chat, unnoticed=conversation.unnoticed)
         conversation.nudges += 1
@@ -162,11 +163,12 @@ class World:
         conversation.answered, conversation.nudges = False, 0
         self._plan_nudge(chat, conversation)
 
-    def _complete(self, chat: UUID, turn: int) -> None:
+    def _close(self, chat: UUID, turn: int) -> None:
+        """An admin closes what has ended: the platform itself ends no conversation."""
         conversation = self.conversations.get(chat)
         if conversation is None or conversation.turn != turn:
             return
-        self.platform.complete(chat)
+        self.platform.close_chat(chat)
         del self.conversations[chat]
 
     # Operators
@@ -179,6 +181,9 @@ class World:
         if chat is None:
             self._plan(self._random.uniform(*self.rhythm.look_s), "look", operator_id, turn)
             return
+        self._take(operator, chat)
+
+    def _take(self, operator: Operator, chat: UUID) -> None:
         operator.turn += 1
         operator.chat = chat
         self.conversations.setdefault(chat, Conversation()).held = True
@@ -219,19 +224,32 @@ class World:
             self._plan(after_s, "return", chat, conversation.turn)
         else:
             after_s = self._random.uniform(*self.rhythm.linger_s)
-            self._plan(after_s, "complete", chat, conversation.turn)
+            self._plan(after_s, "close", chat, conversation.turn)
 
     def _hand_back(self, operator_id: UUID, turn: int) -> None:
-        self._give_up_chat(operator_id, turn, None)
-
-    def _admin_takes(self, operator_id: UUID, turn: int) -> None:
-        self._give_up_chat(operator_id, turn, "other operator wanted")
-
-    def _give_up_chat(self, operator_id: UUID, turn: int, admin_note: str | None) -> None:
         operator = self.operators[operator_id]
         if operator.turn == turn and operator.chat is not None:
-            self.platform.hand_back(operator.chat, operator_id, admin_note)
+            self.platform.hand_back(operator.chat, operator_id)
             self._leave_chat(operator)
+
+    def _admin_takes(self, operator_id: UUID, turn: int) -> None:
+        """An admin gives the chat to an operator who has none; without one it is answered."""
+        operator = self.operators[operator_id]
+        if operator.turn != turn or operator.chat is None:
+            return
+        free = [
+            who
+            for who in self.operators.values()
+            if who.chat is None and not who.away and who.id != self._on_break
+        ]
+        if not free:
+            self._reply(operator_id, turn)
+            return
+        other, chat = self._random.choice(free), operator.chat
+        moved = self.platform.reassign(chat, operator_id, other.id)
+        self._leave_chat(operator)
+        if moved:
+            self._take(other, chat)
 
     def _leave_chat(self, operator: Operator) -> None:
         """Have no chat any more and look for the next one soon."""
@@ -243,8 +261,24 @@ class World:
             self._plan(self._random.uniform(1, 5), "look", operator.id, operator.turn)
 
     def _go_away(self, operator: Operator) -> None:
-        operator.away = True
+        operator.away, operator.left_at = True, self.now
+        operator.tab_open = self._random.random() < self.rhythm.leaves_tab
+        if operator.tab_open and self.rhythm.page_times_out:
+            self._plan(_IDLE_TIMEOUT_S, "time out", operator.id, operator.turn)
         self._plan(self._random.uniform(*self.rhythm.vanished_s), "come back", operator.id)
+
+    def _time_out(self, operator_id: UUID, turn: int) -> None:
+        """The page itself gives back the chat of an operator who is idle for too long."""
+        operator = self.operators[operator_id]
+        if operator.turn == turn and operator.away and operator.chat is not None:
+            self._lose_chat(operator, self.platform.time_out(operator.chat, operator_id))
+
+    def _lose_chat(self, operator: Operator, requeued: bool | None) -> None:
+        """Have no chat any more; it was closed where `requeued` is False."""
+        chat = operator.chat
+        self._leave_chat(operator)
+        if requeued is False and chat is not None:
+            self.conversations.pop(chat, None)
 
     def _come_back(self, operator_id: UUID, _turn: int) -> None:
         operator = self.operators[operator_id]
@@ -256,6 +290,8 @@ class World:
         operator = self.operators[operator_id]
         if not operator.away:
             self.platform.beat(operator_id, operator.chat)
+        elif operator.tab_open and operator.chat is not None:
+            self.platform.beat(operator_id, operator.chat, idle_s=self.now - operator.left_at)
         self._plan(_BEAT_S, "beat", operator_id)
 
     def _start_break(self, operator_id: UUID, _turn: int) -> None:
@@ -283,9 +319,7 @@ class World:
             for released in self.platform.run_idle_detector():
                 operator = self.operators.get(released.operator)
                 if operator and operator.chat == released.chat:
-                    self._leave_chat(operator)
-                if not released.requeued:
-                    self.conversations.pop(released.chat, None)
+                    self._lose_chat(operator, released.requeued)
         self._plan(_IDLE_DETECTOR_S, "idle detector")
 
     def _plan_fault(self) -> None:
@@ -297,8 +331,12 @@ class World:
         rows = build_fault(next(self._faults), chat, user, self._spare, self._make_id, self.now)
         self.platform.add_rows(rows)
         self.conversations[chat] = Conversation()
-        self._plan(_FAULT_LASTS_S, "complete", chat)
+        self._plan(_FAULT_LASTS_S, "remove fault", chat)
         self._plan_fault()
+
+    def _remove_fault(self, chat: UUID, _turn: int) -> None:
+        self.platform.remove_fault(chat)
+        self.conversations.pop(chat, None)
 
     def _make_id(self) -> UUID:
         return UUID(int=self._random.getrandbits(128), version=4)

@@ -18,7 +18,7 @@ class PlatformPort(Protocol):
     """The platform as its users and operators see it. Any method may raise `PlatformDown`."""
 
     def start_chat(self, chat: UUID, user: UUID) -> None:
-        """Open a chat with a first message."""
+        """Open a chat; it waits from then on, and the first message follows."""
         ...
 
     def write(self, chat: UUID, *, unnoticed: bool = False) -> None:
@@ -33,16 +33,31 @@ class PlatformPort(Protocol):
         """Let the operator answer; False if the chat is no longer his."""
         ...
 
-    def beat(self, operator: UUID, chat: UUID | None) -> None:
-        """Show that the operator is there, with this chat open."""
+    def beat(self, operator: UUID, chat: UUID | None, *, idle_s: float = 0.0) -> None:
+        """Show that the operator's tab is open, with this chat; his last input is `idle_s` old."""
         ...
 
-    def hand_back(self, chat: UUID, operator: UUID, admin_note: str | None = None) -> bool:
-        """Queue the operator's chat again, by himself or an admin; False if it is not his."""
+    def hand_back(self, chat: UUID, operator: UUID) -> bool:
+        """Queue the operator's chat again; False if it is not his."""
         ...
 
-    def complete(self, chat: UUID) -> None:
-        """End the conversation."""
+    def reassign(self, chat: UUID, operator: UUID, to: UUID) -> bool:
+        """Let an admin give the operator's chat to another; False if it is not his."""
+        ...
+
+    def time_out(self, chat: UUID, operator: UUID) -> bool | None:
+        """Let the page of an idle operator give the chat back; None if it is not his.
+
+        Returns whether it was queued again: at the platform's limit it is closed instead.
+        """
+        ...
+
+    def close_chat(self, chat: UUID) -> None:
+        """Let an admin close a chat that nobody has."""
+        ...
+
+    def remove_fault(self, chat: UUID) -> None:
+        """Take a faulty chat out of sight, past the application."""
         ...
 
     def set_available(self, operator: UUID, available: bool) -> None:

@@ -20,7 +20,7 @@ BEGIN
         SELECT 1 FROM chats
         WHERE assigned_operator_id = p_operator_id AND chat_state = 'assigned' AND is_active = true
     ) THEN
-        RAISE EXCEPTION 'Operator already has an assigned chat';
+        RAISE EXCEPTION 'Operator already has an active assignment';
     END IF;
 
     SELECT id INTO v_chat_id
@@ -62,14 +62,15 @@ $$;
 
 -- Every past turn counts as a reassignment, an ordinary reply included, and the limit closes the
 -- chat. Reads without a row lock, never looks at `chat_state`, and the cast of the setting fails
--- where it is a JSON string.
-CREATE FUNCTION public.release_and_reassign_chat(p_chat_id uuid, p_reason text) RETURNS boolean
+-- where it is a JSON string. Where it closes the chat it leaves the heartbeat row.
+CREATE FUNCTION public.release_and_reassign_chat(
+    p_chat_id uuid, p_reason text DEFAULT 'manual_release'
+) RETURNS boolean
 LANGUAGE plpgsql AS $$
 DECLARE
     v_operator_id uuid;
     v_max_reassignments integer;
     v_past_releases integer;
-    v_closes boolean;
 BEGIN
     SELECT assigned_operator_id INTO v_operator_id
     FROM public.chats
@@ -87,28 +88,29 @@ BEGIN
     SELECT count(*) INTO v_past_releases
     FROM public.chat_assignments
     WHERE chat_id = p_chat_id AND released_at IS NOT NULL;
-    v_closes := v_past_releases >= coalesce(v_max_reassignments, 3);
 
-    UPDATE public.chat_assignments
-    SET released_at = now(),
-        release_reason =
-            CASE WHEN v_closes THEN p_reason || ' - max reassignments reached' ELSE p_reason END
-    WHERE chat_id = p_chat_id AND operator_id = v_operator_id AND released_at IS NULL;
-    DELETE FROM public.operator_activity
-    WHERE chat_id = p_chat_id AND operator_id = v_operator_id;
-
-    IF v_closes THEN
+    IF v_past_releases >= coalesce(v_max_reassignments, 3) THEN
         UPDATE public.chats
         SET chat_state = 'completed',
             is_active = false,
             assigned_operator_id = NULL,
             assignment_time = NULL
         WHERE id = p_chat_id;
+        UPDATE public.chat_assignments
+        SET released_at = now(),
+            release_reason = p_reason || ' - max reassignments reached'
+        WHERE chat_id = p_chat_id AND operator_id = v_operator_id AND released_at IS NULL;
         RETURN false;
     END IF;
+
     UPDATE public.chats
     SET chat_state = 'waiting_assignment', assigned_operator_id = NULL, assignment_time = NULL
     WHERE id = p_chat_id;
+    UPDATE public.chat_assignments
+    SET released_at = now(), release_reason = p_reason
+    WHERE chat_id = p_chat_id AND operator_id = v_operator_id AND released_at IS NULL;
+    DELETE FROM public.operator_activity
+    WHERE chat_id = p_chat_id AND operator_id = v_operator_id;
     RETURN true;
 END;
 $$;

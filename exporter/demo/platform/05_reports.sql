@@ -39,7 +39,7 @@ $$;
 
 -- Takes `updated_at` for the clock, in every state. EXTRACT gives numeric from PostgreSQL 14 on;
 -- on 13 it gives double precision and the call fails.
-CREATE FUNCTION public.detect_stuck_chats(p_hours integer)
+CREATE FUNCTION public.detect_stuck_chats(p_hours integer DEFAULT 24)
 RETURNS TABLE (
     chat_id uuid,
     chat_state text,
