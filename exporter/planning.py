@@ -22,6 +22,7 @@ RELEASE_REASONS = {
     "operator_sent_message": "replied",
     "real_user_replied_after_operator": "customer_replied",
     "idle_timeout": "idle_timeout",
+    "operator_idle_timeout": "idle_timeout",
     "auto_release:%": "auto_release",
     "manual_reassignment_by_admin%": "admin",
     "manual_unassign": "manual",

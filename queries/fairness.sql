@@ -2,7 +2,8 @@
 --
 -- Purpose: the share of the busiest operator, and the Gini coefficient of assignments an operator,
 --          over an hour and a day. Read them with the number of assignments beside them: among a
---          handful of assignments nothing is fair. An admin's second row is no assignment.
+--          handful of assignments nothing is fair. The row that an admin's reassignment copies is no
+--          assignment.
 --          Gini (of n operators with sorted counts x): sum((2i - n - 1) x_i) / (n sum(x)); 0 is
 --          even, (n - 1) / n is one for all.
 -- Reads:   public.chat_assignments.
@@ -16,25 +17,25 @@ WITH spans AS (
 
 taken AS (
     SELECT
-        a.operator_id,
-        a.assigned_at
-    FROM public.chat_assignments AS a
+        q.operator_id,
+        q.assigned_at
+    FROM public.chat_assignments AS q
     WHERE
-        a.assigned_at > now() - interval '24 hours'
-        AND (a.released_at IS NULL OR a.released_at NOT IN (a.assigned_at, a.created_at))
-        AND NOT (
-            coalesce(a.release_reason LIKE 'manual_reassignment_by_admin%', false)
-            AND EXISTS (
-                SELECT 1
-                FROM public.chat_assignments AS o
-                WHERE
-                    o.chat_id = a.chat_id
-                    AND o.operator_id = a.operator_id
-                    AND o.id <> a.id
-                    AND o.assigned_at <= a.released_at
-                    AND (o.released_at IS NULL OR o.released_at > a.released_at)
-                OFFSET 0  -- or it may be hashed over the whole table
-            )
+        q.assigned_at > now() - interval '24 hours'
+        AND q.assigned_at <= now()
+        AND (q.released_at IN (q.assigned_at, q.created_at)) IS NOT TRUE
+        AND NOT EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS a
+            WHERE
+                q.chat_id = a.chat_id
+                AND q.operator_id = a.operator_id
+                AND q.id <> a.id
+                AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+                AND q.released_at > a.assigned_at
+                AND q.released_at <= now()
+                AND (a.released_at IS NULL OR a.released_at > q.released_at)
+            OFFSET 0  -- or it may be hashed over the whole table
         )
 ),
 

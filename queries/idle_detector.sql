@@ -1,9 +1,12 @@
 -- Is the platform's own idle detector working?
 --
--- Purpose: assigned chats whose operator has shown no heartbeat, on the database's clock, for the
---          platform's idle timeout plus thresholds.idle_grace: its job, which runs every minute,
---          should have released them by now. A chat without a heartbeat row counts from its
---          assignment. A setting that is no number counts as the platform's default, 5 minutes.
+-- Purpose: assigned chats that its job, which runs every minute, should have released by now. They
+--          are chosen as the job chooses them: assignment_time is older than the idle timeout, and
+--          so is the holder's last_activity, his last mouse or key input by his browser's clock; a
+--          missing row counts as idle, a chat without an assignment_time never does. That a tab is
+--          open and its heartbeat arrives is no excuse. Both have to be older by
+--          thresholds.idle_grace as well. A setting that is no number counts as the platform's
+--          default, 5 minutes.
 -- Reads:   public.chats, public.operator_activity, public.platform_config.
 -- Cost:    in proportion to the assigned chats.
 WITH setting AS (
@@ -27,21 +30,25 @@ sighted AS (
     SELECT
         c.id AS chat_id,
         c.assigned_operator_id AS operator_id,
-        coalesce(c.assignment_time, c.created_at) AS held_since,
-        NULL::timestamptz AS beat_at
+        c.assignment_time AS held_since,
+        NULL::timestamptz AS input_at
     FROM public.chats AS c
-    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    WHERE
+        c.chat_state = 'assigned'
+        AND c.is_active
+        AND c.assigned_operator_id IS NOT NULL
+        AND c.assignment_time IS NOT NULL
     UNION ALL
     SELECT
         h.chat_id,
         h.operator_id,
         NULL AS held_since,
-        h.updated_at AS beat_at
+        h.last_activity AS input_at
     FROM public.operator_activity AS h
 ),
 
 held AS (
-    SELECT coalesce(max(s.beat_at), max(s.held_since)) AS alive_at
+    SELECT greatest(max(s.held_since), max(s.input_at)) AS busy_at
     FROM sighted AS s
     GROUP BY s.chat_id, s.operator_id
     HAVING max(s.held_since) IS NOT NULL
@@ -53,7 +60,8 @@ SELECT
         SELECT count(*)
         FROM held AS h
         WHERE
-            extract(EPOCH FROM now() - h.alive_at)
-            > setting.idle_timeout_seconds + %(idle_grace)s::double precision
+            h.busy_at < now()
+            - (setting.idle_timeout_seconds + %(idle_grace)s::double precision)
+            * interval '1 second'
     ) AS idle_overdue_chats
 FROM setting

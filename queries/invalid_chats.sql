@@ -10,12 +10,17 @@
 --          says since when, so the grace runs from the assignment.
 --          operator_on_unassigned_chat: the operator was not cleared. answered_but_waiting: queued
 --          although the last message is the operator's.
---          A row that an admin's reassignment left open is no open row: a second row of the same
---          chat and operator says how it ended.
+--          A row that an admin's reassignment left open is no open row: its copy, a row of the same
+--          chat and operator that the admin ended after the first had begun, says how it ended. A
+--          row that a half-done reply left open stays one, for nothing tells it from a second
+--          operator at work.
+--          A time more than a minute ahead of the database's clock is no recent write.
 -- Reads:   public.chats, public.chat_assignments, public.operators, public.messages.
 -- Cost:    in proportion to the waiting and assigned chats: an index look-up or two each.
 WITH setting AS (
-    SELECT now() - %(checks_grace)s::double precision * interval '1 second' AS settled
+    SELECT
+        now() - %(checks_grace)s::double precision * interval '1 second' AS settled,
+        now() + interval '1 minute' AS future
 ),
 
 held AS (
@@ -27,7 +32,11 @@ held AS (
         c.updated_at,
         coalesce(c.assignment_time, c.updated_at) AS since,
         s.settled,
-        count(*) FILTER (WHERE coalesce(c.assignment_time, c.updated_at) < s.settled)
+        s.future,
+        count(*) FILTER (
+            WHERE (coalesce(c.assignment_time, c.updated_at) BETWEEN s.settled AND s.future)
+            IS NOT TRUE
+        )
             OVER (PARTITION BY c.assigned_operator_id, c.chat_state) AS settled_chats_of_operator
     FROM public.chats AS c
     CROSS JOIN setting AS s
@@ -37,6 +46,7 @@ held AS (
 assigned AS (
     SELECT
         h.settled,
+        h.future,
         h.settled_chats_of_operator,
         o.is_active AS operator_is_active,
         open_rows.rows AS open_rows,
@@ -49,7 +59,7 @@ assigned AS (
         SELECT
             count(*) AS rows,
             count(*) FILTER (WHERE a.operator_id IS DISTINCT FROM h.operator_id) AS others,
-            max(a.assigned_at) AS latest_at
+            max(a.assigned_at) FILTER (WHERE a.assigned_at <= h.future) AS latest_at
         FROM public.chat_assignments AS a
         WHERE
             a.chat_id = h.id
@@ -60,29 +70,33 @@ assigned AS (
                 WHERE
                     q.chat_id = a.chat_id
                     AND q.operator_id = a.operator_id
-                    AND q.released_at >= a.assigned_at
                     AND q.id <> a.id
-                    AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
+                    AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+                    AND q.released_at > a.assigned_at
+                    AND q.released_at <= now()
+                    AND (a.released_at IS NULL OR a.released_at > q.released_at)
                 OFFSET 0  -- or it may be joined with the whole table
             )
     ) AS open_rows
     CROSS JOIN LATERAL (
         SELECT max(a.released_at) AS at
         FROM public.chat_assignments AS a
-        WHERE a.chat_id = h.id
+        WHERE a.chat_id = h.id AND a.released_at <= h.future
     ) AS ended
-    WHERE h.chat_state = 'assigned' AND h.since < h.settled
+    WHERE
+        h.chat_state = 'assigned'
+        AND (h.since BETWEEN h.settled AND h.future) IS NOT TRUE
 )
 
 SELECT
     count(*) FILTER (
-        WHERE a.open_rows = 0 AND (a.ended_at < a.settled OR a.ended_at IS NULL)
+        WHERE a.open_rows = 0 AND (a.ended_at >= a.settled) IS NOT TRUE
     ) AS assigned_without_open_assignment,
     count(*) FILTER (
-        WHERE a.open_rows > 1 AND a.opened_at < a.settled
+        WHERE a.open_rows > 1 AND (a.opened_at >= a.settled) IS NOT TRUE
     ) AS several_open_assignments,
     count(*) FILTER (
-        WHERE a.open_rows_of_others > 0 AND a.opened_at < a.settled
+        WHERE a.open_rows_of_others > 0 AND (a.opened_at >= a.settled) IS NOT TRUE
     ) AS operator_mismatch,
     count(*) FILTER (WHERE a.settled_chats_of_operator > 1) AS operator_on_several_chats,
     count(*) FILTER (WHERE a.operator_is_active IS NOT TRUE) AS inactive_operator,
@@ -94,13 +108,13 @@ SELECT
         LEFT JOIN LATERAL (
             SELECT max(a.released_at) AS at
             FROM public.chat_assignments AS a
-            WHERE a.chat_id = h.id
+            WHERE a.chat_id = h.id AND a.released_at <= h.future
         ) AS ended ON true
         WHERE
             h.chat_state IS DISTINCT FROM 'assigned'
-            AND h.since < h.settled
+            AND (h.since BETWEEN h.settled AND h.future) IS NOT TRUE
             AND (
-                h.updated_at < h.settled
+                (h.updated_at BETWEEN h.settled AND h.future) IS NOT TRUE
                 OR (
                     h.chat_state = 'waiting_real_user_reply'
                     AND h.operator_replied_at >= h.since
@@ -122,7 +136,7 @@ SELECT
                 m.sender_type,
                 m.created_at
             FROM public.messages AS m
-            WHERE m.chat_id = c.id
+            WHERE m.chat_id = c.id AND (m.sender_type = 'real' OR m.created_at <= s.future)
             ORDER BY m.created_at DESC
             LIMIT 1
         ) AS last_message
@@ -131,10 +145,18 @@ SELECT
             AND c.is_active
             AND last_message.sender_type = 'fictional'
             AND last_message.created_at < s.settled
+            -- A user's message whose time says nothing may be the last one.
+            AND NOT EXISTS (
+                SELECT 1
+                FROM public.messages AS m
+                WHERE
+                    m.chat_id = c.id AND m.sender_type = 'real' AND m.created_at = '-infinity'
+                OFFSET 0
+            )
             AND NOT EXISTS (
                 SELECT 1
                 FROM public.chat_assignments AS a
-                WHERE a.chat_id = c.id AND a.released_at >= s.settled
+                WHERE a.chat_id = c.id AND a.released_at BETWEEN s.settled AND s.future
             )
     ) AS answered_but_waiting
 FROM assigned AS a

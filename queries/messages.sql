@@ -8,7 +8,9 @@
 --          and the state later: as long as the chat still waits for its user, the change of state
 --          is yet to happen. Where it never does, invalid_states says so. It is no such event where
 --          the operator's turn had not ended when the user wrote: by operator_replied_at, or where
---          a later reply has moved that on, by how the turn's assignment ended.
+--          a later reply has moved that on, by how the turn's assignment ended; and none in a chat
+--          that is not active, unless an operator has had it since: it was closed afterwards.
+--          A message stamped ahead of the database's clock counts when its time comes.
 -- Reads:   public.messages, public.chats, public.chat_assignments.
 -- Cost:    in proportion to the messages since the last poll (index on created_at), two to four
 --          index look-ups each. OFFSET 0 keeps the planner from joining with all chats instead.
@@ -24,6 +26,7 @@ WITH recent AS (
             %(since)s::timestamptz,
             now() - %(event_overlap)s::double precision * interval '1 second'
         )
+        AND m.created_at <= now()
 ),
 
 -- Messages that may have brought their chat back to the queue, those still to do so among them.
@@ -83,7 +86,7 @@ SELECT
     CASE
         WHEN
             c.chat_state IS DISTINCT FROM 'waiting_real_user_reply'
-            OR c.operator_replied_at > m.created_at
+            OR (c.operator_replied_at > m.created_at AND c.operator_replied_at <= now())
             THEN m.created_at
     END AS at,
     m.created_at AS window_at,
@@ -96,6 +99,7 @@ FROM returned AS m
 CROSS JOIN LATERAL (
     SELECT
         c.chat_state,
+        c.is_active,
         c.operator_replied_at
     FROM public.chats AS c
     WHERE c.id = m.chat_id
@@ -120,6 +124,23 @@ LEFT JOIN LATERAL (
 ) AS turn ON true
 WHERE
     previous.sender_type = 'fictional'
+    -- An admin may assign a chat that waits for its user.
+    AND NOT EXISTS (
+        SELECT 1
+        FROM public.chat_assignments AS a
+        WHERE
+            a.chat_id = m.chat_id
+            AND a.assigned_at > previous.created_at
+            AND a.assigned_at < m.created_at
+    )
+    AND (
+        c.is_active
+        OR EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS a
+            WHERE a.chat_id = m.chat_id AND a.assigned_at BETWEEN m.created_at AND now()
+        )
+    )
     AND (
         c.operator_replied_at BETWEEN coalesce(turn.began_at, '-infinity') AND m.created_at
         OR EXISTS (

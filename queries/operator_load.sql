@@ -12,7 +12,10 @@ WITH worked AS (
         a.operator_id,
         count(DISTINCT a.chat_id) AS chats
     FROM public.chat_assignments AS a
-    WHERE a.assigned_at > now() - interval '1 hour' AND a.operator_id IS NOT NULL
+    WHERE
+        a.assigned_at > now() - interval '1 hour'
+        AND a.assigned_at <= now()
+        AND a.operator_id IS NOT NULL
     GROUP BY a.operator_id
 ),
 

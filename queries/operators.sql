@@ -3,9 +3,11 @@
 -- Purpose: is anybody there? disabled: not active. on_chat: holds an assigned chat and shows life.
 --          available: says so, holds none and shows life. stale: holds a chat or says available, but
 --          shows no life for the platform's idle timeout. away: active, and neither of these.
---          Life on a chat is the heartbeat on the database's clock; a browser's clock in the future
---          counts as life; a chat without a heartbeat row counts from its assignment.
+--          Life on a chat is the heartbeat on the database's clock, or input by the browser's; a
+--          chat without a heartbeat row counts from its assignment.
 --          Available without a chat: the operator's own last_activity counts too.
+--          A time more than a minute ahead of the database's clock, or infinite, is no life: it
+--          would be one for ever.
 -- Reads:   public.operators, public.operator_activity, public.chats, public.platform_config.
 -- Cost:    in proportion to the operators and the assigned chats.
 WITH setting AS (
@@ -30,7 +32,11 @@ sighted AS (
     SELECT
         c.id AS chat_id,
         c.assigned_operator_id AS operator_id,
-        coalesce(c.assignment_time, c.created_at) AS held_since,
+        coalesce(
+            CASE WHEN c.assignment_time <= now() THEN c.assignment_time END,
+            CASE WHEN c.created_at <= now() THEN c.created_at END,
+            '-infinity'
+        ) AS held_since,
         NULL::timestamptz AS beat_at
     FROM public.chats AS c
     WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
@@ -39,7 +45,10 @@ sighted AS (
         h.chat_id,
         h.operator_id,
         NULL AS held_since,
-        greatest(h.updated_at, h.last_activity) AS beat_at
+        greatest(
+            CASE WHEN h.updated_at <= now() + interval '1 minute' THEN h.updated_at END,
+            CASE WHEN h.last_activity <= now() + interval '1 minute' THEN h.last_activity END
+        ) AS beat_at
     FROM public.operator_activity AS h
 ),
 
@@ -66,8 +75,8 @@ judged AS (
             WHEN
                 coalesce(
                     CASE
-                        WHEN held.operator_id IS NULL THEN o.last_activity
-                        ELSE held.alive_at
+                        WHEN held.operator_id IS NOT NULL THEN held.alive_at
+                        WHEN o.last_activity <= now() + interval '1 minute' THEN o.last_activity
                     END,
                     '-infinity'
                 ) < now() - setting.idle_timeout

@@ -5,8 +5,15 @@
 --          have ended; the first run finds them by the assigned chats and the last day's rows.
 --          Reasons are free text and never a label: events.release_reasons and the built-in
 --          patterns (exporter/planning.py) map them to the outcome, in that order, else to other.
---          An admin's reassignment is a row born released; the row it should have closed stays
---          open for ever and never ends.
+--          An admin's reassignment copies the row that it ends, released as it is born, and leaves
+--          the first one open for ever: the copy is the release, without a change of state, for the
+--          chat goes straight to the next operator (see assignments); the first one is none.
+--          A row that is closed after the chat was assigned again was left open by a half-done
+--          reply: it is a release, and neither a change of state nor a handle time.
+--          idle_by says who gave an idle chat back: the platform's job, or the operator's own page,
+--          which proves nothing about the job. A release that closed the chat instead counts too.
+--          A released_at that is infinite or ahead of the database's clock ends the row all the
+--          same, without a handle time.
 -- Reads:   public.chat_assignments, public.chats.
 -- Cost:    in proportion to the new and the open assignments: a few index look-ups each. OFFSET 0
 --          keeps the planner from joining with the whole table instead.
@@ -28,6 +35,7 @@ WITH known AS (
     FROM public.chat_assignments AS a
     WHERE
         a.assigned_at > coalesce(%(since)s::timestamptz, now() - interval '1 day')
+        AND a.assigned_at <= now()
         AND (
             a.released_at IS NULL
             OR a.assigned_at > now() - 2 * %(event_overlap)s::double precision
@@ -40,7 +48,7 @@ candidates AS (
     SELECT k.id
     FROM known AS k
     UNION
-    -- An admin's row may carry the time of the assignment that it ends.
+    -- An admin's copy carries the time of the assignment that it ends.
     SELECT b.id
     FROM known AS k
     CROSS JOIN LATERAL (
@@ -58,19 +66,86 @@ candidates AS (
     ) AS b
     WHERE
         b.released_at IS NOT NULL
-        AND b.release_reason LIKE 'manual_reassignment_by_admin%%'
+        AND starts_with(b.release_reason, 'manual_reassignment_by_admin')
         AND b.created_at > coalesce(
             %(since)s::timestamptz,
             now() - 2 * %(event_overlap)s::double precision * interval '1 second'
         )
+),
+
+ended AS MATERIALIZED (
+    SELECT a.*
+    FROM candidates AS n
+    CROSS JOIN LATERAL (
+        SELECT
+            a.id,
+            a.chat_id,
+            a.operator_id,
+            a.assigned_at,
+            a.created_at,
+            a.released_at,
+            a.release_reason
+        FROM public.chat_assignments AS a
+        WHERE a.id = n.id
+        OFFSET 0
+    ) AS a
+    WHERE NOT a.id = ANY(%(seen)s::uuid [])
+),
+
+-- Which row (a) an admin's reassignment left open, and its copy (q).
+superseded AS MATERIALIZED (
+    SELECT
+        a.id,
+        q.id AS copy_id
+    FROM (SELECT DISTINCT e.chat_id FROM ended AS e) AS n
+    CROSS JOIN LATERAL (
+        SELECT
+            q.id,
+            q.chat_id,
+            q.operator_id,
+            q.released_at,
+            q.release_reason
+        FROM public.chat_assignments AS q
+        WHERE q.chat_id = n.chat_id
+        OFFSET 0
+    ) AS q
+    CROSS JOIN LATERAL (
+        SELECT a.id
+        FROM public.chat_assignments AS a
+        WHERE
+            q.chat_id = a.chat_id
+            AND q.operator_id = a.operator_id
+            AND q.id <> a.id
+            AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+            AND q.released_at > a.assigned_at
+            AND q.released_at <= now()
+            AND (a.released_at IS NULL OR a.released_at > q.released_at)
+        OFFSET 0
+    ) AS a
 )
 
 SELECT
-    a.id::text AS key,
-    a.released_at AS at,
-    greatest(a.assigned_at, a.created_at) AS window_at,
+    e.id::text AS key,
+    CASE
+        WHEN e.released_at > '-infinity' AND e.released_at <= now() THEN e.released_at
+        WHEN e.released_at IS NOT NULL THEN now()
+    END AS at,
+    CASE
+        WHEN e.assigned_at > '-infinity' OR e.created_at > '-infinity'
+            THEN least(greatest(e.assigned_at, e.created_at), now())
+    END AS window_at,
     mapped.outcome,
-    'assigned' AS from_state,
+    CASE
+        WHEN starts_with(e.release_reason, 'operator_idle_timeout') THEN 'page'
+        WHEN mapped.outcome = 'idle_timeout' OR starts_with(e.release_reason, 'idle_timeout - ')
+            THEN 'job'
+    END AS idle_by,
+    CASE
+        WHEN
+            NOT turn.is_overtaken
+            AND NOT EXISTS (SELECT 1 FROM superseded AS s WHERE s.copy_id = e.id)
+            THEN 'assigned'
+    END AS from_state,
     -- A row that the user's next message closes had been answered, and left open by mistake.
     CASE
         WHEN mapped.outcome IN ('replied', 'customer_replied') THEN 'waiting_real_user_reply'
@@ -78,34 +153,28 @@ SELECT
         ELSE 'waiting_assignment'
     END AS to_state,
     CASE
-        WHEN mapped.outcome = 'replied' THEN extract(EPOCH FROM a.released_at - a.assigned_at)
+        WHEN
+            mapped.outcome = 'replied'
+            AND NOT turn.is_overtaken
+            AND e.assigned_at > '-infinity'
+            AND e.assigned_at <= now()
+            AND e.released_at > '-infinity'
+            AND e.released_at <= now()
+            THEN extract(EPOCH FROM e.released_at - e.assigned_at)
     END AS handle_seconds
-FROM candidates AS n
-CROSS JOIN LATERAL (
-    SELECT
-        a.id,
-        a.chat_id,
-        a.operator_id,
-        a.assigned_at,
-        a.created_at,
-        a.released_at,
-        a.release_reason
-    FROM public.chat_assignments AS a
-    WHERE a.id = n.id
-    OFFSET 0
-) AS a
+FROM ended AS e
 CROSS JOIN LATERAL (
     SELECT
         -- An open row has no reason to look for a pattern in.
         CASE
-            WHEN a.release_reason IS NULL THEN 'other'
+            WHEN e.release_reason IS NULL THEN 'other'
             ELSE coalesce(
                 (
                     SELECT r.outcome
                     FROM unnest(
                         %(release_patterns)s::text [], %(release_outcomes)s::text []
                     ) WITH ORDINALITY AS r (pattern, outcome, rank)
-                    WHERE a.release_reason LIKE r.pattern
+                    WHERE e.release_reason LIKE r.pattern
                     ORDER BY r.rank
                     LIMIT 1
                 ),
@@ -114,19 +183,22 @@ CROSS JOIN LATERAL (
         END AS outcome
     OFFSET 0  -- or it is looked for once more wherever it is named
 ) AS mapped
-WHERE
-    NOT a.id = ANY(%(seen)s::uuid [])
-    -- The row that an admin's reassignment leaves open has ended with the admin's row: it is not
-    -- waited for, and not counted again where a later reply of the same operator closes it too.
-    AND NOT EXISTS (
-        SELECT 1
-        FROM public.chat_assignments AS q
-        WHERE
-            q.chat_id = a.chat_id
-            AND q.operator_id = a.operator_id
-            AND q.released_at >= a.assigned_at
-            AND q.id <> a.id
-            AND q.release_reason LIKE 'manual_reassignment_by_admin%%'
-            AND (a.released_at IS NULL OR a.released_at > q.released_at)
-        OFFSET 0
-    )
+CROSS JOIN LATERAL (
+    SELECT
+        e.released_at IS NOT NULL
+        AND EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS b
+            WHERE
+                b.chat_id = e.chat_id
+                AND b.assigned_at > e.assigned_at
+                AND b.assigned_at < e.released_at
+                AND b.assigned_at <= now()
+                AND b.id <> e.id
+            OFFSET 0
+        ) AS is_overtaken
+    OFFSET 0
+) AS turn
+-- A row that was left open has ended with its copy: it is not waited for, and not counted again
+-- where a later reply of the same operator closes it too.
+WHERE NOT EXISTS (SELECT 1 FROM superseded AS s WHERE s.id = e.id)

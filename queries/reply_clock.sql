@@ -1,7 +1,9 @@
 -- True time in the states where the platform waits for the user, or that it does not know.
 --
 -- Purpose: waiting_real_user_reply counts from operator_replied_at, else from creation. A NULL or
---          unheard-of state has no clock of its own; it counts from the chat's creation.
+--          unheard-of state has no clock of its own; it counts from the chat's creation. A time
+--          that is infinite or ahead of the database's clock is none; a chat without any counts,
+--          without an age.
 -- Reads:   public.chats.
 -- Cost:    one pass over all active chats, nearly all of which wait for their user. About 0.4 s at
 --          1,000,000 chats, hence every 60 s and apart from state_clock.
@@ -11,14 +13,14 @@ WITH clocked AS (
             WHEN c.chat_state = 'waiting_real_user_reply' THEN c.chat_state
             ELSE 'unknown'
         END AS state,
-        least(
-            CASE
-                WHEN c.chat_state = 'waiting_real_user_reply'
-                    THEN coalesce(c.operator_replied_at, c.created_at)
-                ELSE c.created_at
-            END,
-            now()
-        ) AS since
+        CASE
+            WHEN
+                c.chat_state = 'waiting_real_user_reply'
+                AND c.operator_replied_at > '-infinity'
+                AND c.operator_replied_at <= (SELECT now())
+                THEN c.operator_replied_at
+            WHEN c.created_at > '-infinity' AND c.created_at <= (SELECT now()) THEN c.created_at
+        END AS since
     FROM public.chats AS c
     WHERE
         c.is_active
@@ -30,8 +32,12 @@ WITH clocked AS (
 -- Moments are compared, and not ages, for the same reason; each is worked out once.
 SELECT
     k.state,
-    date_part('epoch', now()) - date_part('epoch', min(k.since)) AS oldest_age_seconds,
-    date_part('epoch', now()) - avg(date_part('epoch', k.since)) AS mean_age_seconds,
+    coalesce(
+        date_part('epoch', now()) - date_part('epoch', min(k.since)), 0
+    ) AS oldest_age_seconds,
+    coalesce(
+        date_part('epoch', now()) - avg(date_part('epoch', k.since)), 0
+    ) AS mean_age_seconds,
     count(*) FILTER (
         WHERE k.state = 'waiting_real_user_reply'
         AND k.since < (

@@ -30,6 +30,7 @@ WITH RECURSIVE arrivals AS (
     ) AS previous ON true
     WHERE
         m.created_at > now() - interval '1 hour'
+        AND m.created_at <= now()
         AND m.sender_type = 'real'
         AND previous.sender_type IS DISTINCT FROM 'real'
 ),
@@ -38,20 +39,22 @@ handled AS (
     SELECT
         avg(extract(EPOCH FROM a.released_at - a.assigned_at)) FILTER (
             WHERE a.released_at > a.assigned_at
+            AND a.released_at <= now()
             AND a.release_reason = 'operator_sent_message'
         )::double precision AS mean_seconds,
         count(*) FILTER (
             WHERE a.released_at > now() - interval '10 minutes'
+            AND a.released_at <= now()
             AND coalesce(a.release_reason, '') NOT IN
             ('operator_sent_message', 'real_user_replied_after_operator')
             AND coalesce(a.release_reason, '') NOT LIKE '%% - max reassignments reached'
         ) AS back_last_10_minutes,
         count(*) FILTER (
             WHERE a.assigned_at > now() - interval '10 minutes'
-            AND (a.released_at IS NULL OR a.released_at NOT IN (a.assigned_at, a.created_at))
+            AND (a.released_at IN (a.assigned_at, a.created_at)) IS NOT TRUE
         ) AS assigned_last_10_minutes
     FROM public.chat_assignments AS a
-    WHERE a.assigned_at > now() - interval '1 hour'
+    WHERE a.assigned_at > now() - interval '1 hour' AND a.assigned_at <= now()
 ),
 
 load AS (

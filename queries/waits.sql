@@ -41,6 +41,7 @@ answered AS (
             %(since)s::timestamptz,
             now() - %(event_overlap)s::double precision * interval '1 second'
         )
+        AND m.created_at <= now()
         AND m.created_at
         <= run.began_at + %(slo_answer_within)s::double precision * interval '1 second'
 ),
@@ -68,7 +69,7 @@ breached AS (
         WHERE
             p.chat_id = m.chat_id
             AND p.sender_type = 'fictional'
-            AND p.created_at >= m.created_at
+            AND p.created_at BETWEEN m.created_at AND now()
     ) AS answer
     WHERE
         m.sender_type = 'real'
@@ -92,8 +93,22 @@ breached AS (
                 answer.at IS NULL
                 AND (
                     c.is_active
-                    OR c.updated_at
-                    > m.created_at + %(slo_answer_within)s::double precision * interval '1 second'
+                    OR (
+                        c.updated_at BETWEEN
+                        m.created_at + %(slo_answer_within)s::double precision * interval '1 second'
+                        AND now()
+                        -- Or it is the user's next message that touched the closed chat.
+                        AND NOT EXISTS (
+                            SELECT 1
+                            FROM public.messages AS p
+                            WHERE
+                                p.chat_id = m.chat_id
+                                AND p.sender_type = 'real'
+                                AND p.created_at > m.created_at
+                                AND p.created_at > c.updated_at - interval '10 seconds'
+                            OFFSET 0
+                        )
+                    )
                 )
             )
         )

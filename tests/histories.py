@@ -30,8 +30,17 @@ HELD_S = 0.15
 TARGET_S = 0.1
 
 ADMIN = "manual_reassignment_by_admin"
+SHUT_OUT = "Anybody?"
+"""What a user writes into a closed chat, which owes no answer."""
+
 CLOSED = " - max reassignments reached"
-REASONS = ("idle_timeout", "auto_release: silent", "user was rude", f"{ADMIN}: by hand")
+REASONS = (
+    "idle_timeout",
+    "operator_idle_timeout",
+    "auto_release: silent",
+    "user was rude",
+    f"{ADMIN}: by hand",
+)
 
 
 class TooSlow(Exception):
@@ -50,9 +59,16 @@ def outcome_of(reason: str | None) -> str:
         "operator_sent_message": "replied",
         "real_user_replied_after_operator": "customer_replied",
         "idle_timeout": "idle_timeout",
+        "operator_idle_timeout": "idle_timeout",
         "manual_unassign": "manual",
     }
     return known.get(reason, "other")
+
+
+def idle_release_by(reason: str | None) -> str | None:
+    """Who gave an idle chat back, whether that closed it or not."""
+    known = {"idle_timeout": "job", "operator_idle_timeout": "page"}
+    return known.get((reason or "").removesuffix(CLOSED))
 
 
 @dataclass
@@ -103,7 +119,8 @@ class _Rows:
             self.turns[row[0]].append(row)
         self.messages: dict[UUID, list[Any]] = defaultdict(list)
         for row in platform.fetch(
-            "SELECT chat_id, id, sender_type, created_at FROM messages ORDER BY created_at, id"
+            "SELECT chat_id, id, sender_type, created_at, content FROM messages"
+            " ORDER BY created_at, id"
         ):
             self.messages[row[0]].append(row)
 
@@ -113,13 +130,15 @@ class _Rows:
                 if self._is_second(turn):
                     continue
                 at = turn[3]
+                state = self._state_before(chat, turn)
                 figures: dict[tuple[str, ...], float] = {
                     ("chatqueue_assignments_total",): 1,
-                    _transition("waiting_assignment", "assigned"): 1,
-                    **_observed("answer", at - self._queued_at(chat, turn)),
+                    _transition(state, "assigned"): 1,
                 }
+                if state == "waiting_assignment":
+                    figures |= _observed("answer", at - self._queued_at(chat, turn))
                 before = [other for other in turns if other[3] < at]
-                if before and before[-1][2] == turn[2]:
+                if before and before[-1][2] == turn[2] and state == "waiting_assignment":
                     figures[("same_operator",)] = 1
                 yield str(turn[1]), figures
 
@@ -136,16 +155,21 @@ class _Rows:
                 outcome = outcome_of(turn[5])
                 figures: dict[tuple[str, ...], float] = {
                     ("chatqueue_releases_total", outcome): 1,
-                    _transition("assigned", after.get(outcome, "waiting_assignment")): 1,
                 }
-                if outcome == "replied":
+                if by := idle_release_by(turn[5]):
+                    figures["chatqueue_idle_releases_total", by] = 1
+                # Closed after the chat was assigned again: a half-done reply had left it open.
+                is_overtaken = any(turn[3] < other[3] < turn[4] for other in turns)
+                if not is_overtaken and not self._is_second(turn):
+                    figures[_transition("assigned", after.get(outcome, "waiting_assignment"))] = 1
+                if outcome == "replied" and not is_overtaken:
                     figures |= _observed("handle", turn[4] - turn[3])
                 yield str(turn[1]), figures
 
     def written(self) -> Iterator[tuple[str, dict[tuple[str, ...], float]]]:
         for messages in self.messages.values():
             asked_at, answered = None, False
-            for _, key, sender, at in messages:
+            for _, key, sender, at, _ in messages:
                 who = "customer" if sender == "real" else "operator"
                 figures: dict[tuple[str, ...], float] = {("chatqueue_messages_total", who): 1}
                 if sender == "fictional":
@@ -161,12 +185,12 @@ class _Rows:
     def waits(self) -> Iterator[tuple[str, dict[tuple[str, ...], float]]]:
         for chat, messages in self.messages.items():
             asked_at, after = None, ""
-            for _, _, sender, at in messages:
+            for _, _, sender, at, content in messages:
                 if sender == "fictional":
                     if asked_at is not None:
                         yield f"{chat} {after}", _waited(at - asked_at)
                     asked_at, after = None, str(at)
-                elif asked_at is None:
+                elif asked_at is None and content != SHUT_OUT:
                     asked_at = at
             # A chat that was closed with its user unanswered was polled before; see History.
             if asked_at is not None:
@@ -178,10 +202,27 @@ class _Rows:
         """When the wait that this turn ended began."""
         ended = [t[4] for t in self.turns[chat] if t is not turn and t[4] and t[4] <= turn[3]]
         run: list[datetime.datetime] = []
-        for _, _, sender, at in self.messages[chat]:
+        for _, _, sender, at, _ in self.messages[chat]:
             if at <= turn[3]:
                 run = [] if sender == "fictional" else [*run, at]
         return max([*ended, *run[:1]], default=self.chats[chat][3])
+
+    def _state_before(self, chat: UUID, turn: Any) -> str:
+        """What state the chat was in until that turn began."""
+        ended = [t for t in self.turns[chat] if t is not turn and t[4] and t[4] <= turn[3]]
+        last = max(ended, key=lambda t: (t[4], t[6]), default=None)
+        written = [m for m in self.messages[chat] if m[3] <= turn[3]]
+        if last is None:
+            return "waiting_assignment"
+        if self._is_second(last) and turn[3] - last[4] < datetime.timedelta(minutes=1):
+            return "assigned"
+        asked = [m[3] for m in written if m[2] == "real"]
+        if outcome_of(last[5]) == "closed" and not (asked and asked[-1] > last[4]):
+            return "completed"
+        is_answered = not written or written[-1][2] == "fictional"
+        if is_answered and outcome_of(last[5]) == "replied":
+            return "waiting_real_user_reply"
+        return "waiting_assignment"
 
     def _others(self, turn: Any) -> list[Any]:
         """Other rows of the same chat and operator."""
@@ -193,7 +234,7 @@ class _Rows:
         if released_at is None or released_at in (at, created_at):
             return released_at is not None
         return (reason or "").startswith(ADMIN) and any(
-            other[3] <= released_at and (other[4] is None or other[4] > released_at)
+            other[3] < released_at and (other[4] is None or other[4] > released_at)
             for other in self._others(turn)
         )
 
@@ -201,7 +242,7 @@ class _Rows:
         """Whether it is the row that an admin's reassignment left open."""
         return any(
             (other[5] or "").startswith(ADMIN)
-            and other[4] >= turn[3]
+            and other[4] > turn[3]
             and (turn[4] is None or turn[4] > other[4])
             for other in self._others(turn)
         )
@@ -237,6 +278,7 @@ def counted_by(watcher: Watcher) -> dict[tuple[str, ...], float]:
         for name in (
             "chatqueue_assignments_total",
             "chatqueue_releases_total",
+            "chatqueue_idle_releases_total",
             "chatqueue_messages_total",
             "chatqueue_state_transitions_total",
             "chatqueue_waits_total",
@@ -348,14 +390,15 @@ class History:
             raise TooSlow
         self.returned += 0 if rollback else held.returned
 
-    def _pick(self, which: int, condition: str) -> Any:
+    def _pick(self, which: int, condition: str, *, active: bool = True) -> Any:
         """One of the chats that nobody is at work on: id, operator, past releases; or None."""
         busy = set().union(*(held.busy for held in self.held.values()))
         rows = self.platform.fetch(
             "SELECT c.id, c.assigned_operator_id, (SELECT count(*) FROM chat_assignments a"
             " WHERE a.chat_id = c.id AND a.released_at IS NOT NULL), (SELECT sender_type"
             " FROM messages m WHERE m.chat_id = c.id ORDER BY created_at DESC LIMIT 1)"
-            f" FROM chats c WHERE c.is_active AND {condition} ORDER BY c.created_at, c.id"
+            f" FROM chats c WHERE {'' if active else 'NOT '}c.is_active AND {condition}"
+            " ORDER BY c.created_at, c.id"
         )
         free = [row for row in rows if row[0] not in busy]
         if not free:
@@ -420,31 +463,34 @@ class History:
             application.unassign(session, row[0])
 
     def _admin(self, session: Any, which: int) -> None:
-        row = self._pick(which, "chat_state = 'assigned'")
-        if row is None:
-            return
-        self._now.busy.add(row[1])
-        application.reassign_as_admin(session, row[0], "urgent")
-
-    def _carry(self, session: Any, which: int) -> None:
-        """An admin's reassignment whose row carries the time of the assignment it ends."""
-        row = self._pick(which, "chat_state = 'assigned' AND assignment_time IS NOT NULL")
-        if row is None:
-            return
-        self._now.busy.add(row[1])
-        session.execute(
-            "INSERT INTO chat_assignments (chat_id, operator_id, assigned_at, released_at,"
-            " release_reason) SELECT id, assigned_operator_id, assignment_time, now(),"
-            " 'manual_reassignment_by_admin:x' FROM chats WHERE id = %s",
-            (row[0],),
+        """An admin gives a chat to a named operator, whoever has it or wherever it waits."""
+        # Out of a lost reply: whether it was queued in between, nothing tells afterwards.
+        is_lost = (
+            "chat_state = 'waiting_real_user_reply' AND 'real' = (SELECT sender_type"
+            " FROM messages m WHERE m.chat_id = c.id ORDER BY created_at DESC LIMIT 1)"
         )
-        application._clear_operator(session, row[0])
+        row = self._pick(which, f"NOT ({is_lost})")
+        if row is None:
+            return
+        named = self.operators[which % len(self.operators)]
+        self._now.busy |= {row[1], named}
+        application.reassign_as_admin(session, row[0], named, "urgent")
 
-    def _complete(self, session: Any, which: int) -> None:
-        condition = "chat_state = 'waiting_real_user_reply'"
-        row = self._pick(which, condition)
-        if row and row[3] == "fictional":
-            application.complete(session, row[0])
+    def _close(self, session: Any, which: int) -> None:
+        """An admin closes a chat that no operator has; its user's messages are counted before."""
+        row = self._pick(which, "chat_state <> 'assigned'")
+        if row is None:
+            return
+        if {"waits", "messages"} <= self.first.keys():
+            time.sleep(TARGET_S)
+            self.poll()
+        application.force_close(session, row[0])
+
+    def _write_to_closed(self, session: Any, which: int) -> None:
+        """The user writes into a chat that is not active: no change of state."""
+        row = self._pick(which, "true", active=False)
+        if row:
+            application.write_as_user(session, row[0], SHUT_OUT)
 
     # What the watch does.
 

@@ -23,6 +23,8 @@ BUILT_IN = (
     "idle_detector",
     "invalid_chats",
     "invalid_states",
+    "invalid_times",
+    "invalid_users",
     "messages",
     "operator_load",
     "operators",

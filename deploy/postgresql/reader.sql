@@ -6,8 +6,8 @@
 --
 -- It can be run again at any time: all of it is done or nothing, and it gives up after 3 s rather
 -- than make the application wait for a lock. `chatqueue grants` prints it with a name of your own.
--- The role reads columns, never a message's text or an operator's address; nothing here lets it
--- write, and its transactions are read-only unless it says otherwise.
+-- The role reads columns, never a message's text, an operator's address or who a user is; nothing
+-- here lets it write, and its transactions are read-only unless it says otherwise.
 -- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
 -- assign_chat_to_operator runs as its owner. To be strict, grant it to the application's own roles,
 -- and then
@@ -47,13 +47,14 @@ ALTER ROLE "chatqueue_reader" SET statement_timeout = '30s';
 GRANT USAGE ON SCHEMA public TO "chatqueue_reader";
 
 GRANT SELECT (
-    id, is_active, chat_state, created_at, updated_at, last_message_at, assigned_operator_id,
-    assignment_time, last_operator_id, operator_replied_at, message_count
+    id, real_user_id, is_active, chat_state, created_at, updated_at, last_message_at,
+    assigned_operator_id, assignment_time, last_operator_id, operator_replied_at, message_count
 ) ON public.chats TO "chatqueue_reader";
 GRANT SELECT (id, name, is_active, is_available, last_activity, created_at)
 ON public.operators TO "chatqueue_reader";
 GRANT SELECT (id, chat_id, sender_type, handled_by_operator_id, created_at)
 ON public.messages TO "chatqueue_reader";
+GRANT SELECT (id, is_active, updated_at) ON public.real_users TO "chatqueue_reader";
 GRANT SELECT ON public.chat_assignments TO "chatqueue_reader";
 GRANT SELECT ON public.operator_activity TO "chatqueue_reader";
 GRANT SELECT ON public.platform_config TO "chatqueue_reader";
@@ -69,7 +70,7 @@ DECLARE
 BEGIN
     FOREACH watched IN ARRAY ARRAY[
         'chats', 'operators', 'messages', 'chat_assignments', 'operator_activity',
-        'platform_config'
+        'platform_config', 'real_users'
     ]
     LOOP
         EXECUTE format('DROP POLICY IF EXISTS "chatqueue_reader" ON public.%I', watched);

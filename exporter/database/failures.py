@@ -21,12 +21,18 @@ _REASONS: tuple[tuple[type[psycopg.Error], Reason], ...] = (
     (errors.InvalidSchemaName, Reason.MISSING),
     (errors.DatatypeMismatch, Reason.MISMATCH),
 )
+_OUT_OF_RANGE = (errors.DatetimeFieldOverflow, errors.IntervalFieldOverflow)
 
 
 def query_failure(error: psycopg.Error, timeout_s: float, secrets: Iterable[str]) -> QueryFailed:
     """Return one query's failure with its reason; the connection itself is well."""
     reason = next((r for kind, r in _REASONS if isinstance(error, kind)), Reason.OTHER)
     message = explain(error, secrets)
+    if isinstance(error, _OUT_OF_RANGE):
+        message = (
+            f"{message}: a row that it reads has a time of infinity or -infinity, or one out of "
+            'range; chatqueue_invalid_chats{check="time_infinite"} counts such rows'
+        )
     if reason is Reason.TIMEOUT:
         message = f"{message} (timeout {timeout_s:g}s)"
     return QueryFailed(reason, message)

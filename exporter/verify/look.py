@@ -31,7 +31,7 @@ from exporter.verify.checks import (
 from exporter.verify.pooling import find_pooling
 
 CONTRACT, SUMMARY = "contract_objects", "state_summary"
-INVALID = ("invalid_chats", "invalid_states")
+INVALID = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
 ACCESS = "access"
 _ASKED = (CONTRACT, SUMMARY, *INVALID)
 _FOLDER = files(__package__)

@@ -49,7 +49,7 @@ def test_it_serves_until_told_to_end(platform: Platform, config: Path, number: i
         took_s = daemon.end(signal.Signals(number))
 
         assert 'chatqueue_database_up{database="main"} 1.0' in page
-        assert "answers</td><td>20 of 20 queries work" in landing
+        assert "answers</td><td>22 of 22 queries work" in landing
         assert healthy == "chatqueue-exporter is healthy.\n"
         assert daemon.process.returncode == 0
         assert took_s < END_S

@@ -17,8 +17,8 @@ from tests.servers import Platform, clone_platform
 # What happens, and how often.
 KINDS = (
     *("start", "assign", "reply", "write") * 4,
-    *("poll", "lose", "die", "release", "unassign", "admin", "carry") * 2,
-    *("complete", "cut", "broken", "mismatch", "reload", "end", "rollback", "pass"),
+    *("poll", "lose", "die", "release", "unassign", "admin", "close") * 2,
+    *("write_to_closed", "cut", "broken", "mismatch", "reload", "end", "rollback", "pass"),
 )
 
 actions = st.tuples(

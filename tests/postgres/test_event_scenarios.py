@@ -19,28 +19,33 @@ from tests.builders import (
     make_assigned_chat,
     make_replied_chat,
     make_waiting_chat,
+    restore_stamp,
+    restoring,
 )
 from tests.counting import EVENT_QUERIES, Watcher
 from tests.servers import Platform
 
 ADMIN = "manual_reassignment_by_admin"
-CHECK_QUERIES = ("invalid_chats", "invalid_states")
+CHECK_QUERIES = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
 
 # Reasons as they stand in the rows, and what each counts as.
 OUTCOMES = {
     "operator_sent_message": "replied",
     "real_user_replied_after_operator": "customer_replied",
     "idle_timeout": "idle_timeout",
+    "operator_idle_timeout": "idle_timeout",
     "auto_release: no heartbeat for 7 minutes": "auto_release",
     f"{ADMIN}:too slow": "admin",
     ADMIN: "admin",
     "manual_unassign": "manual",
     "idle_timeout - max reassignments reached": "closed",
+    "operator_idle_timeout - max reassignments reached": "closed",
     f"{ADMIN}:x - max reassignments reached": "closed",
     "the operator went home": "other",
     # Near ones: none of these is what it seems to begin or end with.
     "idle_timeout of the office": "other",
     "not idle_timeout": "other",
+    "operator_idle_timeouts": "other",
     "max reassignments reached": "other",
     "operator_sent_messages": "other",
     "auto_release": "other",
@@ -102,66 +107,217 @@ def test_the_limit_of_reassignments_closes_a_chat(platform: Platform) -> None:
         }
 
 
-# An admin's reassignment: one release, nothing else.
+IDLE_RELEASES: dict[str, dict[str, float]] = {
+    "idle_timeout": {"job": 1},
+    "idle_timeout - max reassignments reached": {"job": 1},
+    "bot was idle": {"job": 1},
+    "operator_idle_timeout": {"page": 1},
+    "operator_idle_timeout - max reassignments reached": {"page": 1},
+    "idle_timeout of the office": {},
+    "operator_sent_message": {},
+    "auto_release: idle_timeout": {},
+}
 
 
-def reassign(platform: Platform, chat: UUID, *, carries: bool) -> None:
-    """Let an admin take the chat; the second row may carry the time of the first."""
-    if not carries:
-        application.reassign_as_admin(platform.connection, chat, "urgent")
-        return
-    platform.execute(
-        "INSERT INTO chat_assignments"
-        " (chat_id, operator_id, assigned_at, released_at, release_reason)"
-        " SELECT id, assigned_operator_id, assignment_time, now(), %s FROM chats WHERE id = %s",
-        (f"{ADMIN}:urgent", chat),
-    )
-    application._clear_operator(platform.connection, chat)
-
-
-@pytest.mark.parametrize("carries", [False, True])
-@pytest.mark.parametrize("age_s", [5, 3600])
-def test_an_admins_reassignment_is_one_release_and_no_assignment(
-    platform: Platform, carries: bool, age_s: float
+@pytest.mark.newest
+@pytest.mark.parametrize(("reason", "counted"), IDLE_RELEASES.items(), ids=IDLE_RELEASES)
+def test_an_idle_release_says_whether_the_platforms_job_made_it(
+    platform: Platform, reason: str, counted: dict[str, float]
 ) -> None:
-    with Watcher(platform, (*EVENT_QUERIES, *CHECK_QUERIES, "fairness")) as watcher:
-        chat = make_assigned_chat(platform, age_s=age_s)
+    own = {"bot was idle": "idle_timeout"}
+    with Watcher(platform, ["releases"], events={"release_reasons": own}) as watcher:
+        make_assigned_chat(platform, age_s=300)
         watcher.poll_well()
-        reassign(platform, chat, carries=carries)
+        platform.execute(
+            "UPDATE chat_assignments SET released_at = now(), release_reason = %s", (reason,)
+        )
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_idle_releases_total") == counted
+        assert set(watcher.samples("chatqueue_idle_releases_total")) == {("job",), ("page",)}
+
+
+# An admin's reassignment: one release and one assignment, and no trip through the queue.
+
+TRANSITIONS = "chatqueue_state_transitions_total"
+
+
+def transitions(watcher: Watcher) -> dict[tuple[str, ...], float]:
+    """Those that happened."""
+    return {labels: value for labels, value in watcher.samples(TRANSITIONS).items() if value}
+
+
+def make_chat_in(platform: Platform, state: str) -> UUID:
+    """A chat in that state, whose last holder is away."""
+    if state == "assigned":
+        return make_assigned_chat(platform, age_s=300)
+    if state == "waiting_real_user_reply":
+        return make_replied_chat(platform, age_s=300)
+    chat = make_assigned_chat(platform, age_s=300, past_turns=3)
+    assert application.release(platform.connection, chat, "idle_timeout") is False
+    return chat
+
+
+@pytest.mark.parametrize("state", ["assigned", "waiting_real_user_reply", "completed"])
+def test_an_admins_reassignment_is_one_assignment_straight_from_the_state_before(
+    platform: Platform, state: str
+) -> None:
+    with Watcher(platform, (*EVENT_QUERIES, "fairness")) as watcher:
+        chat = make_chat_in(platform, state)
+        watcher.poll_well()
+        before = watcher.value("chatqueue_operator_window_assignments", "24h")
+        assert before is not None
+        named = add_operator(platform)
+        make_waiting_chat(platform, age_s=60)  # so that a repeat could be avoided
+        application.reassign_as_admin(platform.connection, chat, named, "urgent")
         for _ in range(3):
             watcher.poll_well()
 
-        assert watcher.counts("chatqueue_releases_total") == {"admin": 1}
-        assert watcher.value("chatqueue_assignments_total") == 0
-        assert watcher.value("chatqueue_operator_window_assignments", "24h") == 1
-        assert watcher.worker._counters["releases"].parameters()["pending"] == []
-        platform.execute("ALTER TABLE chats DISABLE TRIGGER USER")
-        platform.execute("UPDATE chats SET updated_at = now() - interval '1 hour'")
+        ended = {"admin": 1.0} if state == "assigned" else {}
+        assert watcher.counts("chatqueue_releases_total") == ended
+        assert watcher.value("chatqueue_assignments_total") == 1
+        assert transitions(watcher) == {(state, "assigned"): 1}
+        assert watcher.value("chatqueue_answer_seconds_count") == 0
+        assert set(watcher.samples("chatqueue_same_operator_assignments_total").values()) == {0}
+        assert watcher.value("chatqueue_operator_window_assignments", "24h") == before + 1
+        pending = watcher.worker._counters["releases"].parameters()["pending"]
+        assert len(pending) == 1, "the new row alone"
+
+
+def test_a_chat_named_out_of_the_queue_did_wait_there(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        chat = make_waiting_chat(platform, age_s=60)
         watcher.poll_well()
-        assert watcher.counts("chatqueue_invalid_chats") == {}
+        application.reassign_as_admin(platform.connection, chat, add_operator(platform), "vip")
+        watcher.poll_well()
+
+        assert transitions(watcher) == {("waiting_assignment", "assigned"): 1}
+        assert watcher.value("chatqueue_answer_seconds_count") == 1
+        assert watcher.value("chatqueue_answer_seconds_sum") == pytest.approx(60, abs=5)
 
 
-@pytest.mark.parametrize("carries", [False, True])
-def test_the_row_an_admin_leaves_open_is_not_counted_when_a_later_reply_closes_it(
-    platform: Platform, carries: bool
+def test_an_admin_who_names_the_same_operator_again_is_no_avoidable_repeat(
+    platform: Platform,
 ) -> None:
     with Watcher(platform) as watcher:
         operator = add_operator(platform)
-        chat = make_assigned_chat(platform, operator, age_s=5)
+        chat = make_assigned_chat(platform, operator, age_s=300)
+        make_waiting_chat(platform, age_s=60)
         watcher.poll_well()
-        reassign(platform, chat, carries=carries)
-        assert application.assign(platform.connection, operator) == chat
+        application.reassign_as_admin(platform.connection, chat, operator, "stay")
         watcher.poll_well()
-        application.reply(platform.connection, chat, operator, "Yes")
+
+        assert transitions(watcher) == {("assigned", "assigned"): 1}
+        assert set(watcher.samples("chatqueue_same_operator_assignments_total").values()) == {0}
+
+
+def test_an_admin_who_takes_a_chat_from_one_after_the_other_leaves_one_open_row(
+    platform: Platform,
+) -> None:
+    with Watcher(platform, (*EVENT_QUERIES, *CHECK_QUERIES), checks={"grace": "0s"}) as watcher:
+        chat = make_assigned_chat(platform, age_s=300)
+        watcher.poll_well()
+        for _ in range(3):
+            application.reassign_as_admin(
+                platform.connection, chat, add_operator(platform), "shift ends"
+            )
+        watcher.poll_well()
+
+        open_rows = "SELECT count(*) FROM chat_assignments WHERE released_at IS NULL"
+        assert platform.value(open_rows) == 4
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+        assert watcher.counts("chatqueue_releases_total") == {"admin": 3}
+        assert transitions(watcher) == {("assigned", "assigned"): 3}
+        assert len(watcher.worker._counters["releases"].parameters()["pending"]) == 1
+
+
+def test_an_operator_whom_an_admin_named_holds_several_chats(platform: Platform) -> None:
+    with Watcher(platform, CHECK_QUERIES, checks={"grace": "0s"}) as watcher:
+        busy = add_operator(platform)
+        make_assigned_chat(platform, busy, age_s=300)
+        other = make_assigned_chat(platform, age_s=300)
+        application.reassign_as_admin(platform.connection, other, busy, "x")
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {"operator_on_several_chats": 2}
+
+
+def test_the_row_an_admin_leaves_open_is_not_counted_when_a_later_reply_closes_it(
+    platform: Platform,
+) -> None:
+    with Watcher(platform) as watcher:
+        first, second = add_operator(platform), add_operator(platform)
+        chat = make_assigned_chat(platform, first, age_s=5)
+        watcher.poll_well()
+        application.reassign_as_admin(platform.connection, chat, second, "urgent")
+        application.reply(platform.connection, chat, second, "Yes")
+        application.write_as_user(platform.connection, chat, "And?")
+        assert application.assign(platform.connection, first) == chat
+        watcher.poll_well()
+        application.reply(platform.connection, chat, first, "Yes")
         for _ in range(2):
             watcher.poll_well()
 
         assert (
             platform.value("SELECT count(*) FROM chat_assignments WHERE released_at IS NULL") == 0
         )
-        assert watcher.counts("chatqueue_releases_total") == {"admin": 1, "replied": 1}
+        assert watcher.counts("chatqueue_releases_total") == {"admin": 1, "replied": 2}
+        assert watcher.value("chatqueue_handle_seconds_count") == 2
+        assert watcher.value("chatqueue_assignments_total") == 2
+        assert transitions(watcher) == {
+            ("assigned", "assigned"): 1,
+            ("assigned", "waiting_real_user_reply"): 2,
+            ("waiting_real_user_reply", "waiting_assignment"): 1,
+            ("waiting_assignment", "assigned"): 1,
+        }
+
+
+def test_a_row_that_a_half_done_reply_left_open_is_no_handle_time_when_it_is_closed(
+    platform: Platform,
+) -> None:
+    with Watcher(platform) as watcher:
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=500)
+        watcher.poll_well()
+        values = {"chat": chat, "operator": operator, "content": "Yes"}
+        for step in application.REPLY_STEPS[:2]:
+            platform.execute(step, values)
+        application.write_as_user(platform.connection, chat, "And?")
+        assert application.assign(platform.connection, operator) == chat
+        application.reply(platform.connection, chat, operator, "Yes")
+        watcher.poll_well()
+
+        # The reply closed both rows of its operator.
+        assert watcher.counts("chatqueue_releases_total") == {"replied": 2}
         assert watcher.value("chatqueue_handle_seconds_count") == 1
-        assert watcher.value("chatqueue_assignments_total") == 1
+        assert transitions(watcher)[("assigned", "waiting_real_user_reply")] == 1
+
+
+def test_a_user_who_writes_to_an_operator_whom_an_admin_named_changes_no_state(
+    platform: Platform,
+) -> None:
+    with Watcher(platform) as watcher:
+        chat = make_replied_chat(platform, age_s=100)
+        watcher.poll_well()
+        application.reassign_as_admin(platform.connection, chat, add_operator(platform), "x")
+        assert application.write_as_user(platform.connection, chat, "Hello?") is False
+        for _ in range(2):
+            watcher.poll_well()
+
+        assert transitions(watcher) == {("waiting_real_user_reply", "assigned"): 1}
+
+
+def test_writing_into_a_closed_chat_is_no_transition(platform: Platform) -> None:
+    with Watcher(platform) as watcher:
+        chat = make_replied_chat(platform, age_s=100)
+        application.force_close(platform.connection, chat)
+        watcher.poll_well()
+        assert application.write_as_user(platform.connection, chat, "Anybody?") is True
+        for _ in range(2):
+            watcher.poll_well()
+
+        assert transitions(watcher) == {}
+        assert watcher.counts("chatqueue_messages_total") == {"customer": 1}
 
 
 def test_an_assigned_chat_with_a_row_an_admin_left_open_has_one_open_row(
@@ -207,14 +363,13 @@ def test_no_step_of_a_reply_is_an_anomaly_within_the_grace(platform: Platform, s
 
 def test_no_step_of_handing_a_chat_back_is_an_anomaly_within_the_grace(platform: Platform) -> None:
     with Watcher(platform, CHECK_QUERIES) as watcher:
-        chat = make_assigned_chat(platform, age_s=300)
-        application._close_assignment(platform.connection, chat, "manual_unassign")
-        watcher.poll_well()
-        assert watcher.counts("chatqueue_invalid_chats") == {}
-
-        application._clear_operator(platform.connection, chat)
-        watcher.poll_well()
-        assert watcher.counts("chatqueue_invalid_chats") == {}
+        operator = add_operator(platform)
+        chat = make_assigned_chat(platform, operator, age_s=300)
+        values = {"chat": chat, "operator": operator, "reason": "manual_unassign"}
+        for step in application.UNASSIGN_STEPS:
+            platform.execute(step, values)
+            watcher.poll_well()
+            assert watcher.counts("chatqueue_invalid_chats") == {}
 
 
 def test_a_users_message_and_the_change_of_state_that_follows_count_once_each(
@@ -635,6 +790,34 @@ def time_in_future(platform: Platform, age_s: float) -> None:
     add_chat(platform, created_s=-70 if age_s > 30 else -50)
 
 
+def time_infinite(platform: Platform, age_s: float) -> None:
+    add_chat(platform, "completed", active=age_s > 30, created_s=0, updated_s=0)
+    platform.execute("UPDATE chats SET created_at = '-infinity'")
+
+
+def closed_but_written_to(platform: Platform, age_s: float) -> None:
+    chat = make_replied_chat(platform, age_s=900)
+    application.force_close(platform.connection, chat)
+    application.write_as_user(platform.connection, chat, "Anybody?")
+    with restoring(platform):
+        platform.execute(
+            "UPDATE messages SET created_at = now() - make_interval(secs => %(age)s)"
+            " WHERE content = 'Anybody?'",
+            {"age": age_s},
+        )
+    restore_stamp(platform, chat, age_s)
+
+
+def active_chat_of_blocked_user(platform: Platform, age_s: float) -> None:
+    make_assigned_chat(platform, age_s=900)
+    with restoring(platform):
+        platform.execute(
+            "UPDATE real_users SET is_active = false,"
+            " updated_at = now() - make_interval(secs => %s)",
+            (age_s,),
+        )
+
+
 Scenario = Callable[[Platform, float], None]
 CHECKS: tuple[tuple[Scenario, str, float], ...] = (
     (assigned_without_operator, "", 1),
@@ -653,6 +836,9 @@ CHECKS: tuple[tuple[Scenario, str, float], ...] = (
     (completed_but_active, "", 1),
     (unknown_state, "", 2),
     (time_in_future, "", 1),
+    (time_infinite, "", 1),
+    (closed_but_written_to, "", 1),
+    (active_chat_of_blocked_user, "", 1),
 )
 
 
@@ -689,7 +875,51 @@ def test_every_check_has_its_scenario(platform: Platform) -> None:
         known = {labels[0] for labels in watcher.samples("chatqueue_invalid_chats")}
 
     assert known == {check or scenario.__name__ for scenario, check, _ in CHECKS}
-    assert len(known) == 14
+    assert len(known) == 17
+
+
+@pytest.mark.parametrize(
+    "near",
+    [
+        "closed on a user who waited",
+        "answered before its end",
+        "of a blocked user",
+        "of the day before yesterday",
+        "open again",
+    ],
+)
+def test_a_message_that_is_not_shut_out_is_no_anomaly(platform: Platform, near: str) -> None:
+    with Watcher(platform, ["invalid_users"]) as watcher:
+        if near == "closed on a user who waited":
+            chat = make_waiting_chat(platform, age_s=300)
+            application.force_close(platform.connection, chat)
+        elif near == "answered before its end":
+            chat = make_replied_chat(platform, age_s=300)
+            application.force_close(platform.connection, chat)
+        else:
+            closed_but_written_to(platform, 2 * 86_400 if "yesterday" in near else 40)
+        if near == "of a blocked user":
+            platform.execute("UPDATE real_users SET is_active = false")
+        if near == "open again":
+            platform.execute("UPDATE chats SET is_active = true")
+        watcher.poll_well()
+
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+
+def test_writing_into_a_chat_that_a_release_closed_is_seen_whatever_touched_it_since(
+    platform: Platform,
+) -> None:
+    with Watcher(platform, ["invalid_users"], checks={"grace": "0s"}) as watcher:
+        chat = make_assigned_chat(platform, age_s=300, past_turns=3)
+        assert application.release(platform.connection, chat, "idle_timeout") is False
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {}
+
+        application.write_as_user(platform.connection, chat, "Anybody?")
+        restore_stamp(platform, chat, -60)
+        watcher.poll_well()
+        assert watcher.counts("chatqueue_invalid_chats") == {"closed_but_written_to": 1}
 
 
 def make_sound_platform(platform: Platform) -> None:

@@ -89,6 +89,7 @@ def test_an_empty_platform_is_all_zeros(stopped: Platform, look: Look) -> None:
         **clock_figures({}, {}),
         "customer_oldest_wait_seconds": {"": 0},
         "unanswered_chats": {"": 0},
+        "empty_waiting_chats": {"": 0},
         "operators": {"available": 0, "on_chat": 0, "stale": 0, "away": 0, "disabled": 0},
         "operator_chats": {},
         "idle_overdue_chats": {"": 0},
@@ -176,6 +177,7 @@ def test_every_figure_of_a_busy_platform(stopped: Platform, look: Look) -> None:
             ),
             "customer_oldest_wait_seconds": {"": 5000},
             "unanswered_chats": {"": 4},
+            "empty_waiting_chats": {"": 0},
             # Bob's chat has had no heartbeat for longer than 5 min; Dan was last seen then.
             "operators": {"available": 1, "on_chat": 1, "stale": 2, "away": 1, "disabled": 1},
             # Cyd's are the replied ones: 40 s ago, 8030 and 16030 s ago.
@@ -278,7 +280,6 @@ def test_a_waiting_chat_counts_from_the_later_of_release_and_message(
         stopped.execute("DELETE FROM chats WHERE id = %s", (chat,))
         return age_s
 
-    assert oldest_of(waiting(None)) == 5000
     assert oldest_of(waiting(None, ("real", 4500), ("real", 10))) == 4500
     assert oldest_of(waiting(None, ("real", 4500), ("fictional", 100), ("real", 50))) == 50
     assert oldest_of(waiting(100, ("real", 4500))) == 100
@@ -297,8 +298,32 @@ def test_the_last_of_several_releases_counts_even_beside_an_open_assignment(
         builders.add_assignment(
             stopped, chat, operator, assigned_s=assigned_s, released_s=released_s
         )
+    builders.add_message(stopped, chat, age_s=4500)
 
     assert ages_of(look()) == {"waiting_assignment": 1000}
+
+
+@pytest.mark.parametrize("came_back", [False, True], ids=["new", "handed back"])
+def test_a_chat_in_which_nobody_has_written_is_counted_and_no_wait(
+    stopped: Platform, look: Look, came_back: bool
+) -> None:
+    empty = builders.add_chat(stopped, created_s=5000)
+    if came_back:
+        builders.add_assignment(
+            stopped, empty, builders.add_operator(stopped), assigned_s=900, released_s=800
+        )
+
+    figures = look()
+    assert figures["empty_waiting_chats"] == {"": 1}
+    assert figures["chats"]["waiting_assignment"] == 1
+    assert figures["customer_oldest_wait_seconds"] == figures["unanswered_chats"] == {"": 0}
+    assert {name: figures[name] for name in clock_figures({}, {})} == clock_figures({}, {})
+
+    builders.add_message(stopped, empty, age_s=700)
+    figures = look()
+    assert figures["empty_waiting_chats"] == {"": 0}
+    assert ages_of(figures) == {"waiting_assignment": 700}
+    assert figures["customer_oldest_wait_seconds"] == {"": 700}
 
 
 def test_only_unanswered_messages_of_chats_that_are_owed_an_answer_count(
@@ -329,7 +354,9 @@ def test_only_unanswered_messages_of_chats_that_are_owed_an_answer_count(
     assert figures["customer_oldest_wait_seconds"] == {"": 70}
 
 
-def test_times_in_the_future_give_no_negative_age(stopped: Platform, look: Look) -> None:
+def test_a_chat_that_has_no_time_but_the_future_counts_without_an_age(
+    stopped: Platform, look: Look
+) -> None:
     drop_checks(stopped)
     builders.make_waiting_chat(stopped, age_s=-500)
     builders.make_assigned_chat(stopped, age_s=-500, heartbeat_s=-500)
@@ -340,7 +367,9 @@ def test_times_in_the_future_give_no_negative_age(stopped: Platform, look: Look)
 
     assert ages_of(figures) == dict.fromkeys(CLOCKED, 0)
     assert figures["state_mean_age_seconds"] == pytest.approx(dict.fromkeys(CLOCKED, 0), abs=1e-3)
-    assert {figures["state_age_chats"][f"{state},15"] for state in CLOCKED} == {1}
+    assert {figures["state_age_chats"][f"{state},86400"] for state in CLOCKED} == {0}
+    assert {figures["state_age_chats"][f"{state},+Inf"] for state in CLOCKED} == {1}
+    assert figures["unanswered_chats"] == {"": 2}
     for name in (
         "platform_queue_oldest_age_seconds",
         "platform_queue_mean_age_seconds",
@@ -357,7 +386,8 @@ def test_an_assigned_chat_without_a_time_counts_from_its_open_assignment_else_it
     chat = builders.add_chat(stopped, "assigned", created_s=5000, operator=operator)
     figures = look()
     assert ages_of(figures) == {"assigned": 5000}
-    assert figures["idle_overdue_chats"] == {"": 1}
+    # The platform's job takes no chat without a time, and so is not late with one.
+    assert figures["idle_overdue_chats"] == {"": 0}
     assert figures["operators"]["stale"] == 1
 
     builders.add_assignment(stopped, chat, operator, assigned_s=9000, released_s=10)

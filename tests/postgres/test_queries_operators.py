@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from exporter.demo.platform import application
 from tests import builders
 from tests.postgres.test_queries import Look, look, stopped
 from tests.servers import Platform
@@ -26,7 +28,7 @@ def counted(look: Look, settings: str = "") -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("seen_s", "status"), [(0, "available"), (IDLE_S, "available"), (IDLE_S + 0.001, "stale"),
-                           (None, "stale"), (-3600, "available")],
+                           (None, "stale"), (-59, "available"), (-3600, "stale")],
 )  # fmt: skip
 def test_an_available_operator_shows_life_by_his_last_activity(
     stopped: Platform, look: Look, seen_s: float | None, status: str
@@ -38,7 +40,13 @@ def test_an_available_operator_shows_life_by_his_last_activity(
 
 @pytest.mark.parametrize(
     ("heartbeat_s", "status"),
-    [(0, "on_chat"), (IDLE_S, "on_chat"), (IDLE_S + 0.001, "stale"), (-3600, "on_chat")],
+    [
+        (0, "on_chat"),
+        (IDLE_S, "on_chat"),
+        (IDLE_S + 0.001, "stale"),
+        (-3600, "stale"),
+        (-59, "on_chat"),
+    ],
 )
 def test_an_operator_on_a_chat_shows_life_by_its_heartbeat_alone(
     stopped: Platform, look: Look, heartbeat_s: float, status: str
@@ -77,7 +85,7 @@ def test_a_heartbeat_of_another_operator_or_chat_is_no_life(stopped: Platform, l
     assert counted(look) == {"stale": 1, "available": 1}
 
 
-def test_a_browsers_clock_in_the_future_is_life_but_does_not_excuse_the_idle_detector(
+def test_a_browsers_clock_in_the_future_is_no_life_but_stops_the_platforms_idle_detector(
     stopped: Platform, look: Look
 ) -> None:
     operator = builders.add_operator(stopped)
@@ -86,8 +94,8 @@ def test_a_browsers_clock_in_the_future_is_life_but_does_not_excuse_the_idle_det
 
     figures = look()
 
-    assert figures["operators"]["on_chat"] == 1
-    assert figures["idle_overdue_chats"] == {"": 1}
+    assert figures["operators"]["stale"] == 1
+    assert figures["idle_overdue_chats"] == {"": 0}
 
 
 def test_each_operator_is_counted_once_whatever_he_holds(stopped: Platform, look: Look) -> None:
@@ -164,18 +172,49 @@ def test_the_grace_is_the_configurations(stopped: Platform, look: Look) -> None:
     assert overdue("thresholds: {idle_grace: 0s}\n") == 3
 
 
-def test_idle_chats_without_a_heartbeat_count_from_assignment_else_creation(
+def test_idle_chats_are_those_that_the_platforms_job_would_take(
     stopped: Platform, look: Look
 ) -> None:
     limit_s = IDLE_S + GRACE_S
     operator = builders.add_operator(stopped)
     for age_s in (limit_s, limit_s + 1):
+        # A missing row is idle; a missing time of assignment never is.
         builders.make_assigned_chat(stopped, age_s=age_s, created_s=9000, heartbeat_s=None)
-        builders.add_chat(stopped, "assigned", created_s=age_s, operator=operator)
+        builders.add_chat(stopped, "assigned", created_s=9000, operator=operator)
+        # The tab is open, and nobody sits there: the input decides, and not the beat.
+        open_tab = builders.make_assigned_chat(stopped, operator, age_s=9000, heartbeat_s=None)
+        builders.add_heartbeat(stopped, open_tab, operator, browser_s=age_s, updated_s=5)
+        # Both must be old.
+        fresh = builders.make_assigned_chat(stopped, operator, age_s=60, heartbeat_s=None)
+        builders.add_heartbeat(stopped, fresh, operator, browser_s=age_s, updated_s=age_s)
+    # What an earlier holder's browser says is no sign of the present one's.
+    orphan = builders.make_assigned_chat(stopped, operator, age_s=9000, heartbeat_s=None)
+    builders.add_heartbeat(stopped, orphan, builders.add_operator(stopped))
     builders.make_waiting_chat(stopped, age_s=9000)
     builders.make_replied_chat(stopped, age_s=9000)
 
-    assert look()["idle_overdue_chats"] == {"": 2}
+    assert look()["idle_overdue_chats"] == {"": 3}
+
+
+@pytest.mark.newest
+def test_the_idle_query_counts_what_the_platforms_own_condition_selects(
+    stopped: Platform, look: Look
+) -> None:
+    ages_s = (None, -300, 0, 299, 301, 9000)
+    operator = builders.add_operator(stopped)
+    for assigned_s, browser_s, updated_s in itertools.product(ages_s, ages_s, (0, 9000)):
+        chat = builders.add_chat(
+            stopped, "assigned", created_s=9000, operator=operator, assigned_s=assigned_s
+        )
+        if browser_s is not None:
+            builders.add_heartbeat(
+                stopped, chat, operator, browser_s=browser_s, updated_s=updated_s
+            )
+
+    overdue = look("thresholds: {idle_grace: 0s}\n")["idle_overdue_chats"][""]
+
+    builders.set_config(stopped, "max_reassignments", 9)
+    assert overdue == len(application.run_idle_detector(stopped.connection)) == 12
 
 
 def work(platform: Platform, operator: UUID, chats: int, *, assigned_s: float = 60) -> None:

@@ -16,6 +16,7 @@ from tests.builders import (
     make_assigned_chat,
     make_replied_chat,
     make_waiting_chat,
+    restoring,
 )
 from tests.counting import Watcher
 from tests.servers import Platform
@@ -135,11 +136,13 @@ def test_arrivals_that_nobody_answered_give_no_figure(platform: Platform) -> Non
 
 
 def test_a_huge_load_has_a_figure_up_to_twenty_thousand_operators(platform: Platform) -> None:
-    handle_s = 17_000
-    add_load(platform, 800, handle_s, replies=20)
-    assert staffing(platform)[0] == required(800 / 3600 * handle_s, 120, handle_s, 0.9)
+    handle_s = 1_700
+    with restoring(platform):
+        add_load(platform, 8_000, handle_s, replies=20)
+    assert staffing(platform)[0] == required(8_000 / 3600 * handle_s, 120, handle_s, 0.9)
 
-    add_load(platform, 4_000, handle_s, replies=20)
+    with restoring(platform):
+        add_load(platform, 35_000, handle_s, replies=20)
     assert staffing(platform)[0] is None
 
 

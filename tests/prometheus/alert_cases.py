@@ -187,6 +187,18 @@ CASES = (
         labels={"check": "lost_reply"},
     ),
     Case(
+        "ChatQueueClosedChatWritten",
+        "critical",
+        60,
+        {'chatqueue_invalid_chats{check="closed_but_written_to"}': "2x40"},
+        {
+            'chatqueue_invalid_chats{check="closed_but_written_to"}': "0x40",
+            'chatqueue_invalid_chats{check="lost_reply"}': "3x40",
+        },
+        "Into 2 closed chats of main their users wrote in the last day, after the end.",
+        labels={"check": "closed_but_written_to"},
+    ),
+    Case(
         "ChatQueueInvalidChats",
         "warning",
         120,
@@ -194,6 +206,7 @@ CASES = (
         {
             'chatqueue_invalid_chats{check="unknown_state"}': "0x40",
             'chatqueue_invalid_chats{check="lost_reply"}': "3x40",
+            'chatqueue_invalid_chats{check="closed_but_written_to"}': "3x40",
         },
         "2 chats of main fail the check unknown_state.",
         labels={"check": "unknown_state"},

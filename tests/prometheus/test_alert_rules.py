@@ -210,6 +210,7 @@ FIGURES = {
     "assignments": "chatqueue_assignments_total",
     "waits": ALL,
     "invalid_states": 'chatqueue_invalid_chats{check="lost_reply"}',
+    "invalid_users": 'chatqueue_invalid_chats{check="closed_but_written_to"}',
 }
 
 

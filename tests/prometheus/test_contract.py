@@ -33,6 +33,8 @@ QUERIES = {
     "idle_detector",
     "invalid_chats",
     "invalid_states",
+    "invalid_times",
+    "invalid_users",
     "messages",
     "operator_load",
     "operators",
@@ -46,9 +48,11 @@ QUERIES = {
     "waits",
 }
 CHECKS = {
+    "active_chat_of_blocked_user",
     "answered_but_waiting",
     "assigned_without_open_assignment",
     "assigned_without_operator",
+    "closed_but_written_to",
     "completed_but_active",
     "inactive_operator",
     "lost_reply",
@@ -59,6 +63,7 @@ CHECKS = {
     "reply_without_timestamp",
     "several_open_assignments",
     "time_in_future",
+    "time_infinite",
     "unknown_state",
 }
 OUTCOMES = {
@@ -141,6 +146,7 @@ DATABASE: dict[str, tuple[str, dict[str, set[str] | None]]] = {
     "chatqueue_state_overdue_chats": ("gauge", {"state": CLOCKED, "severity": SEVERITIES}),
     "chatqueue_customer_oldest_wait_seconds": ("gauge", {}),
     "chatqueue_unanswered_chats": ("gauge", {}),
+    "chatqueue_empty_waiting_chats": ("gauge", {}),
     "chatqueue_operators": (
         "gauge",
         {"status": {"available", "on_chat", "stale", "away", "disabled"}},
@@ -151,10 +157,11 @@ DATABASE: dict[str, tuple[str, dict[str, set[str] | None]]] = {
     "chatqueue_assignments_total": ("counter", {}),
     "chatqueue_messages_total": ("counter", {"sender": {"customer", "operator"}}),
     "chatqueue_releases_total": ("counter", {"outcome": OUTCOMES}),
+    "chatqueue_idle_releases_total": ("counter", {"by": {"job", "page"}}),
     "chatqueue_state_transitions_total": (
         "counter",
         {
-            "from_state": CLOCKED - {"unknown"},
+            "from_state": STATES - {"unknown"},
             "to_state": STATES - {"unknown"},
         },
     ),

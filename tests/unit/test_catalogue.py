@@ -307,6 +307,8 @@ def test_every_built_in_query_loads() -> None:
         "idle_detector",
         "invalid_chats",
         "invalid_states",
+        "invalid_times",
+        "invalid_users",
         "messages",
         "operator_load",
         "operators",

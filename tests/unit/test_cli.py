@@ -233,7 +233,7 @@ def test_a_valid_configuration_is_counted_without_any_connection() -> None:
     result = CliRunner(env=environ).invoke(cli, ["check-config", "--config.file", str(EXAMPLE)])
 
     assert result.exit_code == 0
-    assert result.output == f"{EXAMPLE}: 1 database, 20 queries, configuration is valid\n"
+    assert result.output == f"{EXAMPLE}: 1 database, 22 queries, configuration is valid\n"
 
 
 def test_the_schema_is_printed_without_a_configuration(

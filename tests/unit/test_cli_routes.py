@@ -125,7 +125,7 @@ def test_a_database_that_does_not_answer_is_shown_to_people(daemon: Daemon, ask:
     landing = ask("/")
 
     assert header(landing, "Cache-Control") == "no-store"
-    assert "<td class=down>does not answer</td><td>0 of 20 queries work</td>" in (
+    assert "<td class=down>does not answer</td><td>0 of 22 queries work</td>" in (
         landing.body.decode()
     )
     assert ask("/-/ready").status == 200

@@ -131,7 +131,9 @@ def test_a_threshold_that_is_off_is_never_crossed(look: Look) -> None:
 
 @pytest.mark.parametrize(("wait_s", "verdict"), [(300, "ok"), (301, "warning"), (601, "critical")])
 def test_a_users_wait_is_judged(look: Look, wait_s: float, verdict: Verdict) -> None:
-    look.rows["customer_wait"] = [{"customer_oldest_wait_seconds": wait_s, "unanswered_chats": 4}]
+    look.rows["customer_wait"] = [
+        {"customer_oldest_wait_seconds": wait_s, "unanswered_chats": 4, "empty_waiting_chats": 0}
+    ]
 
     status = look.status()
 
@@ -188,7 +190,9 @@ def test_a_crossed_threshold_outweighs_what_is_not_known(look: Look) -> None:
 
 
 def test_rows_that_do_not_fit_are_a_problem_too(look: Look) -> None:
-    look.rows["customer_wait"] = [{"customer_oldest_wait_seconds": "soon", "unanswered_chats": 1}]
+    look.rows["customer_wait"] = [
+        {"customer_oldest_wait_seconds": "soon", "unanswered_chats": 1, "empty_waiting_chats": 0}
+    ]
 
     assert look.status().problems == (
         "customer_wait: mismatch: customer_wait.sql column 'customer_oldest_wait_seconds' "

@@ -266,9 +266,12 @@ def _work() -> list[Any]:
         make_lines(
             Panel(
                 "Unanswered chats",
-                "Chats in which the user spoke last, waiting or with an operator. Rising for "
-                "minutes: more comes in than is answered.",
-                (Ask(total("chatqueue_unanswered_chats"), "unanswered", YELLOW),),
+                "Chats in which the user spoke last, waiting or with an operator, rising: more "
+                "comes in than is answered. Empty: in the queue, and nobody has written yet.",
+                (
+                    Ask(total("chatqueue_unanswered_chats"), "unanswered", YELLOW),
+                    Ask(total("chatqueue_empty_waiting_chats"), "empty", BLUE),
+                ),
                 "short",
                 ("ChatQueueCustomerWait",),
                 decimals=0,

@@ -41,6 +41,7 @@ _DECISION_COLORS = {
 def make_releases() -> list[Any]:
     """Return the row."""
     released, decisions = "chatqueue_releases_total", "chatqueue_release_decisions_total"
+    idle = "chatqueue_idle_releases_total"
     decided = only_present(happened(decisions, by=("decision",)), "decision", "nothing to decide")
     return [
         make_lines(
@@ -89,11 +90,13 @@ def make_releases() -> list[Any]:
             Panel(
                 "Suspects",
                 "Chats held too long: by auto-release's rules, by the platform's idle detector, "
-                "and those whose release would close them. Lasting above 0: nobody takes them.",
+                "and those whose release would close them. Lasting above 0: nobody takes them; "
+                "what the idle job takes shows that it runs.",
                 (
                     Ask(total("chatqueue_release_suspect_chats"), "suspects", PURPLE),
                     Ask(total("chatqueue_idle_overdue_chats"), "idle and overdue", YELLOW),
                     Ask(total("chatqueue_release_would_close_chats"), "would be closed", RED),
+                    Ask(happened(idle, 'by="job"'), "taken by the idle job", GREY),
                 ),
                 "short",
                 ("ChatQueueIdleDetectorDown", "ChatQueueReleaseWouldClose"),

@@ -200,7 +200,7 @@ def _available() -> Any:
 
 
 def _invalid() -> Any:
-    lost = total("chatqueue_invalid_chats", 'check="lost_reply"')
+    lost = total("chatqueue_invalid_chats", 'check=~"lost_reply|closed_but_written_to"')
     return make_stat(
         _panel(
             "Impossible chats",
@@ -211,7 +211,7 @@ def _invalid() -> Any:
                 Ask(lost, "unseen users"),
             ),
             "short",
-            ("ChatQueueLostReply", "ChatQueueInvalidChats"),
+            ("ChatQueueLostReply", "ChatQueueClosedChatWritten", "ChatQueueInvalidChats"),
             decimals=0,
         ),
         steps=[(None, GREEN), (1, RED)],

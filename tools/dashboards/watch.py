@@ -260,13 +260,14 @@ def _correctness() -> list[Any]:
             Panel(
                 "Impossible chats by check",
                 "Chats whose columns contradict each other, now and at most in the range. Healthy "
-                "is 0 everywhere; lost_reply is a user whom nobody sees: act on it first.",
+                "is 0 everywhere; act first on lost_reply and closed_but_written_to: users whom "
+                "nobody sees.",
                 (
                     Ask(total(invalid, by=by_check)),
                     Ask(f"max by (check) (max_over_time({select(invalid)}[$__range]))"),
                 ),
                 "short",
-                ("ChatQueueLostReply", "ChatQueueInvalidChats"),
+                ("ChatQueueLostReply", "ChatQueueClosedChatWritten", "ChatQueueInvalidChats"),
                 height=9,
                 decimals=0,
             ),
@@ -282,7 +283,7 @@ def _correctness() -> list[Any]:
                 "back before more chats are written.",
                 (Ask(only_present(total(invalid, by=by_check), "check", "none"), "{{check}}"),),
                 "short",
-                ("ChatQueueLostReply", "ChatQueueInvalidChats"),
+                ("ChatQueueLostReply", "ChatQueueClosedChatWritten", "ChatQueueInvalidChats"),
                 height=9,
                 decimals=0,
             )
