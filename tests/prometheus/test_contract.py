@@ -113,6 +113,7 @@ RELATIONS = {
     "public.operator_activity",
     "public.platform_config",
     "public.chat_state_summary",
+    "public.real_users",
 }
 REASONS = {
     "timeout",
