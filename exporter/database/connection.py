@@ -19,7 +19,7 @@ import psycopg
 from psycopg import conninfo
 
 from exporter.catalogue import Need, Query
-from exporter.database.failures import explain, query_failure
+from exporter.database.failures import explain, explain_hiding, query_failure
 from exporter.database.opening import Opener
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
@@ -356,9 +356,5 @@ def _need_fault(need: Need, row: Row) -> QueryFailed | None:
             f"expected GRANT {grant} ON {on} TO {row['reader']}",
         )
     if row["is_hidden"]:
-        return QueryFailed(
-            Reason.ROW_SECURITY,
-            f"row-level security hides rows of {need.name}{behind} from role {row['reader']}, "
-            "expected a policy FOR SELECT USING (true) for that role, or BYPASSRLS",
-        )
+        return QueryFailed(Reason.ROW_SECURITY, explain_hiding(row))
     return None

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import psycopg
 
-from exporter.database.failures import explain, query_failure
+from exporter.database.failures import explain, explain_hiding, query_failure
 from exporter.database.opening import Opener
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
@@ -207,10 +207,7 @@ class Session:
             if not row["is_permitted"]:
                 return f"role {row['reader']} may not use {row['object']}"
             if row["is_hidden"]:
-                return (
-                    f"row-level security hides rows of {row['object']} from role {row['reader']}, "
-                    "expected a policy USING (true) for that role, or BYPASSRLS"
-                )
+                return explain_hiding(row)
         return None
 
     def abort(self) -> None:

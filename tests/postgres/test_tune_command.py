@@ -165,7 +165,7 @@ def test_hidden_rows_are_no_empty_history(
 
     assert refusal(capsys, platform.dsn_as(role), tmp_path) == (
         "chatqueue: main: row-level security hides rows of public.chats from role "
-        f"{role}, expected a policy USING (true) for that role, or BYPASSRLS\n"
+        f"{role}, expected a policy FOR SELECT USING (true) for that role, or BYPASSRLS\n"
     )
 
 
