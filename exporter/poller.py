@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -21,6 +21,7 @@ from exporter.catalogue import Need, Query
 from exporter.database import Ask, Connection, Outcome, Poll
 from exporter.errors import DatabaseError, DatabaseUnavailable, Reason
 from exporter.events import EventCounter, first_values
+from exporter.quarantine import Quarantine
 from exporter.schedules import Rota
 from exporter.snapshot import Family, Labels, QueryResult, Snapshot, build_families
 
@@ -30,6 +31,10 @@ FIRST_RETRY_S = 0.25
 # Beyond its interval, a poll may take this long before its worker counts as stuck.
 STUCK_AFTER_S = 60.0
 FRESH_INTERVALS = 3.0
+# Losses of the connection at one query after another before the database itself is given up.
+MOST_LOSSES_A_TURN = 3
+# Different texts that one outage may put into the log.
+MOST_TEXTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,8 @@ class Worker:
         self._rota = Rota()
         self._random = random.Random()  # noqa: S311 - jitter
         self._connection = self._connect_to(plan)
-        self._failures = 0
+        self._quarantine = Quarantine(monotonic)
+        self._outage: _Outage | None = None
         self._retry_at = 0.0
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -203,7 +209,8 @@ class Worker:
             self._connection = self._connect_to(plan)
             if self._stopping.is_set():  # asked to stop while the old connection was there
                 self._connection.abort()
-        self._failures, self._retry_at = 0, 0.0
+        self._outage, self._retry_at = None, 0.0
+        self._quarantine.clear()
         self._rota.configure((query.name, query.interval_s) for query in plan.queries)
         known = {result.query: result for result in self.snapshot.results}
         metrics = {query.name: query.metrics for query in old.queries}
@@ -225,8 +232,32 @@ class Worker:
     def _poll(self, due: frozenset[str]) -> None:
         """Run what is due and publish what came of it."""
         queries = tuple(query for query in self._plan.queries if query.name in due)
-        if not queries:
-            return
+        shared = tuple(query for query in queries if not self._quarantine.holds(query.name))
+        for _ in range(MOST_LOSSES_A_TURN):
+            if not shared:
+                break
+            poll = self._ask(shared)
+            if poll is None:
+                return
+            if poll.lost is None:
+                break
+            # What came before it stands; what comes behind it is asked again, without it.
+            shared = tuple(
+                outcome.query
+                for outcome in poll.outcomes
+                if outcome.error is not None and _was_not_asked(outcome, poll)
+            )
+        else:
+            if shared:
+                self._back_off(DatabaseUnavailable("the connection is lost again and again"))
+                return
+        for query in queries:
+            apart = self._quarantine.holds(query.name) and self._quarantine.is_due(query.name)
+            if apart and (self._stopping.is_set() or self._ask((query,)) is None):
+                return
+
+    def _ask(self, queries: Sequence[Query]) -> Poll | None:
+        """Run queries in one poll and publish what came of it; None where there was none."""
         asks = [
             Ask(query, self._counters[query.name].parameters() if query.events else {})
             for query in queries
@@ -235,19 +266,34 @@ class Worker:
             poll = self._connection.poll(asks, self._plan.needs, self._plan.parameters)
         except DatabaseUnavailable as error:
             self._lose(error, queries)
-            return
+            return None
         if self._stopping.is_set():
-            return
-        if self._failures:
-            log.info("database is back", database=self.database, failures=self._failures)
-        self._failures, self._retry_at = 0, 0.0
+            return None
+        self._end_outage()
         updates = {
-            outcome.query.name: self._judge(outcome, poll.began_at) for outcome in poll.outcomes
+            outcome.query.name: self._judge(outcome, poll.began_at)
+            for outcome in poll.outcomes
+            if not _was_not_asked(outcome, poll)
         }
+        for outcome in poll.outcomes:
+            if outcome.error is None and self._quarantine.succeed(outcome.query.name):
+                log.info("query is back", database=self.database, query=outcome.query.name)
+        if poll.lost is not None and poll.lost_at is not None:
+            self._suspect(poll.lost_at, poll.lost)
         self._publish(self._next_snapshot(poll, updates))
-        if poll.lost is not None:
-            self._back_off(poll.lost)
         self.first_poll_done.set()
+        return poll
+
+    def _suspect(self, name: str, lost: DatabaseUnavailable) -> None:
+        """Let the query at which the connection was lost run apart from now on."""
+        if self._quarantine.lose(name, self._rota.interval_s(name)):
+            log.warning(
+                "connection lost at a query, which runs apart until it has succeeded",
+                database=self.database,
+                query=name,
+                reason=str(lost.reason),
+                error=str(lost),
+            )
 
     def _judge(self, outcome: Outcome, began_at: datetime.datetime) -> QueryResult:
         """What one outcome makes of what was known of its query."""
@@ -338,8 +384,12 @@ class Worker:
 
     def _back_off(self, error: DatabaseUnavailable) -> None:
         """Wait before the next attempt: exponential with full jitter, at most one interval."""
-        self._failures += 1
-        if self._failures == 1:
+        outage = self._outage = self._outage or _Outage(self._monotonic())
+        outage.failures += 1
+        outage.error = error
+        text = (error.reason, str(error))
+        if text not in outage.logged and len(outage.logged) < MOST_TEXTS:
+            outage.logged.add(text)
             log.error(
                 "database is unavailable",
                 database=self.database,
@@ -349,9 +399,22 @@ class Worker:
         if self.snapshot.up:
             self._publish(replace(self.snapshot, up=False))
         cap_s = self._plan.shortest_interval_s
-        ceiling_s = min(cap_s, FIRST_RETRY_S * 2.0 ** min(self._failures, 16))
+        ceiling_s = min(cap_s, FIRST_RETRY_S * 2.0 ** min(outage.failures, 16))
         self._retry_at = self._monotonic() + self._random.uniform(ceiling_s / 2, ceiling_s)
         self._rota.make_all_due()
+
+    def _end_outage(self) -> None:
+        """Note that the database answers."""
+        outage, self._outage, self._retry_at = self._outage, None, 0.0
+        if outage is not None:
+            log.info(
+                "database is back",
+                database=self.database,
+                failures=outage.failures,
+                unavailable_s=round(self._monotonic() - outage.since, 3),
+                reason=str(outage.error.reason),
+                error=str(outage.error),
+            )
 
     def _next_snapshot(self, poll: Poll, updates: Mapping[str, QueryResult]) -> Snapshot:
         """The snapshot after a poll that reached the database."""
@@ -362,6 +425,7 @@ class Worker:
             clock_skew_s=poll.clock_skew_s,
             in_recovery=poll.in_recovery,
             hidden=poll.hidden,
+            reopened=self.snapshot.reopened + poll.reopened,
             results=tuple(updates.get(r.query, r) for r in self.snapshot.results),
         )
 
@@ -392,6 +456,28 @@ class Worker:
             results=tuple(_never_run(query) for query in plan.queries),
             thresholds=plan.thresholds,
         )
+
+
+@dataclass(slots=True)
+class _Outage:
+    """A time in which the database cannot be asked.
+
+    Attributes:
+        since: Monotonic time of its beginning.
+        failures: Attempts that failed.
+        error: Why the latest one did.
+        logged: What is in the log already.
+    """
+
+    since: float
+    failures: int = 0
+    error: DatabaseUnavailable = field(default_factory=lambda: DatabaseUnavailable("unknown"))
+    logged: set[tuple[Reason, str]] = field(default_factory=set)
+
+
+def _was_not_asked(outcome: Outcome, poll: Poll) -> bool:
+    """Whether the connection was gone by the time of a query."""
+    return isinstance(outcome.error, DatabaseUnavailable) and outcome.query.name != poll.lost_at
 
 
 def _counters(

@@ -97,6 +97,7 @@ class Snapshot:
         hidden: Relation and whether row-level security hides rows of it from this role.
         results: One a query, in catalogue order.
         thresholds: The configured thresholds as families.
+        reopened: Kept connections that had been closed while idle, since the daemon started.
     """
 
     database: str
@@ -108,6 +109,7 @@ class Snapshot:
     hidden: tuple[tuple[str, bool], ...]
     results: tuple[QueryResult, ...]
     thresholds: tuple[Family, ...]
+    reopened: int = 0
 
     def next_expiry(self, at: float) -> float:
         """Return the monotonic time at which this snapshot will next read differently."""
@@ -138,6 +140,13 @@ class Snapshot:
                 "chatqueue_database_row_security_hidden",
                 "Whether row-level security hides rows of the relation from the exporter's role.",
                 [((("relation", relation),), float(hidden)) for relation, hidden in self.hidden],
+            ),
+            Family(
+                "chatqueue_database_reconnections_total",
+                "counter",
+                "Connections that were closed while idle and opened again for the next poll.",
+                "",
+                (Sample((), float(self.reopened)),),
             ),
         ]
         if self.clock_skew_s is not None:

@@ -44,6 +44,7 @@ OWN_NAMES = frozenset(
         "chatqueue_database_row_security_hidden",
         "chatqueue_database_clock_skew_seconds",
         "chatqueue_database_in_recovery",
+        "chatqueue_database_reconnections_total",
     }
 )
 UNITS = ("seconds", "bytes", "ratio")

@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -19,8 +19,9 @@ import psycopg
 from psycopg import conninfo
 
 from exporter.catalogue import Need, Query
-from exporter.database.failures import explain, explain_hiding, query_failure
+from exporter.database.failures import UNREADABLE, explain, explain_hiding, query_failure
 from exporter.database.opening import Opener
+from exporter.database.settings import PIN_ALL
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
 
@@ -46,7 +47,18 @@ _BEGIN: LiteralString = (
     " SET LOCAL statement_timeout = {probe_ms};"
     " SET LOCAL idle_in_transaction_session_timeout = 10000;"
     " SET LOCAL jit = off;"
-    " SET LOCAL max_parallel_workers_per_gather = 0"
+    " SET LOCAL max_parallel_workers_per_gather = 0;"
+    " SET LOCAL lock_timeout = {lock_ms}; "
+) + PIN_ALL
+# Who waits for a relation that is being rewritten waits for all of it; a request for such a lock
+# that waits itself lets nobody past either.
+_LOCKED: LiteralString = (
+    "SELECT DISTINCT s.nspname || '.' || c.relname AS relation"
+    " FROM pg_catalog.pg_locks AS l"
+    " INNER JOIN pg_catalog.pg_class AS c ON c.oid = l.relation"
+    " INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace"
+    " WHERE l.mode = 'AccessExclusiveLock' AND l.database ="
+    " (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = current_database())"
 )
 # The lock limit is the shorter one, or a locked table would pass for a slow query.
 _LIMITS: LiteralString = (
@@ -95,6 +107,8 @@ class Poll:
         version_num: `server_version_num`, e.g. 150018.
         hidden: Relation and whether row-level security hides rows of it from this role.
         lost: Why the connection broke during the poll, or None; the outcomes before it stand.
+        lost_at: The query that was being asked then; None where none was.
+        reopened: Whether a kept connection had died since, and a new one was opened for this poll.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -104,6 +118,8 @@ class Poll:
     version_num: int
     hidden: tuple[tuple[str, bool], ...]
     lost: DatabaseUnavailable | None
+    lost_at: str | None = None
+    reopened: bool = False
 
 
 def check_dsn(dsn: str) -> str | None:
@@ -167,15 +183,36 @@ class Connection:
         Raises:
             DatabaseUnavailable: There is no connection, or it broke before the first query.
         """
+        if self._connection is not None:
+            try:
+                return self._poll(asks, needs, parameters)
+            except _DeadAtOnce:
+                # Closed while idle, by a limit of the server or of something between: a new
+                # connection is opened at once, and only if that fails is anything wrong.
+                return replace(self._poll(asks, needs, parameters), reopened=True)
+        return self._poll(asks, needs, parameters)
+
+    def _poll(self, asks: Sequence[Ask], needs: Sequence[Need], parameters: Parameters) -> Poll:
+        """One try of a poll."""
         self._on_step()
+        was_kept = self._connection is not None
         connection = self._connect()
         with Watchdog(connection) as watchdog:
             self._watchdog = watchdog
             try:
                 if self._aborted:  # while connecting, when there was no watchdog yet
                     raise DatabaseUnavailable("stopped")
+                watchdog.arm(PROBE_TIMEOUT_S + DEADLINE_GRACE_S)
+                begin = _BEGIN.format(probe_ms=_ms(PROBE_TIMEOUT_S), lock_ms=_ms(LOCK_TIMEOUT_S))
+                try:
+                    connection.execute(begin)
+                except psycopg.Error as error:
+                    unavailable = self._unavailable(error, watchdog)
+                    if was_kept and not watchdog.fired:
+                        raise _DeadAtOnce(str(unavailable)) from error
+                    raise unavailable from error
                 return self._transact(connection, watchdog, asks, needs, parameters)
-            except psycopg.Error as error:
+            except (psycopg.Error, *UNREADABLE) as error:
                 raise self._unavailable(error, watchdog) from error
             finally:
                 self._watchdog = None
@@ -211,8 +248,6 @@ class Connection:
         parameters: Parameters,
     ) -> Poll:
         """The transaction of one poll; psycopg's errors before the first query come out."""
-        watchdog.arm(PROBE_TIMEOUT_S + DEADLINE_GRACE_S)
-        connection.execute(_BEGIN.format(probe_ms=_ms(PROBE_TIMEOUT_S)))
         asked_s = time.time()
         server = connection.execute(_CLOCK).fetchone()
         answered_s = time.time()
@@ -220,15 +255,17 @@ class Connection:
         faults, hidden = self._probe(connection, needs)
         outcomes: list[Outcome] = []
         lost: DatabaseUnavailable | None = None
+        lost_at: str | None = None
         for ask in asks:
             outcome = (
                 _failed(ask.query, lost)
                 if lost is not None
-                else self._ask(connection, watchdog, ask, faults, parameters)
+                else self._ask(connection, watchdog, ask, needs, faults, parameters)
             )
             if isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
-                lost = lost or DatabaseUnavailable(str(outcome.error))
+                lost_at = lost_at or ask.query.name
+                lost = lost or DatabaseUnavailable(str(outcome.error), outcome.error.reason)
             outcomes.append(outcome)
         if lost is None:
             lost = self._finish(connection, watchdog)
@@ -240,6 +277,7 @@ class Connection:
             version_num=int(server["version_num"]),
             hidden=hidden,
             lost=lost,
+            lost_at=lost_at,
         )
 
     def _probe(
@@ -270,10 +308,14 @@ class Connection:
         connection: psycopg.Connection[dict[str, Any]],
         watchdog: Watchdog,
         ask: Ask,
-        faults: Mapping[Need, QueryFailed],
+        needs: Sequence[Need],
+        faults: dict[Need, QueryFailed],
         parameters: Parameters,
     ) -> Outcome:
-        """One query within its limits, isolated by a savepoint."""
+        """One query within its limits, isolated by a savepoint.
+
+        Where it waited in vain for a lock, the others that need that relation need not wait.
+        """
         query = ask.query
         for need in query.needs:
             if need in faults:
@@ -296,13 +338,15 @@ class Connection:
             columns = tuple(column.name for column in cursor.description or ())
             duration_s = time.perf_counter() - started
             connection.execute("RELEASE SAVEPOINT query")
-        except psycopg.Error as error:
+        except (psycopg.Error, *UNREADABLE) as error:
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
             failure = query_failure(error, query.timeout_s, self._opener.secrets)
             try:
                 connection.execute("ROLLBACK TO SAVEPOINT query")
+                if failure.reason is Reason.LOCKED:
+                    faults.update(_find_locked(connection, faults, needs))
             except psycopg.Error as second:
                 return _failed(query, self._unavailable(second, watchdog), duration_s)
             return _failed(query, failure, duration_s)
@@ -319,7 +363,7 @@ class Connection:
             return self._unavailable(error, watchdog)
         return None
 
-    def _unavailable(self, error: psycopg.Error, watchdog: Watchdog) -> DatabaseUnavailable:
+    def _unavailable(self, error: Exception, watchdog: Watchdog) -> DatabaseUnavailable:
         """A psycopg error that ends the connection, as ours."""
         self.close()
         if watchdog.fired:
@@ -327,6 +371,24 @@ class Connection:
                 "the server did not answer in time and the connection was cut", Reason.TIMEOUT
             )
         return DatabaseUnavailable(explain(error, self._opener.secrets))
+
+
+class _DeadAtOnce(DatabaseUnavailable):
+    """A kept connection turned out to be dead before anything was asked."""
+
+
+def _find_locked(
+    connection: psycopg.Connection[dict[str, Any]],
+    faults: Mapping[Need, QueryFailed],
+    needs: Sequence[Need],
+) -> dict[Need, QueryFailed]:
+    """What is wrong with needs whose relation nobody can read now."""
+    locked = {row["relation"] for row in connection.execute(_LOCKED).fetchall()}
+    return {
+        need: QueryFailed(Reason.LOCKED, f"{need.name} is locked, perhaps by a migration")
+        for need in needs
+        if need.name in locked and need not in faults
+    }
 
 
 def _ms(seconds: float) -> int:

@@ -21,13 +21,23 @@ _REASONS: tuple[tuple[type[psycopg.Error], Reason], ...] = (
     (errors.UndefinedObject, Reason.MISSING),
     (errors.InvalidSchemaName, Reason.MISSING),
     (errors.DatatypeMismatch, Reason.MISMATCH),
+    (errors.CharacterNotInRepertoire, Reason.MISMATCH),
 )
 _OUT_OF_RANGE = (errors.DatetimeFieldOverflow, errors.IntervalFieldOverflow)
 
 
-def query_failure(error: psycopg.Error, timeout_s: float, secrets: Iterable[str]) -> QueryFailed:
+# What reading a value may raise beside psycopg's own: bytes that are no text, a time out of range.
+UNREADABLE = (ValueError, ArithmeticError)
+
+
+def query_failure(error: Exception, timeout_s: float, secrets: Iterable[str]) -> QueryFailed:
     """Return one query's failure with its reason; the connection itself is well."""
     reason = next((r for kind, r in _REASONS if isinstance(error, kind)), Reason.OTHER)
+    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
+        # The server gave the value, and Python has none like it.
+        return QueryFailed(
+            Reason.MISMATCH, f"returns a value that cannot be read: {explain(error, secrets)}"
+        )
     message = explain(error, secrets)
     if isinstance(error, _OUT_OF_RANGE):
         message = (
@@ -62,9 +72,9 @@ def explain_hiding(row: Mapping[str, Any]) -> str:
     )
 
 
-def explain(error: psycopg.Error, secrets: Iterable[str]) -> str:
+def explain(error: Exception, secrets: Iterable[str]) -> str:
     """Return the server's or libpq's words on one line, without any password."""
-    primary = error.diag.message_primary
+    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join((primary or str(error) or type(error).__name__).split())
     for secret in secrets:
         text = text.replace(secret, "***")

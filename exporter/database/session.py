@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import psycopg
 
-from exporter.database.failures import explain, explain_hiding, query_failure
+from exporter.database.failures import UNREADABLE, explain, explain_hiding, query_failure
 from exporter.database.opening import Opener
+from exporter.database.settings import PIN_ALL
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 
@@ -32,8 +33,8 @@ _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED{read_only};"
     " SET LOCAL lock_timeout = {lock_ms};"
     " SET LOCAL statement_timeout = {statement_ms};"
-    " SET LOCAL idle_in_transaction_session_timeout = {idle_ms}"
-)
+    " SET LOCAL idle_in_transaction_session_timeout = {idle_ms}; "
+) + PIN_ALL
 # SQLSTATE classes where nothing was wrong with the statement: the server had no room, was told to
 # stop, failed, or could not serialise. 57014 is a statement that ran too long, which is its own.
 _SERVER_TROUBLE = ("40", "53", "57", "58")
@@ -151,11 +152,11 @@ class Session:
         try:
             cursor = connection.execute(statement.encode(), values)
             rows: list[Row] = list(cursor.fetchall()) if cursor.description else []
-        except psycopg.Error as error:
+        except (psycopg.Error, *UNREADABLE) as error:
             if connection.closed or watchdog.fired:
                 self.close()
                 raise DatabaseUnavailable(explain(error, self._opener.secrets)) from error
-            state = error.sqlstate or ""
+            state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or ""
             if state.startswith(_SERVER_TROUBLE) and state != _CANCELLED:
                 raise ServerTrouble(Reason.OTHER, explain(error, self._opener.secrets)) from error
             raise query_failure(error, self._timeout_s, self._opener.secrets) from error
@@ -201,7 +202,8 @@ class Session:
         """
         names = list(relations)
         rows = self.rows(_PROBE.decode(), {"objects": names, "throughs": [None] * len(names)})
-        for row in rows:
+        found = {row["object"]: row for row in rows}
+        for row in map(found.__getitem__, names):
             if not row["is_there"]:
                 return f"{row['object']} does not exist"
             if not row["is_permitted"]:

@@ -353,7 +353,7 @@ def test_a_database_must_be_named_where_there_are_several(
     ],
 )
 def test_what_makes_no_sense_is_refused(flags: tuple[str, ...], said: str) -> None:
-    result = CliRunner().invoke(cli, ["tune", *flags])
+    result = CliRunner().invoke(cli, ["tune", "--config.file", "x.yaml", *flags])
 
     assert result.exit_code == 2
     assert said in result.output

@@ -202,6 +202,7 @@ DATABASE: dict[str, tuple[str, dict[str, set[str] | None]]] = {
     "chatqueue_database_row_security_hidden": ("gauge", {"relation": RELATIONS}),
     "chatqueue_database_clock_skew_seconds": ("gauge", {}),
     "chatqueue_database_in_recovery": ("gauge", {}),
+    "chatqueue_database_reconnections_total": ("counter", {}),
     "chatqueue_exporter_query_success": ("gauge", {"query": QUERIES}),
     "chatqueue_exporter_query_last_success_timestamp_seconds": ("gauge", {"query": QUERIES}),
     "chatqueue_exporter_query_duration_seconds": ("gauge", {"query": QUERIES}),

@@ -106,6 +106,7 @@ MAPPINGS = {
             "chatqueue_database_row_security_hidden",
             "chatqueue_database_clock_skew_seconds",
             "chatqueue_database_in_recovery",
+            "chatqueue_database_reconnections_total",
             "chatqueue_threshold_x",
             "chatqueue_release_x",
             "process_x",

@@ -102,6 +102,9 @@ DATABASE_TEXT = """\
 chatqueue_database_up{database="main",env="production"} 1.0
 # HELP chatqueue_database_row_security_hidden Whether row-level security hides rows of the relation from the exporter's role.
 # TYPE chatqueue_database_row_security_hidden gauge
+# HELP chatqueue_database_reconnections_total Connections that were closed while idle and opened again for the next poll.
+# TYPE chatqueue_database_reconnections_total counter
+chatqueue_database_reconnections_total{database="main",env="production"} 0.0
 # HELP chatqueue_exporter_query_success Whether the query's latest run gave figures that are still fresh.
 # TYPE chatqueue_exporter_query_success gauge
 # HELP chatqueue_exporter_query_last_success_timestamp_seconds Unix time of the query's last success; 0 before the first.
@@ -164,7 +167,9 @@ age_seconds{database="main",env="production",state="assigned"} +Inf
 things_total{database="main",env="production",kind="a"} 3.0
 things_total{database="main",env="production",kind="b"} 0.0
 """
-        + DATABASE_TEXT.replace(
+        + DATABASE_TEXT.replace("reconnections_total C", "reconnections C")
+        .replace("reconnections_total counter", "reconnections counter")
+        .replace(
             "last_success_timestamp_seconds gauge\n",
             "last_success_timestamp_seconds gauge\n"
             "# UNIT chatqueue_exporter_query_last_success_timestamp_seconds seconds\n",

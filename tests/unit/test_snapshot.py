@@ -328,6 +328,7 @@ def test_a_snapshot_shows_figures_thresholds_and_its_own_state() -> None:
         "chatqueue_database_row_security_hidden": {"public.chats": 1, "public.messages": 0},
         "chatqueue_database_clock_skew_seconds": {"": -0.5},
         "chatqueue_database_in_recovery": {"": 1},
+        "chatqueue_database_reconnections_total": {"": 0},
         "chatqueue_exporter_query_success": {"fresh": 1, "never": 0},
         "chatqueue_exporter_query_last_success_timestamp_seconds": {"fresh": 1000, "never": 0},
         "chatqueue_exporter_query_duration_seconds": {"fresh": 0.25, "never": 0},
