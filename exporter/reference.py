@@ -218,9 +218,9 @@ def _own_entry(family: Family, *, list_values: bool) -> Entry:
 
 def _release_entries() -> Iterator[Entry]:
     """Auto-release, some of whose figures are there only while it looks."""
-    looked = Gauges(suspects=0, would_close=0, tripped=False, paused=False, tokens=0.0)
-    always = {family.name for family in build_figures("off", {}, 0.0, None)}
-    for family in build_figures("off", {}, 0.0, looked):
+    looked = Gauges(suspects=0, would_close=0, tripped=False, paused=False, tokens=0.0, barred={})
+    always = {family.name for family in build_figures("off", {}, (0.0, 0.0), None)}
+    for family in build_figures("off", {}, (0.0, 0.0), looked):
         entry = _own_entry(family, list_values=True)
         absence = "" if family.name in always else "no sample while auto-release is off"
         yield replace(entry, absence=absence)

@@ -115,15 +115,19 @@ def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by:
     _each(config_file, name, act)
 
 
-@click.command()
+@click.command(short_help="End a pause, or a trip that waits for it.")
 @options.config_file
 @options.database
 def resume(config_file: Path, name: str | None) -> None:
-    """End a pause."""
+    """End a pause, and with release.breaker.hold: until-resumed a trip of the breaker.
+
+    A breaker that still finds too many stuck chats trips again at once.
+    """
+    breaker = load_config(config_file).release.breaker.hold is None
 
     def act(session: Session) -> str:
-        desk.resume(session)
-        return "not paused"
+        desk.resume(session, breaker=breaker)
+        return "not paused" + (", breaker not tripped" if breaker else "")
 
     _each(config_file, name, act)
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
 
+from exporter.config.durations import (
+    DURATION_FORM,
+    DURATION_PATTERN,
+    format_duration,
+)
 from exporter.config.section import Section
 from exporter.config.values import (
     FROM_ENVIRONMENT,
@@ -16,10 +21,13 @@ from exporter.config.values import (
     between,
     fault,
     from_to,
+    read_duration,
     whole_number_schema,
 )
 
 MODES = ("off", "observe", "enforce")
+UNTIL_RESUMED = "until-resumed"
+"""`breaker.hold`: a person lets it go, by `chatqueue resume`."""
 
 
 def _read_mode(value: object) -> str:
@@ -53,15 +61,39 @@ Mode = Annotated[
         }
     ),
 ]
-WouldClose = Annotated[
-    Literal["escalate", "requeue"],
-    WithJsonSchema(
+
+
+def _read_hold(value: object) -> timedelta | None:
+    if value == UNTIL_RESUMED:
+        return None
+    if isinstance(value, str) and not value[:1].isdigit():
+        raise fault("is no time to hold", f"{DURATION_FORM}, or {UNTIL_RESUMED}")
+    return read_duration(value)
+
+
+def _one_of(*words: str) -> WithJsonSchema:
+    return WithJsonSchema(
         {
-            "title": "escalate or requeue",
+            "title": " or ".join(words),
             "anyOf": [
-                {"enum": ["escalate", "requeue"]},
+                {"enum": list(words)},
                 {"type": "string", "pattern": FROM_ENVIRONMENT},
             ],
+        }
+    )
+
+
+WouldClose = Annotated[Literal["escalate", "requeue"], _one_of("escalate", "requeue")]
+Life = Annotated[Literal["tab", "input"], _one_of("tab", "input")]
+Hold = Annotated[
+    timedelta | None,
+    PlainValidator(_read_hold),
+    PlainSerializer(lambda v: UNTIL_RESUMED if v is None else format_duration(v), return_type=str),
+    WithJsonSchema(
+        {
+            "title": f"duration or {UNTIL_RESUMED}",
+            "type": "string",
+            "pattern": f"^{UNTIL_RESUMED}$|{DURATION_PATTERN}|{FROM_ENVIRONMENT}",
         }
     ),
 ]
@@ -121,9 +153,10 @@ class Breaker(Section):
     at_least: Count = Field(
         default=3, description="And at least that many chats; fewer never trip it."
     )
-    hold: Annotated[Duration, between("0s", "7d")] = Field(
+    hold: Annotated[Hold, between("0s", "7d")] = Field(
         default=timedelta(minutes=10),
-        description="How long things must be well again before it lets go.",
+        description="How long things must be well again before it lets go; until-resumed: a "
+        "person lets it go, by chatqueue resume.",
     )
 
 
@@ -153,6 +186,12 @@ class Release(Section):
         default=timedelta(minutes=15),
         description="An assigned chat is stuck when its operator showed no sign of life for this "
         "long, by the database's clock. At least 1m.",
+    )
+    life: Life = Field(
+        default="tab",
+        description="What shows that an operator is there, beside assignments and messages. tab: "
+        "an open browser tab, whose heartbeat arrives even while nobody sits there, and input; "
+        "input: mouse and keyboard only, by the browser's clock.",
     )
     confirm: Confirm = Field(
         default=Confirm(), description="How surely a chat must have looked stuck."

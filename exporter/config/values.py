@@ -53,7 +53,8 @@ def fault(problem: str, expected: str, *, bare: bool = False) -> PydanticCustomE
     return PydanticCustomError("fault", "{problem}, expected {expected}", context)
 
 
-def _read_duration(value: object) -> timedelta:
+def read_duration(value: object) -> timedelta:
+    """Read a duration as the file has it, or refuse it."""
     if isinstance(value, timedelta):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -84,7 +85,7 @@ def _read_limit(value: object) -> timedelta | None:
     if value is False or value == "off":
         return None
     try:
-        return _read_duration(value)
+        return read_duration(value)
     except PydanticCustomError as error:
         context = error.context or {}
         raise fault(context["problem"], f"{context['expected']}, or off") from None
@@ -248,7 +249,7 @@ _DURATION_SCHEMA = {
 
 Duration = Annotated[
     timedelta,
-    PlainValidator(_read_duration),
+    PlainValidator(read_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema(_DURATION_SCHEMA),
 ]

@@ -40,7 +40,7 @@ class Confirmations:
             limits: How many polls, over how long.
             gap_s: Polls further apart than this, or a clock set back, start over.
         """
-        sightings = {s.chat_id: self._next(s, now_s, gap_s) for s in suspects}
+        sightings = {s.chat_id: self._next(s.as_seen(limits.life), now_s, gap_s) for s in suspects}
         self._sightings = sightings
         return tuple(
             suspect

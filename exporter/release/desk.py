@@ -81,14 +81,16 @@ def pause(session: Session, duration: timedelta, reason: str, by: str) -> str:
     return str(_change(session, "pause", values)["until"])
 
 
-def resume(session: Session) -> None:
-    """End a pause.
+def resume(session: Session, *, breaker: bool = False) -> None:
+    """End a pause, and where it is said so a trip of the breaker.
 
     Raises:
         SchemaMissing: There is no schema.
         DatabaseError: The pause goes on.
     """
     _change(session, "resume", {})
+    if breaker:
+        _change(session, "resume_breaker", {})
 
 
 def exempt(

@@ -24,7 +24,7 @@ from exporter.release.facts import (
     Surroundings,
     Trip,
 )
-from exporter.release.guards import GUARDS
+from exporter.release.guards import GUARDS, describe_signs
 from exporter.release.orders import (
     Attempt,
     Order,
@@ -164,6 +164,8 @@ class Engine:
     def explain(self, order: Order) -> tuple[Finding, ...]:
         """Return every condition's finding for a chat, read-only and without any lock.
 
+        The last finding is no condition: it names each sign of life and who gives it.
+
         Raises:
             DatabaseError: It cannot be told.
         """
@@ -178,7 +180,8 @@ class Engine:
         situation = Situation(
             order.mode, order.observed, look, control, ledger, order.tripped, order.closes
         )
-        return find_all(situation, self.limits, self._guards)
+        findings = find_all(situation, self.limits, self._guards)
+        return (*findings, describe_signs(situation, self.limits))
 
     def escalate(self, result: Result) -> bool:
         """Note that a human must look at this assignment; whether this is the first time.
@@ -246,8 +249,9 @@ class Engine:
         locked, visible = row["locked"] or [], row["visible"] or []
         if set(locked) != set(visible):
             raise Stop(Decision.BUSY, "somebody is writing to the assignment")
-        if locked != [attempt.order.observed.assignment_id]:
+        if attempt.order.observed.assignment_id not in locked:
             raise Stop(Decision.CHANGED, "the open assignment is not the one observed")
+        attempt.open_assignments = tuple(locked)
 
     def _step_lock_heartbeat(self, attempt: Attempt) -> None:
         (row,) = self._rows("lock_heartbeat", attempt.values)
@@ -284,7 +288,7 @@ class Engine:
     def _step_release(self, attempt: Attempt) -> None:
         """Call the platform's function, or do what its manual unassign does."""
         if attempt.outcome == "requeued":
-            for name in ("requeue_assignment", "requeue_heartbeat", "requeue_chat"):
+            for name in ("requeue_chat", "requeue_assignment", "requeue_heartbeat"):
                 rows = self._rows(name, attempt.values)
                 if name != "requeue_heartbeat" and len(rows) != 1:
                     raise Stop(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
@@ -304,7 +308,9 @@ class Engine:
             "is_active": not closed,
             "is_free": True,
             "is_unclocked": True,
-            "open_assignments": 0,
+            "open_assignments": sorted(
+                set(attempt.open_assignments) - {attempt.order.observed.assignment_id}
+            ),
             "past_turns": attempt.order.observed.past_turns + 1,
             "release_reason": attempt.reason + (" - max reassignments reached" if closed else ""),
         }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,14 @@ from uuid import UUID
 from exporter.config.model import Config
 
 Row = Mapping[str, Any]
+
+BARS = (
+    "no_open_assignment",
+    "several_open_assignments",
+    "another_operator",
+    "no_assignment_time",
+)
+"""Why the assignment rows of a chat leave it to a person; a label of `…_barred_chats`."""
 
 
 class Decision(StrEnum):
@@ -49,8 +58,9 @@ class Evidence:
     Attributes:
         chat_id: Which chat.
         operator_id: Who has it.
-        open_assignments: Assignment rows without an end; exactly one is sound.
-        assignment_id: The open row, where there is exactly one.
+        open_assignments: Assignment rows without an end; exactly one that is not superseded is
+            sound.
+        assignment_id: The open row that is not superseded, where there is exactly one.
         assignment_operator_id: Whom that row names.
         assignment_time_s: The chat's own time of assignment.
         assigned_at_s: The assignment row's.
@@ -58,6 +68,7 @@ class Evidence:
         browser_beat_s: Heartbeat by the browser's clock.
         message_s: The operator's last message since the assignment.
         past_turns: Ended assignment rows; the platform closes a chat by their number.
+        superseded_assignments: Open rows of earlier operators that an admin's reassignment left.
     """
 
     chat_id: UUID
@@ -71,16 +82,31 @@ class Evidence:
     browser_beat_s: float | None
     message_s: float | None
     past_turns: int
+    superseded_assignments: int = 0
 
     @property
-    def is_one_episode(self) -> bool:
-        """Whether exactly one open assignment names the chat's operator, and since when."""
+    def bar(self) -> str:
+        """Why no release may be made of this chat's rows, one of `BARS`; empty where one may.
+
+        Exactly one open assignment must name the chat's operator, and since when.
+        """
+        current = self.open_assignments - self.superseded_assignments
+        if current != 1:
+            return "several_open_assignments" if current > 1 else "no_open_assignment"
+        if self.operator_id is None or self.assignment_operator_id != self.operator_id:
+            return "another_operator"
+        if self.assignment_time_s is None or self.assigned_at_s is None:
+            return "no_assignment_time"
+        return ""
+
+    @property
+    def person_signs(self) -> tuple[tuple[str, float | None], ...]:
+        """The signs of life that only a person gives, by name."""
+        assigned = [s for s in (self.assignment_time_s, self.assigned_at_s) if s is not None]
         return (
-            self.open_assignments == 1
-            and self.operator_id is not None
-            and self.assignment_operator_id == self.operator_id
-            and self.assignment_time_s is not None
-            and self.assigned_at_s is not None
+            ("assignment", max(assigned, default=None)),
+            ("input", self.browser_beat_s),
+            ("message", self.message_s),
         )
 
     @property
@@ -93,6 +119,10 @@ class Evidence:
             self.browser_beat_s,
             self.message_s,
         )
+
+    def as_seen(self, life: str) -> Evidence:
+        """Return it with the signs that count: with `life: input` an open tab is none."""
+        return replace(self, beat_s=None) if life == "input" else self
 
     def silence_s(self, now_s: float) -> float:
         """Return the seconds since the latest sign of life; negative for one in the future."""
@@ -182,6 +212,7 @@ class Limits:
     """The section `release` in plain numbers; `…_s` are seconds."""
 
     mode: str
+    life: str
     stuck_after_s: float
     confirm_polls: int
     confirm_for_s: float
@@ -211,8 +242,10 @@ class Limits:
 def build_limits(config: Config) -> Limits:
     """Return the limits of a configuration."""
     release = config.release
+    hold = release.breaker.hold
     return Limits(
         mode=release.mode,
+        life=release.life,
         stuck_after_s=release.stuck_after.total_seconds(),
         confirm_polls=release.confirm.polls,
         confirm_for_s=release.confirm.for_.total_seconds(),
@@ -226,7 +259,7 @@ def build_limits(config: Config) -> Limits:
         chat_window_s=release.per_chat.window.total_seconds(),
         breaker_share=release.breaker.share,
         breaker_at_least=release.breaker.at_least,
-        breaker_hold_s=release.breaker.hold.total_seconds(),
+        breaker_hold_s=math.inf if hold is None else hold.total_seconds(),
         sensor_silence_s=release.sensor.silence.total_seconds(),
         after_restart_s=release.sensor.after_restart.total_seconds(),
         alongside_idle_detector=release.alongside_idle_detector,

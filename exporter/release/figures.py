@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.config.release import MODES
-from exporter.release.facts import Decision
+from exporter.release.facts import BARS, Decision
 from exporter.snapshot import Family, Labels, Sample
 
 
@@ -20,6 +20,7 @@ class Gauges:
         tripped: Whether the breaker stands.
         paused: Whether a person paused releases; None without our schema.
         tokens: Releases that the rate allows now; None without our schema.
+        barred: Assigned chats that no release may be made of, by reason.
     """
 
     suspects: int
@@ -27,12 +28,13 @@ class Gauges:
     tripped: bool
     paused: bool | None
     tokens: float | None
+    barred: Mapping[str, int]
 
 
 def build_figures(
     mode: str,
     decisions: Mapping[Decision, int],
-    last_release_s: float,
+    times_s: tuple[float, float],
     gauges: Gauges | None,
 ) -> tuple[Family, ...]:
     """Return the families `chatqueue_release_…` of one database.
@@ -40,7 +42,8 @@ def build_figures(
     Args:
         mode: In force now.
         decisions: Since the daemon started.
-        last_release_s: Unix time of the last release, 0 before the first.
+        times_s: Unix time of the last release, and of the end of the last cycle that saw the
+            database; 0 before the first.
         gauges: Of the latest look.
     """
     families = [
@@ -60,7 +63,14 @@ def build_figures(
             "last_timestamp_seconds",
             "gauge",
             "Unix time of the last release by this daemon; 0 before the first.",
-            [((), last_release_s)],
+            [((), times_s[0])],
+            "seconds",
+        ),
+        _family(
+            "last_cycle_timestamp_seconds",
+            "gauge",
+            "Unix time when the releaser last finished a cycle; 0 before the first.",
+            [((), times_s[1])],
             "seconds",
         ),
     ]
@@ -86,11 +96,18 @@ def _look_families(gauges: Gauges) -> list[Family]:
         ("paused", "Whether a person paused releases.", gauges.paused),
         ("tokens", "Releases that the rate allows now.", gauges.tokens),
     )
-    return [
+    families = [
         _family(name, "gauge", text, [((), float(value))])
         for name, text, value in values
         if value is not None
     ]
+    barred = _family(
+        "barred_chats",
+        "gauge",
+        "Assigned chats whose assignment rows allow no release, whatever their operator does.",
+        [((("reason", name),), float(gauges.barred.get(name, 0))) for name in BARS],
+    )
+    return [*families, barred]
 
 
 def _family(

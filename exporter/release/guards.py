@@ -8,6 +8,7 @@ from types import MappingProxyType
 from exporter.release.facts import Decision, Limits
 from exporter.release.policy import (
     NO_SCHEMA,
+    Finding,
     Guard,
     Situation,
     count_tokens,
@@ -44,6 +45,8 @@ def _trip(situation: Situation, limits: Limits) -> tuple[bool, str]:
     control = situation.control
     tripped = control is not None and control.trip.tripped_at_s is not None
     if tripped or situation.tripped:
+        if math.isinf(limits.breaker_hold_s):
+            return False, "tripped, until a person runs chatqueue resume"
         return False, f"tripped, and not yet well for {_span(limits.breaker_hold_s)}"
     return True, "not tripped"
 
@@ -84,11 +87,12 @@ def _episode(situation: Situation, _: Limits) -> tuple[bool, str]:
     now = situation.now
     if now is None:
         return False, _GONE
-    if not now.is_one_episode:
-        return False, (
-            f"{now.open_assignments} open assignment rows, expected one that names the operator"
-        )
-    return True, f"one open assignment, {now.assignment_id}, which names the operator"
+    text = f"{now.open_assignments} open assignment row{'s' * (now.open_assignments != 1)}"
+    if now.superseded_assignments:
+        text += f", {now.superseded_assignments} of them superseded by an admin's reassignment"
+    if now.bar:
+        return False, f"{text}, expected one that names the operator ({now.bar}): for a person"
+    return True, f"{text}; {now.assignment_id} names the operator"
 
 
 def _same_assignment(situation: Situation, _: Limits) -> tuple[bool, str]:
@@ -99,11 +103,13 @@ def _same_assignment(situation: Situation, _: Limits) -> tuple[bool, str]:
     return same, "the assignment that was observed" if same else "another assignment"
 
 
-def _same_evidence(situation: Situation, _: Limits) -> tuple[bool, str]:
+def _same_evidence(situation: Situation, limits: Limits) -> tuple[bool, str]:
     now, observed = situation.now, situation.observed
     if now is None:
         return False, _GONE
-    same = now.signs == observed.signs and now.past_turns == observed.past_turns
+    same = now.past_turns == observed.past_turns and (
+        now.as_seen(limits.life).signs == observed.as_seen(limits.life).signs
+    )
     return same, "nothing changed since it was observed" if same else "the signs of life changed"
 
 
@@ -111,7 +117,7 @@ def _silence(situation: Situation, limits: Limits) -> tuple[bool, str]:
     now = situation.now
     if now is None:
         return False, _GONE
-    silence_s = now.silence_s(situation.around.now_s)
+    silence_s = now.as_seen(limits.life).silence_s(situation.around.now_s)
     if silence_s < 0:
         return False, f"a sign of life {_span(-silence_s)} in the future: a clock is wrong"
     return is_silent(now, situation.around.now_s, limits), (
@@ -187,6 +193,25 @@ def _closing(situation: Situation, limits: Limits) -> tuple[bool, str]:
     if closing and limits.on_would_close == "requeue":
         text += "; to be requeued without the platform's function"
     return not closing or situation.closes or limits.on_would_close == "requeue", text
+
+
+def describe_signs(situation: Situation, limits: Limits) -> Finding:
+    """Return when each sign of life was last seen: which a person gave, and which an open tab."""
+    now, now_s = situation.now, situation.around.now_s
+    if now is None:
+        return Finding("signs", False, Decision.CHANGED, _GONE)
+    person = ", ".join(f"{name} {_since(at_s, now_s)}" for name, at_s in now.person_signs)
+    tab = _since(now.beat_s, now_s)
+    counts = "counts" if limits.life == "tab" else "does not count"
+    text = f"of a person: {person}; of an open tab: {tab}, which {counts} (life: {limits.life})"
+    return Finding("signs", True, Decision.CHANGED, text)
+
+
+def _since(at_s: float | None, now_s: float) -> str:
+    """How long ago, in words."""
+    if at_s is None:
+        return "never"
+    return f"{_span(now_s - at_s)} ago" if at_s <= now_s else f"{_span(at_s - now_s)} ahead"
 
 
 def _span(seconds: float) -> str:

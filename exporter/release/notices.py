@@ -6,6 +6,8 @@ failure might hold some, so it stays in the log.
 
 from __future__ import annotations
 
+import math
+
 from exporter.notify.notices import Notice
 from exporter.release.facts import Decision
 from exporter.release.orders import Result
@@ -63,13 +65,14 @@ def build_notice(event: str, database: str, result: Result) -> Notice:
     )
 
 
-def build_trip_notice(database: str, suspects: int, assigned: int) -> Notice:
+def build_trip_notice(database: str, suspects: int, assigned: int, hold_s: float) -> Notice:
     """Return the notice that the breaker has tripped.
 
     Args:
         database: Its name in the configuration.
         suspects: Chats that look stuck.
         assigned: Chats that are assigned.
+        hold_s: How long all must be well before it lets go; infinite where a person lets it go.
     """
     reason = f"{suspects} of {assigned} assigned chats look stuck at once"
     return Notice(
@@ -77,9 +80,11 @@ def build_trip_notice(database: str, suspects: int, assigned: int) -> Notice:
         f"{database}: auto-release has stopped itself",
         (
             f"Why: {reason}. That is an outage, a wrong clock or a bad deploy, not stuck chats.",
-            (
-                "To do: find out why operators show no sign of life. Releases go on by themselves "
-                "once all has been well for a while."
+            "To do: find out why operators show no sign of life. Releases go on "
+            + (
+                "only after `chatqueue resume`."
+                if math.isinf(hold_s)
+                else "by themselves once all has been well for a while."
             ),
         ),
         {"database": database, "reason": reason, "suspects": suspects, "assigned": assigned},

@@ -75,6 +75,7 @@ class Attempt:
     has_schema: bool = False
     now: Evidence | None = None
     look: Look | None = None
+    open_assignments: tuple[UUID, ...] = ()
     outcome: str = "released"
     findings: tuple[Finding, ...] = ()
     trail: list[str] = field(default_factory=list)

@@ -134,13 +134,15 @@ def _checked(guard: Guard, situation: Situation, limits: Limits) -> tuple[bool, 
 def find_suspects(look: Look, limits: Limits) -> tuple[Evidence, ...]:
     """Return every chat that looks stuck, the longest silent first."""
     now_s = look.surroundings.now_s
-    stuck = [c for c in look.chats if c.is_one_episode and is_silent(c, now_s, limits)]
-    return tuple(sorted(stuck, key=lambda c: (-c.silence_s(now_s), str(c.chat_id))))
+    stuck = [c for c in look.chats if not c.bar and is_silent(c, now_s, limits)]
+    return tuple(
+        sorted(stuck, key=lambda c: (-c.as_seen(limits.life).silence_s(now_s), str(c.chat_id)))
+    )
 
 
 def is_silent(evidence: Evidence, now_s: float, limits: Limits) -> bool:
     """Return whether the operator showed no sign of life for `stuck_after`."""
-    return evidence.silence_s(now_s) >= limits.stuck_after_s
+    return evidence.as_seen(limits.life).silence_s(now_s) >= limits.stuck_after_s
 
 
 def is_outage(look: Look, limits: Limits) -> bool:

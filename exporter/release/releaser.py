@@ -6,7 +6,6 @@ polls is only what must start over after a restart anyway.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import Counter
@@ -34,13 +33,16 @@ from exporter.release.policy import (
     next_trip,
     read_max_reassignments,
 )
+from exporter.release.turns import Turns
 from exporter.snapshot import Family, Labels
 
 log = structlog.get_logger("chatqueue.release")
 
-# Held chats are tried again at every poll; this bounds what that costs when many are held.
-ATTEMPTS_PER_CYCLE = 20
 STUCK_AFTER_S = 120.0
+# A poll tries a bounded number of chats, each statement has its own limit: one takes seconds.
+CYCLE_LIMIT_S = 600.0
+# In observe there is nothing in the database that a person could resume.
+OBSERVED_HOLD_S = 600.0
 _FUTURE_S = 60.0
 
 
@@ -69,18 +71,21 @@ class Releaser:
         self._engine = self._new_engine(plan)
         self._confirmations = Confirmations()
         self._trip = Trip()
+        self._is_trip_shared = False
         self._unsettled: list[Result] = []
         self._answers: dict[UUID | None, tuple[Evidence, Decision]] = {}
         self._escalated: set[UUID | None] = set()
-        self._tried_at_s: dict[UUID | None, float] = {}
+        self._turns = Turns()
         self._skewed: set[UUID] = set()
         self._counts: Counter[Decision] = Counter()
         self._last_release_s = 0.0
+        self._last_cycle_s = 0.0
         self._mode = plan.limits.mode
         self._trouble = ""
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._turned_at = time.monotonic()
+        self._cycle_began_at: float | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"releaser-{plan.database}", daemon=True
         )
@@ -122,9 +127,16 @@ class Releaser:
         self._wake.set()
 
     def is_turning(self) -> bool:
-        """Return whether the releaser still gets round, whatever the database does."""
-        turned_s = time.monotonic() - self._turned_at
-        return self._thread.is_alive() and turned_s < STUCK_AFTER_S + self._plan.interval_s
+        """Return whether the releaser still gets round, whatever the database does.
+
+        A cycle must come to its end, too, even one that takes a step now and then.
+        """
+        now, began_at = time.monotonic(), self._cycle_began_at
+        return (
+            self._thread.is_alive()
+            and now - self._turned_at < STUCK_AFTER_S + self._plan.interval_s
+            and (began_at is None or now - began_at < CYCLE_LIMIT_S)
+        )
 
     # The rest runs in the releaser's own thread, or in a test's.
 
@@ -135,6 +147,7 @@ class Releaser:
             self._turn()
             if time.monotonic() >= due or self._wanted is not self._plan:
                 due = time.monotonic() + self._wanted.interval_s
+                self._cycle_began_at = time.monotonic()
                 try:
                     self.poll()
                 except Exception:
@@ -142,6 +155,7 @@ class Releaser:
                     self._confirmations.reset()
                     self._count(Decision.DEFECT)
                     log.exception("releaser failed", database=self.database)
+                self._cycle_began_at = None
             self._wake.wait(min(max(0.0, due - time.monotonic()), STUCK_AFTER_S / 4))
             self._wake.clear()
         self._engine.session.close()
@@ -151,6 +165,7 @@ class Releaser:
         self._take_over()
         if self._plan.limits.mode == "off":
             self._mode = "off"
+            self._last_cycle_s = time.time()
             self._publish(None)
             return
         try:
@@ -163,6 +178,7 @@ class Releaser:
             log.info("releaser works again", database=self.database)
             self._trouble = ""
         self._act(look, control)
+        self._last_cycle_s = time.time()
         self._publish(self._gauges(look, control))
 
     def _turn(self) -> None:
@@ -222,32 +238,27 @@ class Releaser:
         known = {chat.assignment_id for chat in look.chats}
         self._answers = {key: value for key, value in self._answers.items() if key in known}
         self._escalated &= known
-        self._tried_at_s = {key: at_s for key, at_s in self._tried_at_s.items() if key in known}
+        self._turns.forget_others(known)
         if self._mode == "off":
             return
-        left = self._next_in_turn([c for c in confirmed if not self._is_answered(c)])
+        left = self._turns.next([c for c in confirmed if not self._is_answered(c)])
         released: Counter[str] = Counter()
         while True:
             chosen = choose(left, limits, released, released.total())
             if chosen is None or self._stopping.is_set() or self._unsettled:
                 return
             left.remove(chosen)
-            self._tried_at_s[chosen.assignment_id] = now_s
+            self._turns.note(chosen, now_s)
             tripped = self._trip.tripped_at_s is not None
             result = self._engine.release(Order(chosen, self._mode, tripped=tripped))
             if result.outcome:
                 released[str(chosen.operator_id)] += 1
             self._tell(result)
 
-    def _next_in_turn(self, chats: list[Evidence]) -> list[Evidence]:
-        """As many as one poll may try, in their order: chats that stay held must not bar others."""
-        by_turn = sorted(chats, key=lambda c: self._tried_at_s.get(c.assignment_id, -math.inf))
-        turn = {chat.assignment_id for chat in by_turn[:ATTEMPTS_PER_CYCLE]}
-        return [chat for chat in chats if chat.assignment_id in turn]
-
     def _is_answered(self, chat: Evidence) -> bool:
         """Whether it was said of this very evidence that it would be released."""
-        return self._answers.get(chat.assignment_id) == (chat, Decision.WOULD_RELEASE) and (
+        seen = chat.as_seen(self._plan.limits.life)
+        return self._answers.get(chat.assignment_id) == (seen, Decision.WOULD_RELEASE) and (
             self._mode == "observe"
         )
 
@@ -268,14 +279,22 @@ class Releaser:
             self._mode = mode
 
     def _mind_breaker(self, look: Look, control: Control | None) -> None:
-        """Keep the breaker's memory, in the database too where we may write there."""
+        """Keep the breaker's memory: where we enforce, the database's, which all replicas share.
+
+        A trip that could not be noted there yet is kept, and noted with the next look.
+        """
         outage, before = is_outage(look, self._plan.limits), self._trip
         hold_s, gap_s = self._plan.limits.breaker_hold_s, self._plan.gap_s
+        if self._mode != "enforce":
+            self._is_trip_shared, hold_s = False, min(hold_s, OBSERVED_HOLD_S)
         self._trip = next_trip(before, outage, look.surroundings.now_s, hold_s, gap_s)
         shared = control.trip if control is not None else Trip()
-        if self._mode == "enforce" and (outage or shared.tripped_at_s is not None):
+        is_tripped = self._trip.tripped_at_s is not None
+        if self._mode == "enforce" and (is_tripped or shared.tripped_at_s is not None):
             try:
-                self._engine.note_breaker(outage, gap_s)
+                is_news = is_tripped and not self._is_trip_shared
+                self._trip = self._engine.note_breaker(outage or is_news, gap_s)
+                self._is_trip_shared = self._trip.tripped_at_s is not None
             except DatabaseError as error:
                 log.error("breaker not noted", database=self.database, error=str(error))
         is_new = before.tripped_at_s is None and shared.tripped_at_s is None
@@ -287,7 +306,7 @@ class Releaser:
                 suspects=suspects,
                 assigned=assigned,
             )
-            self._notify(build_trip_notice(self.database, suspects, assigned))
+            self._notify(build_trip_notice(self.database, suspects, assigned, hold_s))
 
     def _mind_clocks(self, look: Look) -> None:
         """Report browsers whose clock is ahead, once each while it lasts."""
@@ -306,7 +325,7 @@ class Releaser:
             self._unsettled.append(result)
         if decision is Decision.RELEASED:
             self._last_release_s = time.time()
-        answer = (observed, decision)
+        answer = (observed.as_seen(self._plan.limits.life), decision)
         previous = self._answers.get(observed.assignment_id)
         self._answers[observed.assignment_id] = answer
         self._maybe_escalate(result)
@@ -359,9 +378,11 @@ class Releaser:
             tokens = count_tokens(control, now_s, limits)
             tripped = tripped or control.trip.tripped_at_s is not None
         closing = sum(most is not None and chat.past_turns >= most for chat in suspects)
-        return Gauges(len(suspects), closing, tripped, paused, tokens)
+        barred = Counter(chat.bar for chat in look.chats if chat.bar)
+        return Gauges(len(suspects), closing, tripped, paused, tokens, barred)
 
     def _publish(self, gauges: Gauges | None) -> None:
         """Make the figures the latest, by one assignment, and say so."""
-        self.families = build_figures(self._mode, self._counts, self._last_release_s, gauges)
+        times_s = (self._last_release_s, self._last_cycle_s)
+        self.families = build_figures(self._mode, self._counts, times_s, gauges)
         self._on_change()

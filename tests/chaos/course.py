@@ -16,7 +16,7 @@ from exporter.demo.platform import application
 from tests import builders
 from tests.chaos.daemons import CLOSINGS, LOOSE, Fleet
 from tests.chaos.judge import DUE_S, find_breaches, install_history, mark
-from tests.chaos.people import OPERATORS, STUCK_S, Operator, Person, Stage, Users, Weather
+from tests.chaos.people import GHOSTS, OPERATORS, STUCK_S, Operator, Person, Stage, Users, Weather
 from tests.chaos.tally import Tally
 from tests.chaos.troubles import Director, Refill, Troublemaker
 from tests.release import install
@@ -27,9 +27,10 @@ NEEDED = (
     *("daemon's backend terminated", "operator's backend terminated", "kill -9", "reload"),
     *("cut before COMMIT", "cut within COMMIT", "cut after COMMIT"),
     *("phase pause", "phase shortage", "phase outage", "phase silence"),
-    *("vanished", "returned", "replied", "unassigned", "reassigned", "user wrote"),
+    *("vanished", "returned", "replied", "unassigned", "reassigned", "given to a ghost"),
+    *("beat late", "user wrote", "closed by an admin", "close by an admin failed"),
 )
-HOLDS = ("busy", "breaker", "cooling_down", "over_limit", "paused", "sensor")
+HOLDS = ("busy", "breaker", "cooling_down", "over_limit", "paused", "sensor", "would_close")
 """What the daemons must have been held by, or the limits were never put to the test."""
 _SPARE = 4
 _KEEPERS = 8
@@ -53,6 +54,8 @@ class Report:
         seed: Of every intention.
         took_s: From the first chat to the verdict.
         releases: Committed, by the history.
+        requeued: Those among them that the platform's own release would have closed.
+        named: Those of chats that an admin had given to the operator.
         due: Stuck chats at the end, all of which had to be released.
         happened: How often each thing happened.
         decisions: What the daemons said they decided; those of a killed daemon's last moment
@@ -64,6 +67,8 @@ class Report:
     seed: str
     took_s: float
     releases: int
+    requeued: int
+    named: int
     due: int
     happened: Mapping[str, int]
     decisions: Mapping[str, int]
@@ -73,12 +78,17 @@ class Report:
     @property
     def missing(self) -> list[str]:
         """What should have happened, and did not."""
-        return [name for name in NEEDED if name not in self.happened] + [
-            f"decision {name}" for name in HOLDS if name not in self.decisions
+        counts = {"requeued": self.requeued, "released from whom an admin named": self.named}
+        return [
+            *(name for name in NEEDED if name not in self.happened),
+            *(f"decision {name}" for name in HOLDS if name not in self.decisions),
+            *(name for name, count in counts.items() if not count),
         ]
 
     def __str__(self) -> str:
         lines = [f"seed {self.seed}, {self.took_s:.0f} s", f"{'releases':32}{self.releases:6}"]
+        lines.append(f"{'  of them requeued':32}{self.requeued:6}")
+        lines.append(f"{'  from whom an admin named':32}{self.named:6}")
         lines.append(f"{'stuck at the end, and released':32}{self.due:6}")
         lines += [f"{name:32}{count:6}" for name, count in self.happened.items()]
         lines += [f"decision {name:23}{count:6}" for name, count in sorted(self.decisions.items())]
@@ -118,6 +128,7 @@ def run_chaos(
         operators = [Operator(stage, number) for number in range(OPERATORS)]
         for _ in range(_SPARE):
             builders.add_operator(platform)
+        stage.ghosts += [builders.add_operator(platform, available=False) for _ in range(GHOSTS)]
         fleet = Fleet(platform, stage.tally, Path(folder))
         with fleet:
             people: list[Person] = [*operators, *(Users(stage, f"users {n}") for n in range(2))]
@@ -149,6 +160,8 @@ def run_chaos(
             seed,
             time.monotonic() - started,
             _count_releases(stage),
+            _count_releases(stage, "outcome = 'requeued'"),
+            _count_releases(stage, _NAMED),
             due,
             stage.tally.items(),
             fleet.decisions(),
@@ -162,9 +175,18 @@ def _calm(stage: Stage) -> Stage:
     return Stage(stage.platform, stage.weather, stage.tally, threading.Event(), stage.seed)
 
 
-def _count_releases(stage: Stage) -> int:
+_NAMED = """
+    EXISTS (SELECT FROM chat_assignments AS a
+            WHERE a.chat_id = r.chat_id AND a.released_at IS NULL AND a.assigned_at < r.at
+              AND a.operator_id <> r.operator_id)
+"""
+
+
+def _count_releases(stage: Stage, which: str = "true") -> int:
     """Releases so far, by the history."""
-    return stage.platform.value("SELECT count(*) FROM chaos.release WHERE outcome <> 'escalated'")
+    return stage.platform.value(
+        f"SELECT count(*) FROM chaos.release AS r WHERE outcome <> 'escalated' AND {which}"
+    )
 
 
 def _is_enough(

@@ -167,7 +167,8 @@ $$;
 CREATE TRIGGER chaos_control AFTER UPDATE ON chatqueue.release_control
 FOR EACH ROW EXECUTE FUNCTION chaos.note_control();
 
--- The truth about every chat with one open assignment: nothing of the product's own SQL.
+-- The truth about every chat with one open assignment, those apart that an admin's reassignment
+-- left to an earlier operator: nothing of the product's own SQL.
 CREATE VIEW chaos.truth AS
 SELECT
     c.id AS chat_id,
@@ -195,7 +196,18 @@ WHERE
     AND c.is_active
     AND NOT EXISTS (
         SELECT FROM public.chat_assignments AS b
-        WHERE b.chat_id = c.id AND b.released_at IS NULL AND b.id <> a.id
+        WHERE
+            b.chat_id = c.id AND b.released_at IS NULL AND b.id <> a.id
+            AND (
+                b.operator_id = a.operator_id
+                OR NOT EXISTS (
+                    SELECT FROM public.chat_assignments AS q
+                    WHERE
+                        q.chat_id = b.chat_id AND q.operator_id = b.operator_id AND q.id <> b.id
+                        AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+                        AND q.released_at > b.assigned_at
+                )
+            )
     );
 
 -- It dwells a little first, which makes the time between judging and committing longer: whoever

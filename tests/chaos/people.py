@@ -10,8 +10,8 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -24,6 +24,7 @@ from tests.servers import Platform
 
 OPERATORS = 48
 STEADY = 12
+GHOSTS = 6
 STUCK_S = 60.0
 PATIENCE_S, HOPELESS_S = 40.0, 6.0
 _WAITING = 30
@@ -78,6 +79,10 @@ class Stage:
     seed: str
     until_lost_s: float = 3.0
     """How long a vanished operator's chat stays his, on average, of late."""
+    staff: list[UUID] = field(default_factory=list)
+    """Every operator with a thread."""
+    ghosts: list[UUID] = field(default_factory=list)
+    """Operators whom an admin names and who never come."""
 
     def random_for(self, name: str) -> random.Random:
         """A generator of one's own: the same seed, the same course of intentions."""
@@ -121,12 +126,19 @@ class Person:
             on.close()
 
 
+def _backdate(on: Connection, values: Mapping[str, Any]) -> None:
+    """Let an operator have got a chat some time ago, in the transaction that gives it to him."""
+    for statement in _BACKDATE:
+        on.execute(statement.encode(), values)
+
+
 class Operator(Person):
     """Takes chats, answers them, vanishes, and comes back at the worst moment."""
 
     def __init__(self, stage: Stage, number: int) -> None:
         super().__init__(stage, f"operator {number}")
         self.id: UUID = builders.add_operator(stage.platform)
+        stage.staff.append(self.id)
         self._is_steady = number < STEADY
         self._returns: tuple[Callable[[Connection, UUID], None], ...] = (
             self.beat,
@@ -136,7 +148,9 @@ class Operator(Person):
             self.reply,
             self.reply_slowly,
             self.unassign,
-            self.reassign,
+            self.time_out,
+            *(self.reassign,) * 2,
+            *(self.name_ghost,) * 3,
         )
 
     def act(self, on: Connection) -> None:
@@ -157,21 +171,27 @@ class Operator(Person):
             self.work(on, chat)
         elif not patience_s:
             self.reply(on, chat)
-            application.complete(on, chat)
+            self.force_close(on, chat)
         elif self.rng.random() < 0.35:
             self.wait(self.rng.uniform(0.3, 1.3) * self.stage.until_lost_s)
+            if self.held(on) == chat:
+                self.stage.tally.add("returned")
+            else:
+                self.stage.tally.add("returned late")
             self.rng.choice(self._returns)(on, chat)
-            self.stage.tally.add("returned")
             self.wait(self.rng.uniform(0, 1))
         else:
             self.stage.tally.add("vanished")
             self.wait_until_lost(on, chat, patience_s)
+            if self.rng.random() < 0.3:
+                self.beat(on, chat)
+                self.stage.tally.add("beat late")
 
     def held(self, on: Connection) -> UUID | None:
         """The chat he has."""
         row = on.execute(
             "SELECT id FROM chats WHERE assigned_operator_id = %s AND chat_state = 'assigned'"
-            " AND is_active",
+            " AND is_active ORDER BY assignment_time",
             [self.id],
         ).fetchone()
         return row[0] if row else None
@@ -195,8 +215,7 @@ class Operator(Person):
             patience_s = HOPELESS_S if is_hopeless else PATIENCE_S
             if is_hopeless and self.rng.random() < 0.85:
                 values["age"], patience_s = 0.0, 0.0
-            for statement in _BACKDATE:
-                on.execute(statement.encode(), values)
+            _backdate(on, values)
         return chat, patience_s
 
     def work(self, on: Connection, chat: UUID) -> None:
@@ -240,7 +259,7 @@ class Operator(Person):
             self.wait(self.rng.uniform(0.05, 0.8))
 
     def reply(self, on: Connection, chat: UUID) -> None:
-        """Answer, if the chat is still his, with a pause now and then between the four writes."""
+        """Answer, if the chat is still his, with a pause now and then between the writes."""
         if self.held(on) != chat:
             return
         values = {"chat": chat, "operator": self.id, "content": "x"}
@@ -261,11 +280,39 @@ class Operator(Person):
             application.unassign(on, chat)
             self.stage.tally.add("unassigned")
 
-    def reassign(self, on: Connection, chat: UUID) -> None:
-        """Have an admin take it, who leaves the assignment row open for ever."""
+    def time_out(self, on: Connection, chat: UUID) -> None:
+        """Have his own page give it back, which may close it."""
         if self.held(on) == chat:
-            application.reassign_as_admin(on, chat, "x")
+            with contextlib.suppress(psycopg.errors.RaiseException):  # somebody was faster
+                application.time_out_operator(on, chat)
+                self.stage.tally.add("page timed out")
+
+    def reassign(self, on: Connection, chat: UUID) -> None:
+        """Have an admin give it to a colleague, who may have one; the row stays open for ever."""
+        if self.held(on) == chat:
+            application.reassign_as_admin(on, chat, self.rng.choice(self.stage.staff), "x")
             self.stage.tally.add("reassigned")
+
+    def name_ghost(self, on: Connection, chat: UUID) -> None:
+        """Have had an admin give it to somebody who has shown no life since."""
+        ghost = self.rng.choice(self.stage.ghosts)
+        with on.transaction():
+            if self.held(on) != chat:
+                return
+            on.execute("SELECT set_config('chaos.silent', 'on', true)")
+            application.reassign_as_admin(on, chat, ghost, "x")
+            on.execute("SELECT set_config('chaos.silent', '', true)")
+            age_s = self.rng.uniform(STUCK_S - 2, STUCK_S + 3)
+            _backdate(on, {"chat": chat, "operator": ghost, "age": age_s})
+        self.stage.tally.add("given to a ghost")
+
+    def force_close(self, on: Connection, chat: UUID) -> None:
+        """Have an admin close it, which fails while it is assigned."""
+        with contextlib.suppress(psycopg.errors.CheckViolation):
+            application.force_close(on, chat)
+            self.stage.tally.add("force closed")
+            return
+        self.stage.tally.add("force close failed")
 
 
 class Users(Person):
@@ -284,9 +331,23 @@ class Users(Person):
             ["assigned" if self.rng.random() < 0.7 else "waiting_real_user_reply"],
         ).fetchone()
         if row and row[1] > 3:
-            application.complete(on, row[0])
-            self.stage.tally.add("completed")
+            self.end(on, row[0])
         elif row:
             application.write_as_user(on, row[0], "?")
             self.stage.tally.add("user wrote")
         self.wait(self.rng.uniform(0.1, 0.9))
+
+    def end(self, on: Connection, chat: UUID) -> None:
+        """An admin closes the chat or blocks its user; both fail while it is assigned."""
+        with contextlib.suppress(psycopg.errors.CheckViolation):
+            if self.rng.random() < 0.5:
+                application.force_close(on, chat)
+            else:
+                ((user,),) = on.execute(
+                    "SELECT real_user_id FROM chats WHERE id = %s", [chat]
+                ).fetchall()
+                application.block_user(on, user)
+            self.stage.tally.add("closed by an admin")
+            application.write_as_user(on, chat, "still there?")
+            return
+        self.stage.tally.add("close by an admin failed")

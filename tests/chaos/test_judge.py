@@ -13,7 +13,7 @@ from exporter.demo.platform import application
 from exporter.demo.postgres import LocalServer
 from tests import builders
 from tests.chaos.judge import CHECKS, OBSERVER, find_breaches, install_history, mark
-from tests.release import install, make_limits, release
+from tests.release import install, make_limits, reassign_long_ago, release
 from tests.servers import Platform, clone_platform, run_server
 
 LIMITS = make_limits(burst=3.0, chat_releases=2)
@@ -107,7 +107,11 @@ def test_lawful_releases_and_ordinary_life_are_no_breach(history: Platform) -> N
     taken = application.assign(on, operator)
     assert taken is not None
     application.reply(on, taken, operator, "x")
-    application.complete(on, taken)
+    application.force_close(on, taken)
+    named = make_stuck(history)
+    reassign_long_ago(on, named, builders.add_operator(history), STUCK_S)
+    history.execute("UPDATE chaos.sign SET sign = at - interval '1 h', at = at - interval '1 h'")
+    assert release(history, named, limits=LIMITS).decision == "released"
 
     assert breaches(history) == {}
 
@@ -116,7 +120,7 @@ def close(platform: Platform) -> None:
     """I1."""
     chat = make_stuck(platform)
     with platform.connect(DAEMON) as daemon:
-        application.complete(daemon, chat)
+        application.remove_fault(daemon, chat)
 
 
 def close_by_release(platform: Platform) -> None:

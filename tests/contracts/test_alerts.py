@@ -28,6 +28,7 @@ FOREIGN = {"up"}
 RELEASING = {
     "chatqueue_release_suspect_chats",
     "chatqueue_release_would_close_chats",
+    "chatqueue_release_barred_chats",
     "chatqueue_release_breaker_tripped",
     "chatqueue_release_paused",
     "chatqueue_release_tokens",

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -26,11 +26,13 @@ from tests.release import (
     as_standby,
     assert_audit_and_releases_agree,
     checksum,
+    drop_public_policies,
     install,
     make_engine,
     make_limits,
     make_stuck_chat,
     observe,
+    reassign_long_ago,
     release,
     state_of,
 )
@@ -134,7 +136,8 @@ def test_what_the_platform_would_close_is_escalated_once_and_not_touched(
 def forbid_the_function(platform: Platform) -> None:
     """Make every call of the platform's function show, whatever it would return."""
     platform.execute(
-        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat("
+        "p_chat_id uuid, p_reason text DEFAULT '')"
         " RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'called'; END; $$"
     )
 
@@ -166,10 +169,12 @@ def test_requeue_leaves_what_a_manual_unassign_leaves(platform: Platform) -> Non
     builders.make_assigned_chat(platform)
     platform.execute("ALTER TABLE chats ADD COLUMN note text DEFAULT 'kept'")
     forbid_the_function(platform)
+    note_order_of_writes(platform)
     before = rows_of(platform.connection)
     with platform.connect(autocommit=False) as connection:
         application.unassign(connection, chat, "ours")
         theirs = rows_of(connection)
+        their_order = connection.execute(ORDER).fetchall()
         connection.rollback()
 
     result = release(platform, chat, on_would_close="requeue")
@@ -180,8 +185,27 @@ def test_requeue_leaves_what_a_manual_unassign_leaves(platform: Platform) -> Non
         before, theirs, "ours"
     )
     assert len(changes(before, ours)) == 3  # the chat, its assignment, its heartbeat
+    assert platform.fetch(ORDER) == their_order
+    assert their_order == [("chats",), ("chat_assignments",), ("operator_activity",)]
     assert application.assign(platform.connection, builders.add_operator(platform)) == chat
     assert_audit_and_releases_agree(platform)
+
+
+ORDER = "SELECT relation FROM writes ORDER BY number"
+
+
+def note_order_of_writes(platform: Platform) -> None:
+    """Let triggers note which table was written to, in order."""
+    platform.execute("CREATE TABLE writes (number serial, relation text)")
+    platform.execute(
+        "CREATE FUNCTION note_write() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO writes (relation) VALUES (TG_TABLE_NAME); RETURN NULL; END; $$"
+    )
+    for table in ("chats", "chat_assignments", "operator_activity"):
+        platform.execute(
+            f"CREATE TRIGGER note_write AFTER INSERT OR UPDATE OR DELETE ON {table}"
+            " FOR EACH ROW EXECUTE FUNCTION note_write()"
+        )
 
 
 Rows = dict[tuple[str, str], dict[str, Any]]
@@ -313,6 +337,101 @@ def test_each_refusal_leaves_everything(
     assert checksum(platform) == before
 
 
+def make_reassigned_chat(platform: Platform, *, back: bool = False, **options: Any) -> UUID:
+    """Make a chat that an admin gave to another operator, or back again, who then vanished."""
+    first, second = builders.add_operator(platform), builders.add_operator(platform)
+    chat = make_stuck_chat(platform, first, **options)
+    for operator in (second, first) if back else (second,):
+        reassign_long_ago(platform.connection, chat, operator)
+    return chat
+
+
+OPEN = "SELECT id, operator_id, assigned_at FROM chat_assignments WHERE released_at IS NULL"
+
+
+@pytest.mark.parametrize("closing", ["released", "requeued"])
+def test_the_row_that_an_admins_reassignment_left_open_bars_no_release_and_stays(
+    platform: Platform, closing: str
+) -> None:
+    past_turns = 0 if closing == "released" else 3
+    chat = make_reassigned_chat(platform, past_turns=past_turns)
+    observed = make_observation(platform)
+    before = set(platform.fetch(OPEN))
+
+    result = release(platform, chat, on_would_close="requeue")
+
+    assert (result.decision, result.outcome) == (Decision.RELEASED, closing)
+    assert state_of(platform, chat) == WAITING
+    (closed,) = before - set(platform.fetch(OPEN))
+    assert closed[:2] == (observed.assignment_id, observed.operator_id)
+    assert len(platform.fetch(OPEN)) == 1  # the superseded row
+    assert_audit_and_releases_agree(platform)
+    assert (observed.open_assignments, observed.superseded_assignments) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param("UPDATE {q} SET release_reason = 'manual_unassign' {where}", id="reason"),
+        pytest.param(
+            "UPDATE {q} SET released_at = (SELECT min(assigned_at) FROM {q}) - interval '1 s'"
+            " {where}",
+            id="time",
+        ),
+        pytest.param("UPDATE {q} SET released_at = NULL {where}", id="open copy"),
+        pytest.param("UPDATE {q} SET operator_id = {holder} {where}", id="operator"),
+        pytest.param("DELETE FROM {q} {where}", id="no copy"),
+    ],
+)
+def test_a_second_open_row_that_no_admin_superseded_leaves_the_chat_to_a_person(
+    platform: Platform, spoil: str
+) -> None:
+    chat = make_reassigned_chat(platform)
+    where = "WHERE starts_with(release_reason, 'manual_reassignment_by_admin:')"
+    holder = "(SELECT assigned_operator_id FROM chats)"
+    platform.execute(spoil.format(q="chat_assignments", holder=holder, where=where))
+    before = checksum(platform)
+
+    result = release(platform, chat)
+
+    assert result.decision is Decision.CHANGED
+    assert "episode" in result.reason or "not the one observed" in result.reason
+    assert checksum(platform) == before
+
+
+def test_several_open_rows_of_the_holder_are_left_to_a_person(platform: Platform) -> None:
+    """For the platform's release closes them all, and one of them is another's episode."""
+    chat = make_reassigned_chat(platform, back=True)
+    before = checksum(platform)
+
+    for closing in ("escalate", "requeue"):
+        result = release(platform, chat, on_would_close=closing)
+
+        assert result.decision is Decision.CHANGED
+    assert checksum(platform) == before
+    assert make_observation(platform).bar == "several_open_assignments"
+    assert make_observation(platform).superseded_assignments == 1
+
+
+def test_with_life_input_an_open_tab_is_no_sign_and_input_is(platform: Platform) -> None:
+    chat = make_stuck_chat(platform)
+    platform.execute("UPDATE operator_activity SET last_activity = last_activity")  # a beat
+    assert release(platform, chat).decision is Decision.CHANGED
+
+    assert release(platform, chat, mode="observe", life="input").decision is Decision.WOULD_RELEASE
+    platform.execute("UPDATE operator_activity SET last_activity = now() - interval '1 min'")
+    result = release(platform, chat, life="input")
+
+    assert result.decision is Decision.CHANGED
+    assert result.reason == "silence: no sign of life for 1m, stuck after 15m"
+    engine = make_engine(platform, life="input")
+    signs = engine.explain(Order(observe(engine, chat), "enforce"))[-1]
+    engine.session.close()
+    assert signs.guard == "signs"
+    assert signs.value.startswith("of a person: assignment 30m")
+    assert signs.value.endswith("which does not count (life: input)")
+
+
 def test_a_control_row_that_is_gone_is_no_permission(platform: Platform) -> None:
     chat = make_stuck_chat(platform)
     order = Order(make_observation(platform), "enforce")
@@ -377,7 +496,17 @@ def test_a_server_that_has_just_started_holds(platform: Platform) -> None:
     assert "the server is up for" in result.reason
 
 
-def test_another_releaser_at_work_holds_unless_allowed(platform: Platform) -> None:
+@pytest.mark.parametrize(
+    ("reason", "is_job"),
+    [
+        ("idle_timeout", True),
+        ("idle_timeout - max reassignments reached", True),
+        ("operator_idle_timeout", False),  # the operator's own page
+    ],
+)
+def test_another_releaser_at_work_holds_unless_allowed(
+    platform: Platform, reason: str, is_job: bool
+) -> None:
     chat = make_stuck_chat(platform)
     builders.add_assignment(
         platform,
@@ -385,10 +514,11 @@ def test_another_releaser_at_work_holds_unless_allowed(platform: Platform) -> No
         builders.add_operator(platform),
         assigned_s=900,
         released_s=300,
-        reason="idle_timeout",
+        reason=reason,
     )
 
-    assert release(platform, chat).decision is Decision.IDLE_DETECTOR
+    if is_job:
+        assert release(platform, chat).decision is Decision.IDLE_DETECTOR
     assert release(platform, chat, mode="observe").decision is Decision.WOULD_RELEASE
     assert release(platform, chat, alongside_idle_detector=True).decision is Decision.RELEASED
 
@@ -488,7 +618,8 @@ def test_a_function_that_does_anything_else_is_undone_and_a_defect(
 ) -> None:
     chat = make_stuck_chat(platform)
     platform.execute(
-        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat("
+        "p_chat_id uuid, p_reason text DEFAULT '')"
         f" RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN {body} END; $$"
     )
     before = checksum(platform)
@@ -532,6 +663,7 @@ def test_a_role_that_does_not_see_every_row_decides_nothing(
     platform: Platform, blind_to: str
 ) -> None:
     make_stuck_chat(platform)
+    drop_public_policies(platform)
     role = builders.make_role(platform, "releaser", policies=True)
     platform.execute(f"DROP POLICY {role} ON {blind_to}")
     engine = make_engine(platform, dsn=platform.dsn_as(role))
@@ -574,6 +706,7 @@ def test_a_row_that_may_be_read_and_not_locked_is_not_taken_for_busy(
     platform: Platform, table: str, command: str
 ) -> None:
     chat = make_stuck_chat(platform)
+    drop_public_policies(platform)
     role = make_writer(platform)
     platform.execute(f"DROP POLICY {command} ON {table}")
     before = checksum(platform)
@@ -831,7 +964,8 @@ def test_an_assignment_is_released_once_ever(platform: Platform) -> None:
 def test_a_full_disk_in_mid_transaction_loses_nothing(platform: Platform) -> None:
     chat = make_stuck_chat(platform)
     platform.execute(
-        "CREATE OR REPLACE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        "CREATE OR REPLACE FUNCTION release_and_reassign_chat("
+        "p_chat_id uuid, p_reason text DEFAULT '')"
         " RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN UPDATE chats SET chat_state ="
         " 'waiting_assignment', assigned_operator_id = NULL; RAISE EXCEPTION 'could not extend"
         " file: No space left on device' USING ERRCODE = '53100'; END; $$"

@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -24,7 +24,7 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.release import desk
 from exporter.release.engine import STEPS, Engine
-from exporter.release.facts import Decision
+from exporter.release.facts import Decision, Limits
 from exporter.release.orders import Order, Result
 from exporter.release.statements import STATEMENTS
 from tests import builders
@@ -35,6 +35,7 @@ from tests.release import (
     make_limits,
     make_stuck_chat,
     observe,
+    reassign_long_ago,
     state_of,
 )
 from tests.servers import Platform
@@ -42,6 +43,9 @@ from tests.servers import Platform
 pytestmark = pytest.mark.newest
 
 POINTS = ("begin", *STEPS)
+ADMIN = "manual_reassignment_by_admin"
+COLLEAGUE = UUID("c0113a90-0000-4000-8000-000000000000")
+"""Whom an admin names."""
 LIMITS = make_limits(burst=1000.0, breaker_at_least=999, alongside_idle_detector=True)
 Write = Callable[["psycopg.Connection[Any]"], object]
 MakeWrites = Callable[[UUID, UUID], list[Write]]
@@ -108,12 +112,31 @@ def beat(chat: UUID, operator: UUID) -> list[Write]:
     return [lambda c: application.beat(c, chat, operator)]
 
 
-def beat_by_upsert(chat: UUID, operator: UUID) -> list[Write]:
-    """A heartbeat that inserts its row where there is none."""
+def beat_as_colleague(chat: UUID, operator: UUID) -> list[Write]:
+    """The heartbeat of the operator whom the admin named, the first or a later one."""
+    return beat(chat, COLLEAGUE)
+
+
+def hand_over(chat: UUID, operator: UUID) -> list[Write]:
+    """Long ago an admin gave the chat to the colleague, who never came."""
+    return [lambda c: reassign_long_ago(c, chat, COLLEAGUE)]
+
+
+def show_open_tab(chat: UUID, operator: UUID) -> list[Write]:
+    """A heartbeat that tells of no input since the one before."""
     return [
         lambda c: c.execute(
-            "INSERT INTO operator_activity (chat_id, operator_id) VALUES (%s, %s)"
-            " ON CONFLICT (chat_id, operator_id) DO UPDATE SET last_activity = now()",
+            "UPDATE operator_activity SET last_activity = last_activity WHERE chat_id = %s", [chat]
+        )
+    ]
+
+
+def close_superseded(chat: UUID, operator: UUID) -> list[Write]:
+    """A person closes by hand the row that the admin's reassignment left open."""
+    return [
+        lambda c: c.execute(
+            "UPDATE chat_assignments SET released_at = now(), release_reason = 'by hand'"
+            " WHERE chat_id = %s AND operator_id = %s AND released_at IS NULL",
             [chat, operator],
         )
     ]
@@ -124,35 +147,16 @@ def write_as_user(chat: UUID, operator: UUID) -> list[Write]:
     return [lambda c: application.write_as_user(c, chat, "hello?")]
 
 
-UNASSIGN: tuple[LiteralString, ...] = (
-    """
-    UPDATE chat_assignments SET released_at = now(), release_reason = 'manual_unassign'
-    WHERE chat_id = %(chat)s AND operator_id = %(operator)s AND released_at IS NULL
-    """,
-    "DELETE FROM operator_activity WHERE chat_id = %(chat)s AND operator_id = %(operator)s",
-    """
-    UPDATE chats
-    SET chat_state = 'waiting_assignment', assigned_operator_id = NULL, assignment_time = NULL
-    WHERE id = %(chat)s
-    """,
-)
-"""`application.unassign`, request by request."""
-
-REASSIGN: tuple[LiteralString, ...] = (
-    """
-    INSERT INTO chat_assignments (chat_id, operator_id, released_at, release_reason)
-    VALUES (%(chat)s, %(operator)s, now(), 'manual_reassignment_by_admin:x')
-    """,
-    *UNASSIGN[1:],
-)
-"""`application.reassign_as_admin`, request by request: the open row stays open."""
-
-
 def steps(texts: Sequence[LiteralString]) -> MakeWrites:
     """Those requests, one after the other."""
 
     def make(chat: UUID, operator: UUID) -> list[Write]:
-        values = {"chat": chat, "operator": operator, "content": "here I am"}
+        values = {
+            "chat": chat,
+            "operator": operator,
+            "content": "here I am",
+            "reason": "manual_unassign",
+        }
 
         def writing(text: LiteralString) -> Write:
             return lambda c: c.execute(text, values)
@@ -162,14 +166,40 @@ def steps(texts: Sequence[LiteralString]) -> MakeWrites:
     return make
 
 
+def reply(chat: UUID, operator: UUID) -> list[Write]:
+    """The operator answers, likewise."""
+    return [lambda c: application.reply(c, chat, operator, "here I am")]
+
+
 def unassign(chat: UUID, operator: UUID) -> list[Write]:
     """The operator hands the chat back, by all its requests in one transaction or one by one."""
     return [lambda c: application.unassign(c, chat)]
 
 
-def reassign(chat: UUID, operator: UUID) -> list[Write]:
-    """An admin takes the chat away, likewise."""
-    return [lambda c: application.reassign_as_admin(c, chat, "note")]
+def reassign(*numbers: int) -> MakeWrites:
+    """Those requests of an admin who gives the chat to the colleague; all at once without any."""
+
+    def make(chat: UUID, operator: UUID) -> list[Write]:
+        values = {"chat": chat, "operator": COLLEAGUE, "reason": f"{ADMIN}:note"}
+
+        def writing(text: LiteralString) -> Write:
+            return lambda c: c.execute(text, values)
+
+        if not numbers:
+            return [lambda c: application.reassign_as_admin(c, chat, COLLEAGUE, "note")]
+        return [writing(application.REASSIGN_STEPS[number - 1]) for number in numbers]
+
+    return make
+
+
+def give_back(chat: UUID, operator: UUID) -> list[Write]:
+    """An admin gives the chat back to who had it before."""
+    return [lambda c: application.reassign_as_admin(c, chat, operator, "note")]
+
+
+def time_out(chat: UUID, operator: UUID) -> list[Write]:
+    """The operator's own page gives an idle chat back."""
+    return [lambda c: ignore_race(lambda: application.time_out_operator(c, chat))]
 
 
 def release_idle(chat: UUID, operator: UUID) -> list[Write]:
@@ -205,6 +235,7 @@ def exempt(chat: UUID, operator: UUID) -> list[Write]:
 
 
 REPLY = application.REPLY_STEPS
+UNASSIGN = application.UNASSIGN_STEPS
 NOTHING = steps(())
 
 
@@ -239,34 +270,36 @@ LETTERS = {
 # afterwards waits. A small r would be a release under the hands of somebody who did not wait.
 LIVING = {
     "heartbeat": Case("cccccRRRRRR", "bbbbbRRRRRR", beat),
-    "heartbeat by upsert": Case("cccccRRRRRR", "bbbbbRRRRRR", beat_by_upsert),
-    "first heartbeat": Case("cccRRRRRRRR", "bbbRRRRRRRR", beat_by_upsert, steps(REPLY[3:])),
+    "first heartbeat": Case("cccRRRRRRRR", "bbbRRRRRRRR", beat, steps(REPLY[3:4])),
+    "open tab": Case("cccccRRRRRR", "bbbbbRRRRRR", show_open_tab),
     "reply 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:1])),
     "reply 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:2])),
     "reply 1-3": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:3])),
-    "reply 1-4": Case("cccRRRRRRRR", "cccRRRRRRRR", steps(REPLY)),
+    "reply 1-4": Case("cccRRRRRRRR", "cccRRRRRRRR", steps(REPLY[:4])),
+    "reply 1-5": Case("cccRRRRRRRR", "cccRRRRRRRR", steps(REPLY)),
+    "reply at once": Case("cccRRRRRRRR", "bbbRRRRRRRR", reply),
     "reply 2 after 1": Case("cccCCCccccc", "bbbCCCccccc", steps(REPLY[1:2]), steps(REPLY[:1])),
-    "unassign 1": Case("ccccRRRRRRR", "bbbbRRRRRRR", steps(UNASSIGN[:1])),
-    "unassign 1-2": Case("ccccRRRRRRR", "ccccRRRRRRR", steps(UNASSIGN[:2])),
-    "unassign 1-3": Case("cccCRRRRRRR", "bbbCRRRRRRR", steps(UNASSIGN)),
-    "unassign 2 after 1": Case(
-        "ccccccccccc", "ccccccccccc", steps(UNASSIGN[1:2]), steps(UNASSIGN[:1])
+    "unassign 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(UNASSIGN[:1])),
+    "unassign 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(UNASSIGN[:2])),
+    "unassign 1-3": Case("cccRRRRRRRR", "cccRRRRRRRR", steps(UNASSIGN)),
+    "unassign at once": Case("cccRRRRRRRR", "bbbRRRRRRRR", unassign),
+    "reassign 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign(1)),
+    "reassign 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign(1, 2)),
+    "reassign 1-3": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign(1, 2, 3)),
+    "reassign 2 after 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign(2), reassign(1)),
+    "reassign 3 after 2": Case("cccCccccccc", "bbbCccccccc", reassign(3), reassign(1, 2)),
+    "reassign at once": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign()),
+    "idle release": Case("cccRRRRRRRR", "bbbRRRRRRRR", release_idle),
+    "page's time-out": Case("cccRRRRRRRR", "bbbRRRRRRRR", time_out),
+    # An admin gave the chat to the colleague long ago; the row before is superseded.
+    "named, first heartbeat": Case("cccRRRRRRRR", "bbbRRRRRRRR", beat_as_colleague, hand_over),
+    "named, idle release": Case("cccRRRRRRRR", "bbbRRRRRRRR", release_idle, hand_over),
+    "named, unassign": Case("cccRRRRRRRR", "bbbRRRRRRRR", unassign, hand_over),
+    "named, reply of the one before": Case(
+        "cccRRRRRRRR", "cccRRRRRRRR", steps(REPLY[1:]), hand_over
     ),
-    "unassign 3 after 2": Case(
-        "cccCccccccc", "bbbCccccccc", steps(UNASSIGN[2:]), steps(UNASSIGN[:2])
-    ),
-    "unassign at once": Case("cccCRRRRRRR", "bbbBRRRRRRR", unassign),
-    "reassign 1": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[:1])),
-    "reassign 1-2": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[:2])),
-    "reassign 1-3": Case("cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN)),
-    "reassign 2 after 1": Case(
-        "cccccRRRRRR", "bbbbbRRRRRR", steps(REASSIGN[1:2]), steps(REASSIGN[:1])
-    ),
-    "reassign 3 after 2": Case(
-        "cccRRRRRRRR", "bbbRRRRRRRR", steps(REASSIGN[2:]), steps(REASSIGN[:2])
-    ),
-    "reassign at once": Case("cccRRRRRRRR", "bbbRRRRRRRR", reassign),
-    "idle release": Case("cccBRRRRRRR", "bbbBRRRRRRR", release_idle),
+    "named, reassign back": Case("cccRRRRRRRR", "bbbRRRRRRRR", give_back, hand_over),
+    "named, row closed by hand": Case("ccccRRRRRRR", "bbbbRRRRRRR", close_superseded, hand_over),
 }
 # Who holds a release up, and once he has returned, none of his chats is released.
 HOLDING = {
@@ -274,7 +307,22 @@ HOLDING = {
     "exempt": Case("eeRRRRRRRRR", "bbRRRRRRRRR", exempt),
 }
 # Who says nothing of the operator: what he wrote is kept, and only a write in flight is waited for.
-NEUTRAL = {"user message": Case("rrrRRRRRRRR", "bbbRRRRRRRR", write_as_user)}
+NEUTRAL = {
+    "user message": Case("rrrRRRRRRRR", "bbbRRRRRRRR", write_as_user),
+    "named, heartbeat of the one before": Case("rrrrrRRRRRR", "bbbbbRRRRRR", beat, hand_over),
+    "named, message of the one before": Case(
+        "rrrRRRRRRRR", "bbbRRRRRRRR", steps(REPLY[:1]), hand_over
+    ),
+}
+# What holds under the other rules as well. With `life: input` an open tab says nothing.
+OTHERWISE = (
+    *("heartbeat", "first heartbeat", "reply 1", "reply 1-5", "reply at once", "unassign 1-3"),
+    *("unassign at once", "reassign 1-3", "reassign at once", "named, unassign"),
+)
+RULES = {
+    "input": replace(LIMITS, life="input"),
+    "requeue": replace(LIMITS, on_would_close="requeue"),
+}
 
 
 def interleave(
@@ -283,10 +331,12 @@ def interleave(
     point: str,
     in_flight: bool,
     make_before: MakeWrites = lambda chat, operator: [],
+    limits: Limits = LIMITS,
 ) -> tuple[UUID, Actor, Result]:
-    """Release a stuck chat while an actor acts just before one step."""
+    """Release a stuck chat, or requeue one, while an actor acts just before one step."""
     operator = builders.add_operator(platform)
-    chat = make_stuck_chat(platform, operator)
+    turns = 3 if limits.on_would_close == "requeue" else 0
+    chat = make_stuck_chat(platform, operator, past_turns=turns)
     for write in make_before(chat, operator):
         write(platform.connection)
     actor = Actor(platform, make_writes(chat, operator), in_flight)
@@ -295,7 +345,7 @@ def interleave(
         if step == point:
             actor.act()
 
-    engine = make_engine(platform, limits=LIMITS, on_step=act)
+    engine = make_engine(platform, limits=limits, on_step=act)
     result = engine.release(Order(observe(engine, chat), "enforce"))
     if not actor.started:  # the transaction ended before that step
         actor.act()
@@ -309,19 +359,33 @@ def living(platform: Platform) -> Platform:
     """A platform with our schema, where one operator works, so that heartbeats can be believed."""
     install(platform)
     builders.make_assigned_chat(platform)
+    application.add_account(platform.connection, COLLEAGUE)
+    platform.execute(
+        "INSERT INTO operators (id, name, email) VALUES (%s, 'Colleague', 'c@example.test')",
+        [COLLEAGUE],
+    )
     return platform
 
 
-def walk(platform: Platform, case: Case, in_flight: bool) -> tuple[str, list[UUID]]:
+def walk(
+    platform: Platform, case: Case, in_flight: bool, limits: Limits = LIMITS
+) -> tuple[str, list[UUID]]:
     """Let somebody act at every point, with a chat of its own each; letters and chats."""
     row, chats = "", []
     for point in POINTS:
-        chat, actor, result = interleave(platform, case.writes, point, in_flight, case.before)
+        chat, actor, result = interleave(
+            platform, case.writes, point, in_flight, case.before, limits
+        )
+        if result.decision is Decision.RELEASED:
+            assert result.outcome == (
+                "requeued" if limits.on_would_close == "requeue" else "released"
+            )
         letter = LETTERS[result.decision]
         row += letter.upper() if actor.blocked else letter
         chats.append(chat)
-        is_free = state_of(platform, chat)[2] is None
-        assert is_free or result.decision is not Decision.RELEASED, point
+        holder = state_of(platform, chat)[2]
+        is_lost = holder is None or holder != result.order.observed.operator_id
+        assert is_lost or result.decision is not Decision.RELEASED, point
         assert_audit_and_releases_agree(platform)
         platform.execute(STATEMENTS["resume"])
     return row, chats
@@ -355,7 +419,7 @@ def test_no_chat_is_taken_from_who_shows_life_before_the_judgement(
 
 @EITHER
 @pytest.mark.parametrize("name", NEUTRAL)
-def test_a_users_message_is_kept_and_stops_only_while_in_flight(
+def test_what_says_nothing_of_the_operator_is_kept_and_stops_only_while_in_flight(
     living: Platform, name: str, in_flight: bool
 ) -> None:
     case = NEUTRAL[name]
@@ -363,7 +427,30 @@ def test_a_users_message_is_kept_and_stops_only_while_in_flight(
     row, chats = walk(living, case, in_flight)
 
     assert row == (case.in_flight if in_flight else case.committed)
-    assert living.value("SELECT count(*) FROM messages WHERE content = 'hello?'") == len(chats)
+    wrote = {"user message": "hello?", "named, message of the one before": "here I am"}.get(name)
+    if wrote is not None:
+        found = living.value("SELECT count(*) FROM messages WHERE content = %s", [wrote])
+        assert found == len(chats)
+
+
+@EITHER
+@pytest.mark.parametrize("rules", RULES)
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_it_is_the_same_when_requeued_and_when_only_input_is_life(
+    living: Platform, name: str, rules: str, in_flight: bool
+) -> None:
+    case = LIVING[name]
+
+    row, _ = walk(living, case, in_flight, RULES[rules])
+
+    assert row == (case.in_flight if in_flight else case.committed)
+
+
+@EITHER
+def test_where_only_input_is_life_an_open_tab_is_none(living: Platform, in_flight: bool) -> None:
+    row, _ = walk(living, LIVING["open tab"], in_flight, RULES["input"])
+
+    assert row == ("bbbbbRRRRRR" if in_flight else "rrrrrRRRRRR")
 
 
 @EITHER
@@ -429,8 +516,12 @@ def test_a_kill_at_every_point_while_an_operator_beats(living: Platform) -> None
         engine.release(Order(observe(engine, chat), "enforce"))
         engine.session.close()
         deadline = time.monotonic() + 10
-        while not application.beat(living.connection, chat, operator):
+        while living.value(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE"
+            " 'chatqueue-releaser%%' AND datname = current_database()"
+        ):
             assert time.monotonic() < deadline
+        application.beat(living.connection, chat, operator)
 
         assert state_of(living, chat)[0] == "assigned"
         assert_audit_and_releases_agree(living)

@@ -6,10 +6,12 @@ read by SQL of this file, not by that of the product.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from uuid import UUID
 
 import hypothesis
+import psycopg
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -53,16 +55,25 @@ TIMES = {
     "chatqueue.release_audit": ("decided_at",),
     "chatqueue.release_exemption": ("until",),
 }
-# The latest sign of life of each assigned chat's operator, as an age.
+# The latest sign of life of each assigned chat's operator, as an age, and the open rows that no
+# admin's reassignment superseded.
 TRUTH = """
     SELECT c.id, a.id, extract(EPOCH FROM now() - greatest(
         c.assignment_time, a.assigned_at,
-        (SELECT max(greatest(h.last_activity, h.updated_at)) FROM operator_activity h
+        (SELECT max(greatest(h.last_activity, CASE %(life)s WHEN 'tab' THEN h.updated_at END))
+         FROM operator_activity h
          WHERE h.chat_id = c.id AND h.operator_id = c.assigned_operator_id),
         (SELECT max(m.created_at) FROM messages m
          WHERE m.chat_id = c.id AND m.handled_by_operator_id = c.assigned_operator_id)))
-    FROM chats c LEFT JOIN chat_assignments a ON a.chat_id = c.id AND a.released_at IS NULL
-    WHERE c.chat_state = 'assigned'
+    FROM chats c LEFT JOIN chat_assignments a
+        ON a.chat_id = c.id AND a.released_at IS NULL
+        AND (a.operator_id = c.assigned_operator_id
+             OR NOT EXISTS (
+                SELECT FROM chat_assignments q
+                WHERE q.chat_id = a.chat_id AND q.operator_id = a.operator_id AND q.id <> a.id
+                AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+                AND q.released_at > a.assigned_at))
+    WHERE c.chat_state = 'assigned' AND c.is_active
 """
 index = st.integers(0, 99)
 
@@ -71,7 +82,9 @@ class Machine(RuleBasedStateMachine):
     """A platform that lives, and two releasers with their hand in it."""
 
     platform: Platform
+    life = "tab"
     releases = 0
+    released_named = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,9 +95,11 @@ class Machine(RuleBasedStateMachine):
         self.run("DELETE FROM chatqueue.release_control")
         self.run("INSERT INTO chatqueue.release_control DEFAULT VALUES")
         self.operators = [builders.add_operator(self.platform) for _ in range(6)]
-        self.releasers = [make_releaser(self.platform, **LIMITS) for _ in range(2)]
-        self.observer = make_releaser(self.platform, **{**LIMITS, "mode": "observe"})
-        self.engine = make_engine(self.platform, limits=make_limits(**LIMITS))
+        rules = {**LIMITS, "life": self.life}
+        self.releasers = [make_releaser(self.platform, **rules) for _ in range(2)]
+        self.observer = make_releaser(self.platform, **{**rules, "mode": "observe"})
+        self.engine = make_engine(self.platform, limits=make_limits(**rules))
+        self.closed = 0
         self.stale: list[Evidence] = []
         self.passed_s = 0.0
 
@@ -125,6 +140,24 @@ class Machine(RuleBasedStateMachine):
         if picked := self.pick(number):
             application.beat(self.platform.connection, *picked, skew_s=skew_s)
 
+    @rule(number=index)
+    def show_open_tab(self, number: int) -> None:
+        """A heartbeat without any input since the one before."""
+        if picked := self.pick(number):
+            self.run(
+                "UPDATE operator_activity SET last_activity = last_activity WHERE chat_id = %s",
+                [picked[0]],
+            )
+
+    @rule(number=index)
+    def beat_late(self, number: int) -> None:
+        """A heartbeat by somebody who has the chat no longer; it makes his row again."""
+        gone = self.platform.fetch(
+            "SELECT DISTINCT chat_id, operator_id FROM chat_assignments ORDER BY 1, 2"
+        )
+        if gone:
+            application.beat(self.platform.connection, *gone[number % len(gone)])
+
     @rule()
     def beat_all(self) -> None:
         """Everybody but one is there."""
@@ -147,7 +180,7 @@ class Machine(RuleBasedStateMachine):
         self.remember(number)
         self.poll(which, polls)
 
-    @rule(number=index, steps=st.integers(1, 4))
+    @rule(number=index, steps=st.integers(1, len(application.REPLY_STEPS)))
     def reply(self, number: int, steps: int) -> None:
         """An operator answers; the application may die between two of its writes."""
         if picked := self.pick(number):
@@ -168,7 +201,43 @@ class Machine(RuleBasedStateMachine):
             if how == "unassign":
                 application.unassign(self.platform.connection, picked[0])
             else:
-                application.reassign_as_admin(self.platform.connection, picked[0], "x")
+                named = self.operators[number % len(self.operators)]
+                application.reassign_as_admin(self.platform.connection, picked[0], named, "x")
+
+    @rule(number=index)
+    def name_another(self, number: int) -> None:
+        """An admin gives a chat to somebody who never comes, and a releaser looks on."""
+        self.assign(number)
+        if picked := self.pick(number):
+            named = self.operators[(number + 1) % len(self.operators)]
+            application.reassign_as_admin(self.platform.connection, picked[0], named, "x")
+            self.tick(1000.0)
+            self.run(
+                "UPDATE operator_activity SET last_activity = now() WHERE chat_id <> %s",
+                [picked[0]],
+            )
+            self.remember(number)
+            self.poll(number % 2, 3)
+
+    @rule(number=index, how=st.sampled_from(["page", "job", "force close", "block"]))
+    def end(self, number: int, how: str) -> None:
+        """The platform's own ways out of a chat, which may close it, or fail."""
+        on, picked = self.platform.connection, self.pick(number)
+        if how == "job":
+            application.run_idle_detector(on)
+        elif picked and how == "page":
+            with contextlib.suppress(psycopg.errors.DataError):
+                application.time_out_operator(on, picked[0])
+        elif picked:
+            with contextlib.suppress(psycopg.errors.CheckViolation):
+                if how == "force close":
+                    application.force_close(on, picked[0])
+                else:
+                    user = self.platform.value(
+                        "SELECT real_user_id FROM chats WHERE id = %s", [picked[0]]
+                    )
+                    application.block_user(on, user)
+        self.closed = self.platform.value("SELECT count(*) FROM chats WHERE NOT is_active")
 
     @rule(seconds=st.sampled_from([15.0, 60.0, 200.0, 600.0, 1000.0, 4000.0]))
     def tick(self, seconds: float) -> None:
@@ -266,7 +335,7 @@ class Machine(RuleBasedStateMachine):
 
     def guarded(self, act: Any) -> None:
         """Let something release, and hold every release against the truth from just before."""
-        truth = self.platform.fetch(TRUTH)
+        truth = self.platform.fetch(TRUTH, {"life": self.life})
         released = self.audited()
         is_paused = self.platform.value(
             "SELECT coalesce(paused_until > now(), false) FROM chatqueue.release_control"
@@ -296,6 +365,10 @@ class Machine(RuleBasedStateMachine):
             assert (chat, assignment) in stuck, "I2"
             assert not is_paused, "I5"
             assert chat not in exempt
+            type(self).released_named += self.platform.value(
+                "SELECT count(*) FROM chat_assignments WHERE chat_id = %s AND released_at IS NULL",
+                [chat],
+            )
         type(self).releases += len(new)
         if new:
             assert not outage, "I7"
@@ -311,7 +384,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_closed_and_the_audit_agrees(self) -> None:
         """I1 and I3."""
-        assert_audit_and_releases_agree(self.platform)
+        assert_audit_and_releases_agree(self.platform, self.closed)
 
     @invariant()
     def no_chat_is_released_twice_within_its_cooldown(self) -> None:
@@ -334,13 +407,14 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_invariants_hold_after_every_step_of_any_history(platform: Platform) -> None:
+@pytest.mark.parametrize("life", ["tab", "input"])
+def test_the_invariants_hold_after_every_step_of_any_history(platform: Platform, life: str) -> None:
     install(platform)
 
     class On(Machine):
         """The machine on this test's database."""
 
-    On.platform = platform
+    On.platform, On.life = platform, life
     run_state_machine_as_test(
         On,
         settings=hypothesis.settings(
@@ -351,3 +425,4 @@ def test_the_invariants_hold_after_every_step_of_any_history(platform: Platform)
         ),
     )
     assert On.releases > 0, "a machine that never releases proves nothing"
+    assert On.released_named > 0, "nor does one that releases none whom an admin has named"

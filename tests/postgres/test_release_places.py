@@ -130,7 +130,7 @@ def test_under_would_close_the_platforms_function_is_never_called(
     platform.execute("SELECT nextval('calls')")
     platform.execute("ALTER FUNCTION release_and_reassign_chat RENAME TO release_in_truth")
     platform.execute(
-        "CREATE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text)"
+        "CREATE FUNCTION release_and_reassign_chat(p_chat_id uuid, p_reason text DEFAULT '')"
         " RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('calls');"
         " RETURN release_in_truth(p_chat_id, p_reason); END; $$"
     )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
+import threading
 import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from exporter.cli import cli
 from exporter.daemon import Daemon
 from exporter.database.session import Session
 from exporter.demo.platform import application
+from exporter.errors import DatabaseUnavailable, Reason
 from exporter.notify.notices import Notice
+from exporter.release import desk, turns
 from exporter.release import releaser as releaser_module
 from exporter.release.desk import SchemaMissing
 from exporter.release.engine import Engine
-from exporter.release.facts import Limits
+from exporter.release.facts import Limits, Trip
 from exporter.release.releaser import ReleasePlan, Releaser
 from tests import builders
 from tests.release import (
@@ -217,7 +222,7 @@ def test_chats_that_stay_held_do_not_bar_the_others(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(platform)
-    monkeypatch.setattr(releaser_module, "ATTEMPTS_PER_CYCLE", 2)
+    monkeypatch.setattr(turns, "ATTEMPTS_PER_CYCLE", 2)
     for _ in range(4):
         make_stuck_chat(platform, past_turns=3, silent_s=5000)
     chat = make_stuck_chat(platform, silent_s=2000)
@@ -228,6 +233,65 @@ def test_chats_that_stay_held_do_not_bar_the_others(
     releaser.stop(1)
 
     assert states == ["assigned", "assigned", "waiting_assignment"]
+
+
+def make_never_releasable_chats(platform: Platform, count: int) -> None:
+    """Make chats of which half would be closed and half belong to an exempt operator."""
+    builders.add_people(platform, count, 1)
+    platform.execute(
+        """
+        WITH made AS (
+            INSERT INTO chats (
+                real_user_id, fictional_user_id, chat_state, assigned_operator_id, assignment_time,
+                last_operator_id
+            )
+            SELECT u.id, f.id, 'assigned', o.id, now() - interval '1 h', o.id
+            FROM real_users AS u
+            CROSS JOIN (SELECT id FROM fictional_users LIMIT 1) AS f
+            CROSS JOIN (SELECT id FROM operators ORDER BY created_at DESC LIMIT 1) AS o
+            WHERE NOT EXISTS (SELECT FROM chats AS c WHERE c.real_user_id = u.id)
+            RETURNING id, assigned_operator_id, assignment_time
+        ),
+        numbered AS (SELECT *, row_number() OVER () AS n FROM made),
+        closing AS (
+            INSERT INTO chat_assignments (chat_id, operator_id, assigned_at, released_at)
+            SELECT id, assigned_operator_id, assignment_time, assignment_time
+            FROM numbered CROSS JOIN generate_series(1, 3)
+            WHERE n % 2 = 0
+        ),
+        exempt AS (
+            INSERT INTO chatqueue.release_exemption (kind, subject, until, created_by, reason)
+            SELECT 'chat', id, now() + interval '1 d', 'ann', 'vip' FROM numbered WHERE n % 2 = 1
+        )
+        INSERT INTO chat_assignments (chat_id, operator_id, assigned_at)
+        SELECT id, assigned_operator_id, assignment_time FROM made
+        """
+    )
+
+
+@pytest.mark.newest
+def test_a_thousand_that_can_never_be_released_bar_no_other(platform: Platform) -> None:
+    install(platform)
+    builders.make_assigned_chat(platform)
+    builders.add_operator(platform)
+    make_never_releasable_chats(platform, 1000)
+    releaser = make_releaser(platform, breaker_at_least=9999, **AT_ONCE)
+    releaser.poll()
+    assert figures_of(releaser)["suspect_chats"] == 1000
+    look, _ = releaser._engine.scan()
+    for held in look.chats:  # as after 50 polls; see the unit test of the turns
+        releaser._turns.note(held, 0.0)
+    chat = make_stuck_chat(platform, silent_s=1000)  # silent for a shorter time than all of them
+    builders.make_assigned_chat(platform)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert state_of(platform, chat)[0] == "waiting_assignment"
+    assert figures_of(releaser)["decisions_total.released"] == 1
+    counts = [figures_of(releaser)[f"decisions_total.{name}"] for name in ("exempt", "would_close")]
+    assert sum(counts) == turns.ATTEMPTS_PER_CYCLE  # of one poll; what stays the same counts once
+    assert min(counts) > 0
 
 
 def test_a_cycle_releases_no_more_than_its_cap(platform: Platform) -> None:
@@ -272,6 +336,140 @@ def test_the_breaker_trips_tells_once_and_stays_for_every_replica(platform: Plat
     third.poll()
     third.stop(1)
     assert state_of(platform, chats[0])[0] == "waiting_assignment"
+
+
+def test_a_breaker_may_wait_for_a_person(platform: Platform) -> None:
+    install(platform)
+    chats = [make_stuck_chat(platform) for _ in range(3)]
+    builders.make_assigned_chat(platform)
+    ear = Ear()
+    rules = {"breaker_hold_s": math.inf, **AT_ONCE}
+    releaser = make_releaser(platform, ear, **rules)
+    releaser.poll()
+    for chat in chats[1:]:
+        application.unassign(platform.connection, chat)
+    for _ in range(2):
+        releaser.poll()
+        platform.execute(
+            "UPDATE chatqueue.release_control SET healthy_since = now() - interval '1 year'"
+        )
+    assert state_of(platform, chats[0])[0] == "assigned"
+    assert figures_of(releaser)["breaker_tripped"] == 1
+    assert "only after `chatqueue resume`" in ear.notices[0].lines[1]
+    with Session(platform.dsn) as session:
+        desk.resume(session)
+        releaser.poll()
+        assert state_of(platform, chats[0])[0] == "assigned"  # that ended a pause alone
+
+        desk.resume(session, breaker=True)
+
+    releaser.poll()
+    releaser.stop(1)
+    assert state_of(platform, chats[0])[0] == "waiting_assignment"
+    assert figures_of(releaser)["breaker_tripped"] == 0
+
+
+def test_a_trip_that_could_not_be_noted_is_noted_with_the_next_look(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(platform)
+    chats = [make_stuck_chat(platform) for _ in range(3)]
+    builders.make_assigned_chat(platform)
+    releaser = make_releaser(platform, **AT_ONCE)
+    with monkeypatch.context() as patch:
+
+        def fail(self: Engine, outage: bool, gap_s: float) -> Trip:
+            raise DatabaseUnavailable("gone", Reason.CONNECTION)
+
+        patch.setattr(Engine, "note_breaker", fail)
+        releaser.poll()
+    for chat in chats[1:]:
+        application.unassign(platform.connection, chat)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    assert platform.value("SELECT tripped_at IS NOT NULL FROM chatqueue.release_control")
+    assert state_of(platform, chats[0])[0] == "assigned"
+
+
+def test_the_end_of_a_cycle_that_saw_the_database_is_shown(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "last_cycle_timestamp_seconds"
+    releaser = make_releaser(platform, mode="observe")
+    assert figures_of(releaser)[name] == 0
+    releaser.poll()
+    ended_s = figures_of(releaser)[name]
+    assert ended_s == pytest.approx(time.time(), abs=60)
+
+    def fail(self: Engine) -> None:
+        raise DatabaseUnavailable("gone", Reason.CONNECTION)
+
+    monkeypatch.setattr(Engine, "scan", fail)
+    releaser.poll()
+
+    releaser.stop(1)
+    assert figures_of(releaser)[name] == ended_s
+
+
+def test_a_releaser_whose_cycle_never_ends_is_not_healthy(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polling, end = threading.Event(), threading.Event()
+
+    def hang(self: Releaser) -> None:
+        polling.set()
+        while not end.wait(0.01):
+            self._turn()
+
+    monkeypatch.setattr(Releaser, "poll", hang)
+    releaser = make_releaser(platform)
+    releaser.start()
+    assert polling.wait(10)
+    assert releaser.is_turning()
+
+    monkeypatch.setattr(releaser_module, "CYCLE_LIMIT_S", 0.0)
+
+    assert not releaser.is_turning()
+    end.set()
+    releaser.stop(10)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("UPDATE chat_assignments SET released_at = now()", "no_open_assignment"),
+        (
+            (
+                "INSERT INTO chat_assignments (chat_id, operator_id)"
+                " SELECT id, assigned_operator_id FROM chats"
+            ),
+            "several_open_assignments",
+        ),
+        (
+            (
+                "UPDATE chat_assignments SET operator_id = (SELECT id FROM operators WHERE id <>"
+                " chat_assignments.operator_id LIMIT 1)"
+            ),
+            "another_operator",
+        ),
+        ("UPDATE chats SET assignment_time = NULL", "no_assignment_time"),
+    ],
+)
+@pytest.mark.newest
+def test_chats_whose_rows_bar_a_release_are_counted_by_reason(
+    platform: Platform, spoil: str, reason: str
+) -> None:
+    make_stuck_chat(platform)
+    releaser = make_releaser(platform, mode="observe")
+    platform.execute(spoil)
+
+    releaser.poll()
+
+    releaser.stop(1)
+    barred = {k: v for k, v in figures_of(releaser).items() if k.startswith("barred") and v}
+    assert barred == {f"barred_chats.{reason}": 1}
 
 
 def test_another_releaser_at_work_turns_enforce_into_observe(platform: Platform) -> None:
@@ -433,6 +631,15 @@ def test_pause_resume_and_exempt_hold_until_they_end(platform: Platform, shell: 
     code, text = shell.run("release", str(chat), "--enforce")
     assert (code, "pause: paused for" in text, "by ann: deploy" in text) == (1, True, True)
     assert shell.run("resume") == (0, "main: not paused\n")
+    platform.execute("UPDATE chatqueue.release_control SET tripped_at = now()")
+    assert shell.run("resume") == (0, "main: not paused\n")
+    assert platform.value("SELECT tripped_at IS NOT NULL FROM chatqueue.release_control")
+    rules = yaml.safe_load(shell.config.read_text())
+    rules["release"]["breaker"] = {"hold": "until-resumed"}
+    shell.config.write_text(yaml.safe_dump(rules))
+    assert "until a person runs chatqueue resume" in shell.run("explain", str(chat))[1]
+    assert shell.run("resume") == (0, "main: not paused, breaker not tripped\n")
+    assert platform.value("SELECT tripped_at IS NULL FROM chatqueue.release_control")
     arguments = ("exempt", "chat", str(chat), "--for", "1h", "--by", "ann", "--reason", "vip")
     assert shell.run(*arguments)[0] == 0
     code, text = shell.run("release", str(chat), "--enforce")

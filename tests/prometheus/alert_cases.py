@@ -92,6 +92,7 @@ STALE = 'chatqueue_operators{status="stale"}'
 CLOSED = 'chatqueue_releases_total{outcome="closed"}'
 REPEATS = 'chatqueue_same_operator_assignments_total{avoidable="true"}'
 DEFECTS = 'chatqueue_release_decisions_total{decision="defect"}'
+CYCLE_AT = "chatqueue_release_last_cycle_timestamp_seconds"
 ENFORCE = 'chatqueue_release_mode{mode="enforce"}'
 GINI = 'chatqueue_operator_gini_ratio{window="24h"}'
 TAKEN = 'chatqueue_operator_window_assignments{window="24h"}'
@@ -336,6 +337,17 @@ CASES = (
         "In main release.mode is enforce, but nothing can be released: chatqueue.release_control "
         "cannot be read.",
         labels={"mode": "enforce"},
+    ),
+    Case(
+        "ChatQueueReleaseStalled",
+        "warning",
+        210,
+        {CYCLE_AT: "0x40", EVERY: "15x40", UP: "1x40", ENFORCE: "1x40"},
+        {CYCLE_AT: "0+15x40", EVERY: "15x40", UP: "1x40", ENFORCE: "1x40"},
+        "For 3m 15s longer than the interval the releaser of main has finished no cycle, though "
+        "the database answers.",
+        threshold="chatqueue_threshold_data_age_seconds",
+        limit="120",
     ),
     Case(
         "ChatQueueExporterDown",

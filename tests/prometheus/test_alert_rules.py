@@ -20,7 +20,9 @@ from tests.prometheus.alert_cases import (
     ASSIGNED,
     AVAILABLE,
     CASES,
+    CYCLE_AT,
     DATABASE,
+    EVERY,
     GINI,
     INTERVAL_S,
     LATE,
@@ -313,6 +315,27 @@ QUIET: dict[str, tuple[str, str, Series]] = {
         "ChatQueueReleaseWithoutControl",
         "warning",
         {'chatqueue_release_mode{mode="enforce"}': "1x40", UP: "0x40"},
+    ),
+    "a releaser that is off has no cycle to finish": (
+        "ChatQueueReleaseStalled",
+        "warning",
+        {
+            CYCLE_AT: "0x40",
+            UP: "1x40",
+            'chatqueue_release_mode{mode="off"}': "1x40",
+            EVERY: "15x40",
+            "chatqueue_threshold_data_age_seconds": "120x40",
+        },
+    ),
+    "a releaser whose database is down is not to blame": (
+        "ChatQueueReleaseStalled",
+        "warning",
+        {
+            CYCLE_AT: "0x40",
+            UP: "0x40",
+            EVERY: "15x40",
+            "chatqueue_threshold_data_age_seconds": "120x40",
+        },
     ),
     "one slow query that is fresh enough keeps the watch alive": (
         "ChatQueueDataStale",

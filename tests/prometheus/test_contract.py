@@ -227,6 +227,7 @@ DATABASE |= {
     "chatqueue_release_mode": ("gauge", {"mode": {"off", "observe", "enforce"}}),
     "chatqueue_release_decisions_total": ("counter", {"decision": DECISIONS}),
     "chatqueue_release_last_timestamp_seconds": ("gauge", {}),
+    "chatqueue_release_last_cycle_timestamp_seconds": ("gauge", {}),
 }
 # Without `database`.
 OWN = {

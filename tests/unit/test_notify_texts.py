@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -175,11 +176,14 @@ def test_what_was_never_judged_has_no_evidence_in_its_text() -> None:
 
 
 def test_a_trip_says_how_many_and_what_to_look_for() -> None:
-    notice = build_trip_notice("main", 8, 20)
+    notice = build_trip_notice("main", 8, 20, 600.0)
 
     assert (notice.event, notice.title) == ("tripped", "main: auto-release has stopped itself")
     assert notice.lines[0].startswith("Why: 8 of 20 assigned chats look stuck at once.")
     assert (notice.fields["suspects"], notice.fields["assigned"]) == (8, 20)
+    assert notice.lines[1].endswith("go on by themselves once all has been well for a while.")
+    held = build_trip_notice("main", 8, 20, math.inf)
+    assert held.lines[1].endswith("Releases go on only after `chatqueue resume`.")
 
 
 def test_waits_double_up_to_the_longest_and_are_spread() -> None:

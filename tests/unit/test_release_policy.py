@@ -25,7 +25,7 @@ from exporter.release.facts import (
     build_limits,
 )
 from exporter.release.figures import Gauges, build_figures
-from exporter.release.guards import GUARDS, LIMIT_NAMES
+from exporter.release.guards import GUARDS, LIMIT_NAMES, describe_signs
 from exporter.release.policy import (
     Situation,
     choose,
@@ -38,6 +38,7 @@ from exporter.release.policy import (
     next_trip,
     read_max_reassignments,
 )
+from exporter.release.turns import ATTEMPTS_PER_CYCLE, Turns
 
 NOW_S = 1_800_000_000.0
 LIMITS = replace(
@@ -203,6 +204,8 @@ def test_silence_counts_from_the_latest_sign_on() -> None:
         {"assignment_operator_id": uuid4()},
         {"open_assignments": 0, "assignment_id": None},
         {"open_assignments": 2},
+        {"open_assignments": 3, "superseded_assignments": 1},
+        {"open_assignments": 1, "superseded_assignments": 1, "assignment_id": None},
     ],
 )
 def test_what_is_not_one_clear_episode_is_no_suspect(broken: dict[str, Any]) -> None:
@@ -210,6 +213,71 @@ def test_what_is_not_one_clear_episode_is_no_suspect(broken: dict[str, Any]) -> 
 
     assert find_suspects(Look((chat,), surroundings()), LIMITS) == ()
     assert judged(situation(chat)) == "episode"
+
+
+def test_open_rows_that_an_admin_superseded_leave_one_clear_episode() -> None:
+    chat = evidence(open_assignments=3, superseded_assignments=2)
+
+    assert find_suspects(Look((chat,), surroundings()), LIMITS) == (chat,)
+    assert judged(situation(chat)) is None
+
+
+@pytest.mark.parametrize(("life", "is_suspect"), [("tab", False), ("input", True)])
+def test_an_open_tab_is_a_sign_of_life_only_where_it_is_to_be(life: str, is_suspect: bool) -> None:
+    chat = evidence(beat_s=NOW_S - 5)
+    limits = replace(LIMITS, life=life)
+
+    assert bool(find_suspects(Look((chat,), surroundings()), limits)) is is_suspect
+    assert judged(situation(chat), limits) == (None if is_suspect else "silence")
+    beaten = replace(chat, beat_s=NOW_S - 1)
+    beaten_now = replace(situation(chat), look=Look((beaten,), surroundings()))
+    assert (judged(beaten_now, limits) is None) is is_suspect
+    confirmations = Confirmations()
+    confirmed = [
+        confirmations.confirm([replace(chat, beat_s=NOW_S + at_s)], NOW_S + at_s, limits, 100)
+        for at_s in (0, 60, 120)
+    ]
+    assert bool(confirmed[-1]) is is_suspect
+
+
+@pytest.mark.parametrize("life", ["tab", "input"])
+@pytest.mark.parametrize(
+    "sign", ["assignment_time_s", "assigned_at_s", "browser_beat_s", "message_s"]
+)
+def test_what_a_person_does_is_a_sign_of_life_in_any_case(life: str, sign: str) -> None:
+    chat = evidence(**{sign: NOW_S - 5})
+
+    assert judged(situation(chat), replace(LIMITS, life=life)) == "silence"
+
+
+def test_the_signs_of_life_are_named_with_who_gives_them() -> None:
+    chat = evidence(1800, browser_beat_s=NOW_S + 90, beat_s=NOW_S - 5)
+
+    tab = describe_signs(situation(chat), LIMITS).value
+    silent = describe_signs(situation(replace(chat, beat_s=None)), replace(LIMITS, life="input"))
+
+    assert tab == (
+        "of a person: assignment 30m ago, input 1m30s ahead, message never; of an open tab: "
+        "5s ago, which counts (life: tab)"
+    )
+    assert silent.value.endswith("of an open tab: never, which does not count (life: input)")
+
+
+def test_a_thousand_held_suspects_take_turns_and_a_new_one_goes_first() -> None:
+    turns, held = Turns(), [evidence() for _ in range(1000)]
+    tried: list[list[UUID]] = []
+    for poll in range(100):
+        tried.append([chat.chat_id for chat in turns.next(held)])
+        for chat in turns.next(held):
+            turns.note(chat, NOW_S + poll)
+
+    assert {len(poll) for poll in tried} == {ATTEMPTS_PER_CYCLE}
+    for start in (0, 50):
+        assert len({chat for poll in tried[start : start + 50] for chat in poll}) == 1000
+    new = evidence(900)
+    assert new in turns.next([*held, new])
+    turns.forget_others({held[0].assignment_id})
+    assert held[0] not in turns.next(held)
 
 
 def test_a_chat_that_is_gone_has_changed() -> None:
@@ -256,6 +324,7 @@ def test_the_breaker_lets_go_only_after_an_unbroken_healthy_time() -> None:
     assert next_trip(trip, False, 700, 600, 40) == Trip(0, 700, 700)
     assert next_trip(trip, True, 600, 600, 40) == Trip(0)
     assert next_trip(trip, False, 300, 600, 40) == Trip(0, 300, 300)
+    assert next_trip(trip, False, 610, math.inf, 40) == Trip(0, 10, 610)
 
 
 @given(
@@ -363,7 +432,7 @@ def test_requeue_lets_a_chat_through_that_the_platform_would_close() -> None:
 
 
 def test_every_decision_has_a_sample_from_the_start() -> None:
-    families = {family.name: family for family in build_figures("off", {}, 0.0, None)}
+    families = {family.name: family for family in build_figures("off", {}, (0.0, 0.0), None)}
 
     decisions = families["chatqueue_release_decisions_total"]
     assert {s.labels for s in decisions.samples} == {(("decision", str(d)),) for d in Decision}
@@ -372,9 +441,24 @@ def test_every_decision_has_a_sample_from_the_start() -> None:
         "chatqueue_release_mode",
         "chatqueue_release_decisions_total",
         "chatqueue_release_last_timestamp_seconds",
+        "chatqueue_release_last_cycle_timestamp_seconds",
     }
-    without_schema = build_figures("observe", {}, 0.0, Gauges(1, 0, False, None, None))
+    without_schema = build_figures("observe", {}, (0.0, 0.0), Gauges(1, 0, False, None, None, {}))
     assert "chatqueue_release_tokens" not in {family.name for family in without_schema}
+
+
+@pytest.mark.parametrize(
+    ("hold", "hold_s"), [("10m", 600.0), ("0s", 0.0), ("until-resumed", math.inf)]
+)
+@pytest.mark.parametrize("life", ["tab", "input"])
+def test_the_limits_come_from_the_configuration(hold: str, hold_s: float, life: str) -> None:
+    release = {"life": life, "breaker": {"hold": hold}}
+
+    limits = build_limits(
+        Config.model_validate({"databases": {"main": {"dsn": "host=db"}}, "release": release})
+    )
+
+    assert (limits.life, limits.breaker_hold_s) == (life, hold_s)
 
 
 def test_the_hash_of_the_configuration_tells_limits_apart() -> None:

@@ -79,7 +79,7 @@ def make_releases() -> list[Any]:
                 "nothing; in enforce it hands stuck chats back to the queue.",
                 (Ask(f"{gauge('chatqueue_release_mode', by=('mode',))} == 1", "{{mode}}"),),
                 "short",
-                ("ChatQueueReleaseWithoutControl",),
+                ("ChatQueueReleaseWithoutControl", "ChatQueueReleaseStalled"),
                 width=4,
                 height=3,
                 colors={"off": GREY, "observe": BLUE, "enforce": PURPLE},
@@ -90,13 +90,18 @@ def make_releases() -> list[Any]:
             Panel(
                 "Suspects",
                 "Chats held too long: by auto-release's rules, by the platform's idle detector, "
-                "and those whose release would close them. Lasting above 0: nobody takes them; "
-                "what the idle job takes shows that it runs.",
+                "those whose release would close them, and those left to a person because their "
+                "assignment rows bar a release. Lasting above 0: nobody takes them; what the idle "
+                "job takes shows that it runs.",
                 (
                     Ask(total("chatqueue_release_suspect_chats"), "suspects", PURPLE),
                     Ask(total("chatqueue_idle_overdue_chats"), "idle and overdue", YELLOW),
                     Ask(total("chatqueue_release_would_close_chats"), "would be closed", RED),
                     Ask(happened(idle, 'by="job"'), "taken by the idle job", GREY),
+                    Ask(
+                        total("chatqueue_release_barred_chats", over=("reason",)),
+                        "left to a person",
+                    ),
                 ),
                 "short",
                 ("ChatQueueIdleDetectorDown", "ChatQueueReleaseWouldClose"),

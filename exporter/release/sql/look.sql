@@ -4,10 +4,11 @@ SELECT
     c.is_active,
     c.assigned_operator_id IS NULL AS is_free,
     c.assignment_time IS NULL AS is_unclocked,
-    (
-        SELECT count(*)::integer
+    ARRAY(
+        SELECT a.id
         FROM public.chat_assignments AS a
         WHERE a.chat_id = c.id AND a.released_at IS NULL
+        ORDER BY a.id
     ) AS open_assignments,
     (
         SELECT count(*)::integer

@@ -1,4 +1,4 @@
--- Second: delete the heartbeat of whoever had the chat.
+-- Third: delete the heartbeat of whoever had the chat.
 DELETE FROM public.operator_activity
 WHERE chat_id = %(chat)s AND operator_id = %(operator)s
 RETURNING id
