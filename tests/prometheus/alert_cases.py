@@ -320,7 +320,7 @@ CASES = (
     Case(
         "ChatQueueReleasePausedTooLong",
         "warning",
-        3615,
+        3600,
         {PAUSED: "1x260"},
         {PAUSED: "1x239 0x20"},
         "In the last day auto-release of main was paused for longer than "
@@ -412,6 +412,18 @@ CASES = (
         {'chatqueue_database_row_security_hidden{relation="public.chats"}': "0x40"},
         "In main row-level security hides rows of public.chats from the exporter's role.",
         labels={"relation": "public.chats"},
+    ),
+    Case(
+        "ChatQueueCountsDisagree",
+        "critical",
+        660,
+        {'chatqueue_platform_disagreement{figure="queue_waiting_chats"}': "-3x60"},
+        {
+            'chatqueue_platform_disagreement{figure="queue_waiting_chats"}': "0x60",
+            'chatqueue_platform_disagreement{figure="queue_oldest_age_seconds"}': "90x60",
+        },
+        "In main the platform's own counts and the exporter's differ by 3 chats: one of the two "
+        "does not see every chat.",
     ),
     Case(
         "ChatQueueRuleInputsMissing",

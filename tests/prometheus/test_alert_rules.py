@@ -432,3 +432,13 @@ def test_the_watchdog_fires_with_nothing_to_watch(tmp_path: Path) -> None:
     }
 
     assert promtool.run_tests(tmp_path, {"one": test}) == ""
+
+
+def test_hours_without_samples_are_no_pause(tmp_path: Path) -> None:
+    case = find_case("ChatQueueReleasePausedTooLong", "warning")
+    # Paused for 20 min, three hours without samples, 25 min paused again, against a limit of 1 h.
+    series = dict.fromkeys(case.firing, "1x80 0x40 _x720 1x100")
+    ever = range(0, 940 * INTERVAL_S, 20 * INTERVAL_S)
+    test = build_test(case, series, dict.fromkeys(ever, False), {case.threshold: case.limit})
+
+    assert promtool.run_tests(tmp_path, {"hole": test}, promtool.only(tmp_path, case.alert)) == ""

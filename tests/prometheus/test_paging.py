@@ -47,7 +47,8 @@ class Pager(Receiver):
             for path, note in self.notes
             if path == "page"
             and note["status"] == status
-            and note["groupLabels"] == {"job": "chatqueue", **labels}
+            and {**note["groupLabels"], "alertname": ""}
+            == {"job": "chatqueue", **labels, "alertname": ""}
         ]
 
 

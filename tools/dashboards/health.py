@@ -265,7 +265,7 @@ def _database() -> list[Any]:
                 "Steady is their known way of counting; a step is a change of the platform.",
                 (Ask(gauge(wrong, 'figure!~".+_seconds"', by=("figure",)), "{{figure}}"),),
                 "short",
-                ("ChatQueueRuleInputsMissing",),
+                ("ChatQueueCountsDisagree",),
                 width=6,
                 zero=False,
             )
