@@ -63,12 +63,20 @@ def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None
     return path or CONFIG_FILES[0]
 
 
-config_file = click.option(
-    "--config.file",
-    "config_file",
-    type=click.Path(path_type=Path),
-    callback=_find_config_file,
-    help="The configuration; unless given, chatqueue.yaml here or in /etc/chatqueue.",
+def _find_config_file_if_any(_: click.Context, __: click.Parameter, value: Path | None) -> Path:
+    """As above, for a command that may not need one; to load a missing one is an error then."""
+    return value or next((path for path in CONFIG_FILES if path.exists()), CONFIG_FILES[0])
+
+
+config_file, config_file_if_any = (
+    click.option(
+        "--config.file",
+        "config_file",
+        type=click.Path(path_type=Path),
+        callback=callback,
+        help="The configuration; unless given, chatqueue.yaml here or in /etc/chatqueue.",
+    )
+    for callback in (_find_config_file, _find_config_file_if_any)
 )
 web_config_file = click.option(
     "--web.config.file",

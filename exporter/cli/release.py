@@ -184,7 +184,7 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
 
 
 @click.command(short_help="Print or run the SQL of the schema chatqueue.")
-@options.config_file
+@options.config_file_if_any
 @options.database
 @click.option("--apply", "applies", is_flag=True, help="Run it instead of printing it.")
 def install(config_file: Path, name: str | None, applies: bool) -> None:
