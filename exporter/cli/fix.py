@@ -107,6 +107,30 @@ def requeue(
         _print(_repair(fixer, REQUEUE, chat, applies, by), as_json)
 
 
+@fix.command(short_help="Open a closed chat again that its user has written into.")
+@options.config_file
+@options.database
+@chat_argument
+@applies
+@by
+@options.dsn_from
+@options.as_json
+def reopen(
+    config_file: Path,
+    name: str | None,
+    chat: UUID,
+    applies: bool,
+    by: str,
+    dsn_from: str | None,
+    as_json: bool,
+) -> None:
+    """Open a closed chat again, and queue it, whose user has written since it ended."""
+    from exporter.fix.repairs import REOPEN
+
+    with _fixer(config_file, name, dsn_from) as fixer:
+        _print(_repair(fixer, REOPEN, chat, applies, by), as_json)
+
+
 @contextmanager
 def _fixer(config_file: Path, name: str | None, variable: str | None) -> Iterator[Fixer]:
     """What repairs the database that is meant, on a session that is closed afterwards."""

@@ -21,6 +21,7 @@ RELATIONS = (
     "public.operator_activity",
     "public.messages",
 )
+_HINT = "chatqueue grants --with-repairs gives what a repair needs"
 _SQL = {
     entry.name.removesuffix(".sql"): entry.read_text("utf-8")
     for entry in files(__package__).joinpath("sql").iterdir()
@@ -66,8 +67,12 @@ class Fixer:
         self._grace_s = grace_s
         self._on_step = on_step
 
-    def look(self, chat: UUID) -> Facts:
+    def look(self, chat: UUID, *, asks_user: bool = False) -> Facts:
         """Return the chat as it is, read-only and without a lock.
+
+        Args:
+            chat: Which.
+            asks_user: Whether its user's profile is asked too.
 
         Raises:
             FixRefused: There is no such chat, or this role does not see everything.
@@ -75,7 +80,7 @@ class Fixer:
         """
         self._session.begin(read_only=True)
         try:
-            return self._facts(chat)
+            return self._facts(chat, asks_user)
         finally:
             self._session.rollback()
 
@@ -86,7 +91,7 @@ class Fixer:
             FixRefused: It would do harm, or nothing.
             DatabaseError: It cannot be told.
         """
-        before = self.look(chat)
+        before = self.look(chat, asks_user=repair.asks_user)
         self._refuse(repair, before)
         return Fixed(before, repair.change(before))
 
@@ -99,28 +104,20 @@ class Fixer:
             CommitUnknown: It was done or it was not; asked again, it is refused if it was.
             DatabaseError: Nothing was changed.
         """
-        desk.require_schema(self._session, desk.FIX_VERSION)
+        desk.require_schema(self._session, repair.version)
         self._session.begin()
         try:
             self._refuse_read_only()
             self._on_step("lock")
             self._lock(chat)
             self._on_step("judge")
-            before = self._facts(chat)
+            before = self._facts(chat, repair.asks_user)
             self._refuse(repair, before)
             self._on_step("change")
+            # First the audit: the server lets a role of chatqueue grants change the chat to what
+            # stands there, and to nothing else.
+            audit_id = self._record(repair, chat, before, actor)
             after = self._change(repair, chat, before)
-            audit_id = uuid4()
-            values = {
-                "id": audit_id,
-                "fix": repair.name,
-                "chat": chat,
-                "actor": actor,
-                "reason": repair.reason,
-                "before": json.dumps(dict(before.state)),
-                "after": json.dumps(dict(after.state)),
-            }
-            self._rows("insert_audit", values)
             self._on_step("commit")
             self._session.commit()
         except CommitUnknown as error:
@@ -148,15 +145,18 @@ class Fixer:
                 raise
             raise FixRefused("somebody is writing to the chat; try again") from error
 
-    def _facts(self, chat: UUID) -> Facts:
+    def _facts(self, chat: UUID, asks_user: bool) -> Facts:
         """The chat, by a new statement."""
-        blind = self._session.find_blindness(RELATIONS)
+        relations = (*RELATIONS, "public.real_users") if asks_user else RELATIONS
+        blind = self._session.find_blindness(relations)
         if blind is not None:
-            raise FixRefused(blind)
+            raise FixRefused(f"{blind}; {_HINT}")
         rows = self._rows("facts", {"chat": chat})
         if not rows:
             raise FixRefused(f"there is no chat {chat}")
         row = dict(rows[0])
+        if asks_user:
+            row.update(*self._rows("user", {"chat": chat}))
         return Facts(has_assignment_time=row.pop("assignment_time") is not None, **row)
 
     def _refuse(self, repair: Repair, facts: Facts) -> None:
@@ -164,14 +164,34 @@ class Fixer:
         if reason is not None:
             raise FixRefused(reason)
 
+    def _record(self, repair: Repair, chat: UUID, before: Facts, actor: str) -> UUID:
+        """Write what is about to be done; the id of its row."""
+        audit_id = uuid4()
+        values = {
+            "id": audit_id,
+            "fix": repair.name,
+            "chat": chat,
+            "actor": actor,
+            "reason": repair.reason,
+            "before": json.dumps(dict(before.state)),
+            "after": json.dumps(dict(repair.change(before).state)),
+        }
+        self._rows("insert_audit", values)
+        return audit_id
+
     def _change(self, repair: Repair, chat: UUID, before: Facts) -> Facts:
         """Change the chat, and see that exactly the repair happened."""
         values = {"chat": chat, "latest_operator_id": before.latest_operator_id}
         touched = [len(self._rows(name, values)) for name in repair.statements]
-        after = self._facts(chat)
+        after = self._facts(chat, repair.asks_user)
         if touched[-1] != 1 or after.state != repair.change(before).state:
             raise FixRefused(f"the repair left {dict(after.state)}, undone")
         return after
 
     def _rows(self, name: str, values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        return self._session.rows(_SQL[name], values)
+        try:
+            return self._session.rows(_SQL[name], values)
+        except QueryFailed as error:
+            if error.reason is not Reason.PERMISSION:
+                raise
+            raise QueryFailed(error.reason, f"{error}; {_HINT}") from error

@@ -23,10 +23,13 @@ class Facts:
         last_operator_id: Who had it last, as the chat says.
         latest_operator_id: Who had it last, as its assignment rows say; None without any.
         open_assignments: Rows without an end.
-        heartbeats: Browsers that have it open.
+        heartbeats: Browsers of its present holder that have it open; those of earlier ones remain
+            for ever, and the holder is who has it or whose assignment is still open.
         last_sender: `real` is the user, `fictional` an operator; None without a message.
         last_message_age_s: Since then.
         updated_age_s: Since anything was written to the chat itself.
+        is_written_after_end: Whether the chat is over and its user wrote after that.
+        is_user_active: False for a user who is blocked; None where that was not asked.
     """
 
     is_active: bool | None
@@ -40,6 +43,8 @@ class Facts:
     last_sender: str | None
     last_message_age_s: float | None
     updated_age_s: float | None
+    is_written_after_end: bool | None = None
+    is_user_active: bool | None = None
 
     @property
     def state(self) -> Mapping[str, str | int | bool | None]:
@@ -63,6 +68,8 @@ class Repair:
         change: The chat afterwards.
         statements: Files of `sql/` that do it, the one that must touch exactly the chat last.
         reason: What it is good for, for the audit.
+        version: Of our schema, which its audit needs.
+        asks_user: Whether it is judged by the user's profile too.
     """
 
     name: str
@@ -70,6 +77,8 @@ class Repair:
     change: Callable[[Facts], Facts]
     statements: tuple[str, ...]
     reason: str
+    version: int = 2
+    asks_user: bool = False
 
 
 def refuse_last_operator(facts: Facts, _grace_s: float) -> str | None:
@@ -96,7 +105,7 @@ def refuse_requeue(facts: Facts, grace_s: float) -> str | None:
     requests, so all that must have been so for the grace.
     """
     refusals = (
-        (not facts.is_active, "the chat is over: only the platform may open it again"),
+        (not facts.is_active, "the chat is over: see chatqueue fix reopen"),
         (facts.chat_state == "waiting_assignment", "the chat is in the queue"),
         (
             facts.chat_state not in UNQUEUED,
@@ -120,6 +129,32 @@ def refuse_requeue(facts: Facts, grace_s: float) -> str | None:
     return next((reason for refuses, reason in refusals if refuses), None)
 
 
+def refuse_reopen(facts: Facts, grace_s: float) -> str | None:
+    """Return why the chat is not to be opened again, or None.
+
+    The pair of user and persona has this one chat for ever: who writes into it after its end is
+    led back to it each time and answered by nobody.
+    """
+    refusals = (
+        (bool(facts.is_active), "the chat is not over"),
+        (facts.last_sender is None, "nobody has written in the chat"),
+        (
+            facts.last_sender != "real" or not facts.is_written_after_end,
+            "its user has not written since the chat ended",
+        ),
+        (facts.is_user_active is False, "its user is blocked"),
+        (
+            facts.assigned_operator_id is not None,
+            f"the chat is over and operator {facts.assigned_operator_id} has it: find out why",
+        ),
+        (
+            (facts.last_message_age_s or 0.0) < grace_s,
+            f"the user wrote less than {grace_s:g} s ago and the chat may yet be opened by itself",
+        ),
+    )
+    return next((reason for refuses, reason in refusals if refuses), None)
+
+
 LAST_OPERATOR = Repair(
     "last-operator",
     refuse_last_operator,
@@ -135,4 +170,19 @@ REQUEUE = Repair(
     ),
     ("requeue_assignments", "requeue_chat"),
     "the user spoke last and the chat was not in the queue",
+)
+REOPEN = Repair(
+    "reopen",
+    refuse_reopen,
+    lambda facts: replace(
+        facts,
+        is_active=True,
+        chat_state="waiting_assignment",
+        has_assignment_time=False,
+        open_assignments=0,
+    ),
+    ("requeue_assignments", "reopen_chat"),
+    "the user wrote after the chat's end",
+    version=3,
+    asks_user=True,
 )

@@ -15,9 +15,9 @@ from exporter.release.statements import STATEMENTS
 
 # A release that is under way ends within its own limits; a pause waits that long for it.
 PATIENCE_S = 20.0
-# The versions of our schema that brought what each needs: an upgrade of the program alone must not
-# keep anybody from pausing.
-RELEASE_VERSION, FIX_VERSION = 1, 2
+# The version of our schema that brought what a release needs: an upgrade of the program alone must
+# not keep anybody from pausing.
+RELEASE_VERSION = 1
 
 
 class SchemaMissing(ChatqueueError):

@@ -16,7 +16,7 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed
 from exporter.fix.engine import Fixed, Fixer, FixRefused
-from exporter.fix.repairs import LAST_OPERATOR, REQUEUE, Facts, Repair
+from exporter.fix.repairs import LAST_OPERATOR, REOPEN, REQUEUE, Facts, Repair
 from exporter.release import desk, schema
 from tests import builders, release
 from tests.servers import PgBouncer, Platform, clone_platform
@@ -37,6 +37,32 @@ def make_lost_chat(platform: Platform, *, age_s: float = 600) -> UUID:
     """A chat that waits for its user, who has written and is not heard."""
     chat = builders.make_replied_chat(platform, age_s=age_s + 100)
     builders.add_message(platform, chat, age_s=age_s)
+    builders.restore_stamp(platform, chat, age_s)
+    return chat
+
+
+def make_closed_chat(
+    platform: Platform, state: str = "waiting_real_user_reply", *, age_s: float | None = 600
+) -> UUID:
+    """A chat that ended an hour ago, into which its user has written since, or has not."""
+    operator = builders.add_operator(platform)
+    chat = builders.add_chat(
+        platform,
+        state,
+        active=False,
+        created_s=9000,
+        last_operator=operator,
+        replied_s=3700 if state == "waiting_real_user_reply" else None,
+    )
+    builders.add_message(platform, chat, age_s=4000)
+    builders.add_message(platform, chat, "fictional", age_s=3700, operator=operator)
+    builders.add_assignment(
+        platform, chat, operator, assigned_s=3900, released_s=3700, reason="operator_sent_message"
+    )
+    builders.restore_stamp(platform, chat, 3600)
+    if age_s is not None:
+        builders.add_message(platform, chat, age_s=age_s)
+        builders.restore_stamp(platform, chat, age_s)
     return chat
 
 
@@ -122,6 +148,7 @@ def test_a_lost_chat_is_put_into_the_queue(installed: Platform, pgbouncer: PgBou
 def test_a_chat_without_a_state_is_put_into_the_queue(installed: Platform) -> None:
     chat = builders.add_chat(installed, None, created_s=600)
     builders.add_message(installed, chat, age_s=600)
+    builders.restore_stamp(installed, chat, 600)
 
     apply(installed.dsn, REQUEUE, chat)
 
@@ -157,7 +184,7 @@ def test_the_last_operator_is_that_of_the_latest_assignment(installed: Platform)
 REQUEUE_REFUSALS: dict[str, tuple[Callable[[Platform], UUID], str]] = {
     "it is over": (
         lambda p: builders.add_chat(p, "waiting_real_user_reply", active=False, replied_s=900),
-        "the chat is over: only the platform may open it again",
+        "the chat is over: see chatqueue fix reopen",
     ),
     "it is in the queue": (
         lambda p: builders.make_waiting_chat(p, age_s=600),
@@ -198,11 +225,29 @@ def test_a_chat_that_an_operator_has_is_not_put_into_the_queue(installed: Platfo
     )
 
 
-def test_a_chat_that_is_open_in_a_browser_is_not_put_into_the_queue(installed: Platform) -> None:
+@pytest.mark.parametrize(
+    ("whose", "beat_s", "refuses"),
+    [
+        ("holder", 30, True),
+        ("holder", 86_400, False),
+        ("earlier", 86_400, False),
+        ("earlier", 0, False),
+    ],
+)
+def test_only_a_fresh_heartbeat_of_the_present_holder_says_that_somebody_is_at_work(
+    whose: str, beat_s: float, refuses: bool, installed: Platform
+) -> None:
+    """Rows of earlier holders stay behind for ever; a late beat even makes one again."""
     chat = make_lost_chat(installed)
-    builders.add_heartbeat(installed, chat, builders.add_operator(installed))
+    holder = builders.add_operator(installed)
+    builders.add_assignment(installed, chat, holder, assigned_s=700)
+    operator = holder if whose == "holder" else builders.add_operator(installed)
+    builders.add_heartbeat(installed, chat, operator, browser_s=beat_s)
 
-    assert refusal(installed, REQUEUE, chat) == "an operator's browser has the chat open"
+    if refuses:
+        assert refusal(installed, REQUEUE, chat) == "an operator's browser has the chat open"
+    else:
+        assert apply(installed.dsn, REQUEUE, chat).after.chat_state == "waiting_assignment"
 
 
 def test_a_chat_that_was_just_written_to_is_left_alone(installed: Platform) -> None:
@@ -248,6 +293,101 @@ def test_a_chat_that_does_not_exist_is_refused(installed: Platform) -> None:
     chat = uuid4()
 
     assert refusal(installed, REQUEUE, chat) == f"there is no chat {chat}"
+
+
+@pytest.mark.parametrize("state", ["waiting_real_user_reply", "waiting_assignment", "completed"])
+def test_a_closed_chat_that_its_user_has_written_into_is_opened_again(
+    state: str, installed: Platform
+) -> None:
+    chat, other = make_closed_chat(installed, state), make_closed_chat(installed, state)
+    before, other_before = row_of(installed, chat), row_of(installed, other)
+
+    fixed = apply(installed.dsn, REOPEN, chat)
+
+    expected = {"is_active": True, "chat_state": "waiting_assignment"}
+    if state == "waiting_assignment":
+        del expected["chat_state"]
+    assert changed(before, row_of(installed, chat)) == expected
+    assert row_of(installed, other) == other_before
+    assert audits(installed) == [
+        ("reopen", chat, "person test", dict(fixed.before.state), dict(fixed.after.state))
+    ]
+    operator = builders.add_operator(installed)
+    assert application.assign(installed.connection, operator) == chat
+    assert "the chat is not over" in refusal(installed, REOPEN, chat)
+
+
+def test_what_the_application_does_to_a_closed_chat_is_repaired(installed: Platform) -> None:
+    """A user who writes into it as the application lets him, whichever way it was closed."""
+    connection = installed.connection
+    for close in ("limit", "answered", "waiting"):
+        chat = builders.make_assigned_chat(installed, past_turns=3 if close == "limit" else 0)
+        operator = row_of(installed, chat)["assigned_operator_id"]
+        if close == "limit":
+            assert not application.release(connection, chat, "idle_timeout")
+        elif close == "answered":
+            application.reply(connection, chat, operator, "bye")
+            application.force_close(connection, chat)
+        else:
+            application.unassign(connection, chat)
+            application.force_close(connection, chat)
+        assert "has not written since" in refusal_now(installed, chat)
+        application.write_as_user(connection, chat, "hello?")
+
+        with Session(installed.dsn) as session:
+            fixed = Fixer(session, 0).apply(REOPEN, chat, "person test")
+
+        assert fixed.after.chat_state == "waiting_assignment"
+        installed.execute("UPDATE chats SET is_active = false")
+
+
+def refusal_now(platform: Platform, chat: UUID) -> str:
+    """Why a chat is not opened again that may have been written to just now."""
+    with Session(platform.dsn) as session, pytest.raises(FixRefused) as refused:
+        Fixer(session, 0).rehearse(REOPEN, chat)
+    return str(refused.value)
+
+
+def close_a_waiting_chat(platform: Platform) -> UUID:
+    """An admin closes a chat whose user waits: nothing was written after that."""
+    chat = builders.make_waiting_chat(platform, age_s=600)
+    application.force_close(platform.connection, chat)
+    return chat
+
+
+def make_blocked(platform: Platform) -> UUID:
+    chat = make_closed_chat(platform)
+    platform.execute("UPDATE real_users SET is_active = false")
+    return chat
+
+
+REOPEN_REFUSALS: dict[str, tuple[Callable[[Platform], UUID], str]] = {
+    "it is not over": (make_lost_chat, "the chat is not over"),
+    "nobody has written": (
+        lambda p: builders.add_chat(p, "completed", active=False, created_s=600),
+        "nobody has written in the chat",
+    ),
+    "its user has not written since": (
+        lambda p: make_closed_chat(p, age_s=None),
+        "its user has not written since the chat ended",
+    ),
+    "it was closed while its user waited": (
+        close_a_waiting_chat,
+        "its user has not written since the chat ended",
+    ),
+    "its user is blocked": (make_blocked, "its user is blocked"),
+    "it is fresh": (
+        lambda p: make_closed_chat(p, age_s=20),
+        "the user wrote less than 30 s ago and the chat may yet be opened by itself",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", REOPEN_REFUSALS)
+def test_what_is_not_to_be_opened_again_is_refused(what: str, installed: Platform) -> None:
+    make, expected = REOPEN_REFUSALS[what]
+
+    assert refusal(installed, REOPEN, make(installed)) == expected
 
 
 def user_writes(platform: Platform, chat: UUID) -> None:
@@ -322,7 +462,7 @@ def test_a_chat_that_somebody_writes_to_is_busy(installed: Platform) -> None:
     chat = make_lost_chat(installed)
     with installed.connect() as other, other.transaction():
         other.execute(
-            "INSERT INTO messages (chat_id, sender_type, content) VALUES (%s, 'fictional', '')",
+            "INSERT INTO messages (chat_id, sender_type, content) VALUES (%s, 'fictional', 'x')",
             [chat],
         )
 
@@ -385,7 +525,7 @@ def test_the_first_version_of_the_schema_is_upgraded(platform: Platform, tmp_pat
     release.release(platform, released)
 
     with Session(platform.dsn) as session:
-        assert desk.install(session) == (1, 2)
+        assert desk.install(session) == (1, schema.VERSION)
         assert len(desk.read_audit(session, 10)) == 1
     apply(platform.dsn, REQUEUE, chat)
 
@@ -431,23 +571,25 @@ def test_these_rights_are_enough(installed: Platform) -> None:
         "INSERT ON chatqueue.fix_audit",
         (
             "SELECT (id, is_active, chat_state, assigned_operator_id, assignment_time,"
-            " last_operator_id, updated_at), UPDATE (chat_state, assignment_time, last_operator_id)"
-            " ON chats"
+            " last_operator_id, updated_at, real_user_id),"
+            " UPDATE (chat_state, assignment_time, last_operator_id, is_active) ON chats"
         ),
         (
-            "SELECT (id, chat_id, operator_id, assigned_at, released_at, created_at),"
-            " UPDATE (released_at, release_reason) ON chat_assignments"
+            "SELECT (id, chat_id, operator_id, assigned_at, released_at, release_reason,"
+            " created_at), UPDATE (released_at, release_reason) ON chat_assignments"
         ),
-        "SELECT (chat_id) ON operator_activity",
+        "SELECT (chat_id, operator_id, updated_at) ON operator_activity",
         "SELECT (chat_id, sender_type, created_at) ON messages",
+        "SELECT (id, is_active) ON real_users",
     ):
         installed.execute(f"GRANT {grant} TO {role}")
     unsigned, _ = make_unsigned_chat(installed)
 
     apply(installed.dsn_as(role), LAST_OPERATOR, unsigned)
     apply(installed.dsn_as(role), REQUEUE, make_lost_chat(installed))
+    apply(installed.dsn_as(role), REOPEN, make_closed_chat(installed))
 
-    assert [audit[0] for audit in audits(installed)] == ["last-operator", "requeue"]
+    assert [audit[0] for audit in audits(installed)] == ["last-operator", "requeue", "reopen"]
 
 
 def test_a_standby_is_refused(own_platform: Platform) -> None:
