@@ -9,13 +9,22 @@
 -- than make the application wait for a lock. `chatqueue grants` prints it with a name of your own.
 --
 -- release_and_reassign_chat runs with the rights of its caller, so the role has those it needs. The
--- server itself then keeps the role from closing a chat, from giving one to an operator, and from
--- any reason but `auto_release:…`, whatever the program does. For `chatqueue release --close`:
+-- platform's own policies for PUBLIC would then let it write to every row, for permissive policies
+-- are OR-ed: so what bounds the role are RESTRICTIVE policies. Whatever the program does, the server
+-- lets it release nothing but a chat that is assigned, of which an audit row written in the same
+-- transaction names the chat, its operator and his open assignment. It can close no chat and give
+-- none to an operator. For `chatqueue release --close`:
 --     GRANT UPDATE (is_active) ON public.chats TO "chatqueue_releaser";
 --     ALTER POLICY "chatqueue_releaser_update" ON public.chats WITH CHECK (
---         assigned_operator_id IS NULL
---         AND ((chat_state = 'waiting_assignment' AND is_active)
---              OR (chat_state = 'completed' AND NOT is_active)));
+--         assigned_operator_id IS NULL AND assignment_time IS NULL
+--         AND EXISTS (
+--             SELECT FROM chatqueue.release_audit AS a
+--             WHERE a.chat_id = chats.id AND a.decided_at >= now()
+--             AND CASE a.outcome
+--                 WHEN 'closed' THEN chat_state = 'completed' AND NOT is_active
+--                 WHEN 'escalated' THEN false
+--                 ELSE chat_state = 'waiting_assignment' AND is_active
+--             END));
 -- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
 -- assign_chat_to_operator runs as its owner. To be strict, grant it to the application's own roles,
 -- and then
@@ -50,24 +59,61 @@ BEGIN
 END
 $$;
 
--- What an earlier version or a hand gave goes first, column rights included.
-REVOKE ALL ON
-    public.chats, public.chat_assignments, public.operator_activity, public.messages,
-    public.operators, public.platform_config
-FROM "chatqueue_releaser";
+-- What an earlier version or a hand gave goes first: rights, column rights and policies.
+DO $$
+DECLARE
+    given record;
+BEGIN
+    FOR given IN
+        SELECT DISTINCT 'TABLE ' || c.oid::regclass AS object
+        FROM pg_class AS c
+        CROSS JOIN LATERAL (
+            SELECT c.relacl AS acl
+            UNION ALL
+            SELECT a.attacl FROM pg_attribute AS a WHERE a.attrelid = c.oid
+        ) AS t
+        CROSS JOIN LATERAL aclexplode(t.acl) AS g
+        WHERE
+            g.grantee = '"chatqueue_releaser"'::regrole
+            AND pg_has_role(c.relowner, 'USAGE')
+        UNION ALL
+        SELECT 'FUNCTION ' || p.oid::regprocedure
+        FROM pg_proc AS p
+        CROSS JOIN LATERAL aclexplode(p.proacl) AS g
+        WHERE
+            g.grantee = '"chatqueue_releaser"'::regrole
+            AND pg_has_role(p.proowner, 'USAGE')
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM "chatqueue_releaser"', given.object);
+    END LOOP;
+    FOR given IN
+        SELECT p.polname AS name, p.polrelid::regclass AS relation
+        FROM pg_policy AS p
+        INNER JOIN pg_class AS c ON c.oid = p.polrelid
+        WHERE
+            p.polroles = ARRAY['"chatqueue_releaser"'::regrole::oid]
+            AND pg_has_role(c.relowner, 'USAGE')
+    LOOP
+        EXECUTE format('DROP POLICY %I ON %s', given.name, given.relation);
+    END LOOP;
+END
+$$;
 
 GRANT USAGE ON SCHEMA public TO "chatqueue_releaser";
 
 -- `updated_at` is stamped by the platform's trigger whatever is written to it.
 GRANT
-    SELECT (id, is_active, chat_state, assigned_operator_id, assignment_time),
+    SELECT (
+        id, is_active, chat_state, assigned_operator_id, assignment_time, last_operator_id,
+        updated_at
+    ),
     UPDATE (chat_state, assigned_operator_id, assignment_time, updated_at)
 ON public.chats TO "chatqueue_releaser";
 GRANT
-    SELECT (id, chat_id, operator_id, assigned_at, released_at, release_reason),
+    SELECT (id, chat_id, operator_id, assigned_at, released_at, release_reason, created_at),
     UPDATE (released_at, release_reason)
 ON public.chat_assignments TO "chatqueue_releaser";
--- A row lock needs the right to update a column; the policy below lets no update through.
+-- A row lock needs the right to update a column; no update itself gets past its policy.
 GRANT
     SELECT (id, chat_id, operator_id, last_activity, updated_at),
     UPDATE (updated_at),
@@ -80,7 +126,9 @@ GRANT SELECT (key, value) ON public.platform_config TO "chatqueue_releaser";
 
 GRANT EXECUTE ON FUNCTION public.release_and_reassign_chat(uuid, text) TO "chatqueue_releaser";
 
--- Row-level security shows a role without a policy no rows at all, and no error either.
+-- Row-level security shows a role without a policy no rows at all, and no error either. This one is
+-- simply true, so that the server never asks the platform's own, which read tables that this role
+-- may not (`admins`). What bounds the role comes below.
 DO $$
 DECLARE
     watched text;
@@ -90,38 +138,64 @@ BEGIN
         'platform_config'
     ]
     LOOP
-        EXECUTE format('DROP POLICY IF EXISTS "chatqueue_releaser_select" ON public.%I', watched);
         EXECUTE format(
-            'CREATE POLICY "chatqueue_releaser_select" ON public.%I FOR SELECT'
-            ' TO "chatqueue_releaser" USING (true)',
+            'CREATE POLICY "chatqueue_releaser" ON public.%I TO "chatqueue_releaser"'
+            ' USING (true) WITH CHECK (true)',
             watched
         );
     END LOOP;
 END
 $$;
-DROP POLICY IF EXISTS "chatqueue_releaser_update" ON public.chats;
-CREATE POLICY "chatqueue_releaser_update" ON public.chats FOR UPDATE TO "chatqueue_releaser"
-USING (true)
-WITH CHECK (
-    chat_state = 'waiting_assignment'
-    AND is_active
-    AND assigned_operator_id IS NULL
-    AND assignment_time IS NULL
-);
-DROP POLICY IF EXISTS "chatqueue_releaser_update" ON public.chat_assignments;
-CREATE POLICY "chatqueue_releaser_update" ON public.chat_assignments FOR UPDATE
-TO "chatqueue_releaser"
-USING (released_at IS NULL)
-WITH CHECK (released_at IS NOT NULL AND release_reason LIKE 'auto\_release:%');
-DROP POLICY IF EXISTS "chatqueue_releaser_update" ON public.operator_activity;
-CREATE POLICY "chatqueue_releaser_update" ON public.operator_activity FOR UPDATE
+
+-- A lock is taken before the audit row is written: it stands under USING of an UPDATE, which is
+-- therefore wide, and what comes of the update under WITH CHECK.
+DO $$
+DECLARE
+    has_audit boolean := to_regclass('chatqueue.release_audit') IS NOT NULL;
+    -- Without our schema the role can only rehearse, and there is no audit to hold it to.
+    old_rows text := CASE
+        WHEN has_audit THEN 'true'
+        ELSE 'is_active AND chat_state = ''assigned'''
+    END;
+    audited text := CASE
+        WHEN NOT has_audit THEN 'true'
+        ELSE
+            'EXISTS (SELECT FROM chatqueue.release_audit AS a WHERE'
+            ' a.outcome <> ''escalated'' AND a.decided_at >= now() AND %s)'
+    END;
+BEGIN
+    EXECUTE
+        'CREATE POLICY "chatqueue_releaser_update" ON public.chats AS RESTRICTIVE FOR UPDATE'
+        ' TO "chatqueue_releaser" USING (' || old_rows || ') WITH CHECK ('
+        '     chat_state = ''waiting_assignment'' AND is_active'
+        '     AND assigned_operator_id IS NULL AND assignment_time IS NULL AND '
+        || format(audited, 'a.chat_id = chats.id') || ')';
+    EXECUTE
+        'CREATE POLICY "chatqueue_releaser_update" ON public.chat_assignments'
+        ' AS RESTRICTIVE FOR UPDATE TO "chatqueue_releaser" USING (released_at IS NULL)'
+        ' WITH CHECK ('
+        '     released_at BETWEEN now() AND clock_timestamp()'
+        '     AND starts_with(release_reason, ''auto_release:'') AND '
+        || format(
+            audited,
+            'a.assignment_id = chat_assignments.id AND a.chat_id = chat_assignments.chat_id'
+            ' AND a.operator_id = chat_assignments.operator_id'
+            ' AND starts_with(release_reason, ''auto_release:'' || a.id::text)'
+        ) || ')';
+    EXECUTE
+        'CREATE POLICY "chatqueue_releaser_delete" ON public.operator_activity'
+        ' AS RESTRICTIVE FOR DELETE TO "chatqueue_releaser" USING ('
+        || format(
+            audited,
+            'a.chat_id = operator_activity.chat_id'
+            ' AND a.operator_id = operator_activity.operator_id'
+        ) || ')';
+END
+$$;
+CREATE POLICY "chatqueue_releaser_update" ON public.operator_activity AS RESTRICTIVE FOR UPDATE
 TO "chatqueue_releaser"
 USING (true)
 WITH CHECK (false);
-DROP POLICY IF EXISTS "chatqueue_releaser_delete" ON public.operator_activity;
-CREATE POLICY "chatqueue_releaser_delete" ON public.operator_activity FOR DELETE
-TO "chatqueue_releaser"
-USING (true);
 
 -- Our own schema. The most that any daemon may do (`mode_cap`) stays the owner's to change, and so
 -- does every row of the audit that was once written.
@@ -134,7 +208,6 @@ BEGIN
             'this again after chatqueue install --apply';
         RETURN;
     END IF;
-    REVOKE ALL ON ALL TABLES IN SCHEMA chatqueue FROM "chatqueue_releaser";
     GRANT USAGE ON SCHEMA chatqueue TO "chatqueue_releaser";
     GRANT SELECT ON ALL TABLES IN SCHEMA chatqueue TO "chatqueue_releaser";
     GRANT UPDATE (
@@ -154,13 +227,34 @@ BEGIN
         'schema_version', 'release_control', 'release_audit', 'release_exemption'
     ]
     LOOP
-        EXECUTE format('DROP POLICY IF EXISTS "chatqueue_releaser" ON chatqueue.%I', own);
         EXECUTE format(
             'CREATE POLICY "chatqueue_releaser" ON chatqueue.%I TO "chatqueue_releaser"'
             ' USING (true) WITH CHECK (true)',
             own
         );
     END LOOP;
+    -- The audit is bounded like the platform's tables; for every other role the grants decide alone.
+    ALTER TABLE chatqueue.release_audit ENABLE ROW LEVEL SECURITY;
+    DROP POLICY IF EXISTS "as granted" ON chatqueue.release_audit;
+    CREATE POLICY "as granted" ON chatqueue.release_audit USING (true) WITH CHECK (true);
+    CREATE POLICY "chatqueue_releaser_insert" ON chatqueue.release_audit
+    AS RESTRICTIVE FOR INSERT TO "chatqueue_releaser"
+    WITH CHECK (
+        outcome = 'escalated'
+        OR EXISTS (
+            SELECT
+            FROM public.chats AS c
+            INNER JOIN public.chat_assignments AS o
+                ON o.chat_id = c.id AND o.operator_id = c.assigned_operator_id
+            WHERE
+                c.id = release_audit.chat_id
+                AND c.is_active
+                AND c.chat_state = 'assigned'
+                AND o.id = release_audit.assignment_id
+                AND o.operator_id = release_audit.operator_id
+                AND o.released_at IS NULL
+        )
+    );
 END
 $$;
 

@@ -234,11 +234,7 @@ class Engine:
         if blind is not None:
             raise Stop(Decision.REFUSED, blind)
         for barred in self._rows("barred"):
-            raise Stop(
-                Decision.REFUSED,
-                f"row-level security keeps this role from every {barred['command']} of "
-                f"{barred['relation']}, expected the policy that chatqueue grants prints",
-            )
+            raise Stop(Decision.REFUSED, barred["reason"])
 
     def _step_lock_chat(self, attempt: Attempt) -> None:
         if not self._rows("lock_chat", attempt.values):

@@ -1,6 +1,6 @@
 """The SQL of the two roles that the product works with, under names of one's own.
 
-Source: deploy/postgresql/reader.sql and releaser.sql, which hold the default names.
+Source: deploy/postgresql/reader.sql, releaser.sql and repairs.sql, which hold the default names.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ class UnsafeRoleName(ChatqueueError):
     """A name that no role of ours may have."""
 
 
-def build_grants(reader: str = READER, releaser: str = RELEASER) -> str:
+def build_grants(
+    reader: str = READER, releaser: str = RELEASER, *, with_repairs: bool = False
+) -> str:
     """Return the SQL that makes both roles; it may be run again at any time.
 
     Args:
         reader: Name of the role that watches.
         releaser: Name of the role of `release_dsn`.
+        with_repairs: Whether the latter may also do what `fix` and `verify --flow` do.
 
     Raises:
         UnsafeRoleName: Which one, and what was expected.
@@ -44,10 +47,10 @@ def build_grants(reader: str = READER, releaser: str = RELEASER) -> str:
             f"both roles are {reader!r}, expected two: the reader's transactions are read-only"
         )
     folder = find_resource("deploy") / "postgresql"
+    parts = [("reader.sql", READER, reader), ("releaser.sql", RELEASER, releaser)]
+    if with_repairs:
+        parts.append(("repairs.sql", RELEASER, releaser))
     return "\n".join(
         (folder / file).read_text(encoding="utf-8").replace(default, name)
-        for file, default, name in (
-            ("reader.sql", READER, reader),
-            ("releaser.sql", RELEASER, releaser),
-        )
+        for file, default, name in parts
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Row = Mapping[str, Any]
-Group = Literal["contract", "states", "access", "rows", "server", "flow"]
+Group = Literal["contract", "states", "access", "rows", "rights", "server", "flow"]
 Pooling = Literal["transaction", "session"]
 
 OLDEST_VERSION = 140_000
@@ -22,6 +22,9 @@ _USES = {
     "EXECUTE": ("executed", "FUNCTION "),
     "USAGE": ("used", "SCHEMA "),
 }
+
+
+_TODO_GRANTS = "run what chatqueue grants prints, as the owner of the tables, and use its roles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,36 @@ def check_rows(hidden: Iterable[tuple[str, bool]]) -> Iterator[Check]:
             if is_hidden
             else "",
         )
+
+
+def check_rights(row: Row) -> Iterator[Check]:
+    """Yield whether a role may do more than it needs, and what everybody may call.
+
+    An owner of the database who only watches is warned and no more: many begin that way.
+
+    Source: exporter/verify/sql/rights.sql.
+    """
+    role, is_writing = row["role"], row["is_writing"]
+    if row["is_superuser"] or row["owned"]:
+        what = "is a superuser" if row["is_superuser"] else f"owns {row['owned']}"
+        found = f"{what} and may do far more than it needs: use the roles of chatqueue grants"
+        yield Check("rights", role, not is_writing, found, "", _TODO_GRANTS if is_writing else "")
+        return
+    faults = list(row["attributes"])
+    if row["excess"]:
+        faults.append(f"may do more than it needs: {'; '.join(row['excess'])}")
+    if row["unbounded"]:
+        faults.append(
+            f"no restrictive policy bounds its {', '.join(row['unbounded'])}: what the platform's "
+            "policies let PUBLIC do, it may do to every row"
+        )
+    found = "; ".join(faults) or "no more than it needs"
+    expected = "what chatqueue grants gives" if faults else ""
+    yield Check("rights", role, not faults, found, expected, _TODO_GRANTS if faults else "")
+    if row["functions"]:
+        functions = ", ".join(row["functions"])
+        found = f"{functions} with the rights of the function's owner, see docs/release.md"
+        yield Check("rights", f"{role} may call", True, found)
 
 
 def check_server(version_num: int, in_recovery: bool, clock_skew_s: float) -> Iterator[Check]:

@@ -29,6 +29,7 @@ from exporter.verify.checks import (
     check_server,
 )
 from exporter.verify.pooling import find_pooling
+from exporter.verify.rights import READING, WRITING, Part, inspect_rights
 
 CONTRACT, SUMMARY = "contract_objects", "state_summary"
 INVALID = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
@@ -57,11 +58,13 @@ class Inspection:
         plan: Of the poller, for what the watch reads there.
         queries: The queries that are asked, also where the configuration switches them off.
         reads: Relation and column, of every relation that the watch reads.
+        roles: Connection string of each role, and the parts of the product that it is for.
     """
 
     plan: Plan
     queries: tuple[Query, ...]
     reads: tuple[tuple[str, str], ...]
+    roles: tuple[tuple[str, tuple[Part, ...]], ...]
 
 
 def build_inspections(config: Config) -> tuple[Inspection, ...]:
@@ -83,7 +86,8 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
     )
     queries = tuple(query for query in catalogue if query.name in _ASKED)
     return tuple(
-        Inspection(plan, queries, _read_columns(plan)) for plan in build_plans(config).values()
+        Inspection(plan, queries, _read_columns(plan), _roles(config, plan))
+        for plan in build_plans(config).values()
     )
 
 
@@ -101,7 +105,12 @@ def inspect(inspection: Inspection) -> tuple[Check, ...]:
         poll = connection.poll(asks, tuple(dict.fromkeys(needs)), plan.parameters)
     finally:
         connection.close()
-    return (*judge(poll), _pooling(plan))
+    rights = (
+        check
+        for dsn, parts in inspection.roles
+        for check in inspect_rights(dsn, parts, plan.connect_timeout_s)
+    )
+    return (*judge(poll), *rights, _pooling(plan))
 
 
 def access_ask(inspection: Inspection) -> Ask:
@@ -155,6 +164,14 @@ def _checks_of(query: Query) -> Mapping[str, str]:
         for metric in query.metrics
         for series in metric.series
     }
+
+
+def _roles(config: Config, plan: Plan) -> tuple[tuple[str, tuple[Part, ...]], ...]:
+    """The role that watches and the one that releases, which may be the same."""
+    release_dsn = config.databases[plan.database].release_dsn
+    if release_dsn is not None:
+        return ((plan.dsn, READING), (release_dsn.get_secret_value(), WRITING))
+    return ((plan.dsn, READING if config.release.mode == "off" else (*READING, *WRITING)),)
 
 
 def _pooling(plan: Plan) -> Check:

@@ -75,7 +75,7 @@ NOT_RUN = {
     **dict.fromkeys(INSTALLATION, "run in a root of its own below"),
     **{
         f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
-        for name in ("stuck", "last-operator", "requeue")
+        for name in ("stuck", "last-operator", "requeue", "reopen")
     },
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",

@@ -105,7 +105,7 @@ OPTIONS = {
     ),
     "check-config": ("--config.file", "--live", "--print-schema"),
     "status": ("--config.file", "--json"),
-    "grants": ("--reader", "--releaser"),
+    "grants": ("--reader", "--releaser", "--with-repairs"),
     "dashboards": ("--output", "--prometheus", "--runbook-url"),
 }
 

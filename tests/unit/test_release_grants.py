@@ -20,6 +20,15 @@ def test_what_is_printed_is_what_is_shipped() -> None:
     assert "PASSWORD '" not in result.output
 
 
+def test_what_repairs_need_comes_last_and_on_request() -> None:
+    result = CliRunner().invoke(cli, ["grants", "--with-repairs", "--releaser", "people"])
+
+    repairs = find_resource("deploy") / "postgresql" / "repairs.sql"
+    assert result.exit_code == 0
+    assert result.output.endswith("\n" + repairs.read_text().replace(RELEASER, "people"))
+    assert RELEASER not in result.output
+
+
 def test_only_the_names_differ() -> None:
     text = build_grants("watch", "Hand-1")
 
@@ -35,7 +44,7 @@ def test_only_the_names_differ() -> None:
 @pytest.mark.parametrize("default", [READER, RELEASER])
 def test_a_name_stands_only_where_it_is_quoted_or_told(default: str) -> None:
     """Unquoted, a name such as `user` or `Watch` would be another one."""
-    for line in build_grants().splitlines():
+    for line in build_grants(with_repairs=True).splitlines():
         if line.startswith("--") or "RAISE" in line or "has other rights" in line:
             continue
         bare = line

@@ -27,6 +27,21 @@ relations AS (
             WHERE s.nspname || '.' || c.relname = n.relation
         ) AS oid
     FROM needed AS n
+    UNION ALL
+    -- The accounts that a user's or an operator's own id refers to: auth.users, on Supabase.
+    SELECT DISTINCT
+        k.confrelid::regclass::text,
+        'INSERT',
+        k.confrelid
+    FROM pg_catalog.pg_constraint AS k
+    INNER JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid
+    INNER JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'id'
+    WHERE
+        k.contype = 'f'
+        AND c.relnamespace = 'public'::regnamespace
+        AND c.relname IN ('real_users', 'operators')
+        AND k.conkey = ARRAY[a.attnum]
+        AND k.confrelid <> c.oid
 ),
 
 assign AS (
@@ -56,6 +71,14 @@ SELECT
             ELSE pg_catalog.has_any_column_privilege(current_user, r.oid, r.privilege)
         END
     ) AS barred,
+    (
+        SELECT
+            pg_catalog.array_agg(DISTINCT 'USAGE ON SCHEMA ' || pg_catalog.quote_ident(s.nspname))
+        FROM relations AS r
+        INNER JOIN pg_catalog.pg_class AS c ON c.oid = r.oid
+        INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+        WHERE NOT pg_catalog.has_schema_privilege(current_user, s.oid, 'USAGE')
+    ) AS unusable,
     (SELECT pg_catalog.count(*) > 0 FROM assign) AS has_assign,
     (
         SELECT pg_catalog.bool_and(pg_catalog.has_function_privilege(current_user, a.oid, 'EXECUTE'))
