@@ -18,6 +18,8 @@ from pydantic import (
     field_validator,
 )
 
+from exporter.config.notify import HeaderName as ResponseHeaderName
+from exporter.config.notify import HeaderValue
 from exporter.config.section import Section
 from exporter.config.values import (
     EMPTY_MEANS_NONE,
@@ -130,6 +132,16 @@ HeaderName = Annotated[
     ),
 ]
 FEW = AfterValidator(_few)
+_SERVERS_OWN = frozenset((
+    "connection", "content-length", "content-type", "date", "transfer-encoding",
+))  # fmt: skip
+
+
+def _check_response_headers(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    taken = sorted(name for name in value if name.lower() in _SERVERS_OWN)
+    if taken:
+        raise fault(f"{taken[0]} is set by the server", "another header", bare=True)
+    return value
 
 
 class LogReceiver(Section):
@@ -155,6 +167,19 @@ class LogReceiver(Section):
     )
     algorithm: Annotated[Literal["sha1", "sha256"], _one_of("sha1", "sha256")] = Field(
         default="sha1", description="The hash of the signature: sha1 or sha256."
+    )
+    response_headers: Annotated[
+        Mapping[ResponseHeaderName, HeaderValue],
+        EMPTY_MEANS_NONE,
+        FREEZE,
+        FEW,
+        AfterValidator(_check_response_headers),
+    ] = Field(
+        default={},
+        title="mapping of texts",
+        description="Headers of every answer to this sender, also of a refusal: for one that asks "
+        "for proof of ownership, such as `{x-vercel-verify: ${VERIFY}}`. Whoever knows the "
+        "receiver's name can read them.",
     )
 
     @field_validator("secret")

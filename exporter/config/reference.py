@@ -78,6 +78,7 @@ _SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
             "secret_file": "# secret_file: /run/secrets/chatqueue_log_secret",
             "signature_header": "x-vercel-signature",
             "algorithm": "sha1",
+            "response_headers": "{}",
         },
     ),
 }

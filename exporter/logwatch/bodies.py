@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from exporter.logwatch.entries import Entry, read_line, read_object
-
-MAX_UNPACKED_BYTES = 4 * 1024 * 1024
+from exporter.logwatch.entries import Entry
+from exporter.logwatch.envelopes import (
+    Budget,
+    EnvelopeRefused,
+    open_line,
+    open_value,
+)
 
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?(?:json|x-ndjson|ndjson|jsonl|x-jsonlines?)")
 _BLANK = re.compile(r"\s*")
@@ -46,19 +49,16 @@ def unpack(body: bytes, encoding: str) -> bytes:
         return body
     if encoding not in ("gzip", "x-gzip"):
         raise BodyRefused(415, "unknown Content-Encoding, expected gzip or none")
-    unpacker = zlib.decompressobj(wbits=31)
     try:
-        unpacked = unpacker.decompress(body, MAX_UNPACKED_BYTES + 1)
-    except zlib.error:
-        raise BodyRefused(
-            400, "the body is not gzip, expected what Content-Encoding says"
-        ) from None
-    if len(unpacked) > MAX_UNPACKED_BYTES:
-        limit = MAX_UNPACKED_BYTES // 1024
-        raise BodyRefused(413, f"too much, expected at most {limit} KiB unpacked")
-    if not unpacker.eof or unpacker.unused_data:
-        raise BodyRefused(400, "the gzip data does not end with the body, expected one gzip member")
-    return unpacked
+        return Budget().gunzip(body)
+    except EnvelopeRefused as error:
+        if error.is_too_large:
+            raise BodyRefused(413, str(error)) from None
+        if "not end" in str(error):
+            found = "the gzip data does not end with the body, expected one gzip member"
+        else:
+            found = "the body is not gzip, expected what Content-Encoding says"
+        raise BodyRefused(400, found) from None
 
 
 def read_entries(body: bytes, content_type: str) -> Iterator[Entry]:
@@ -74,20 +74,28 @@ def read_entries(body: bytes, content_type: str) -> Iterator[Entry]:
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/plain":
-        for line in body.decode(errors="replace").split("\n"):
-            if line.strip("\0 \t\r"):
-                yield read_line(line)
+        lines = body.decode("utf-8-sig", errors="replace").split("\n")
+        yield from _open_each((line for line in lines if line.strip("\0 \t\r")), "line")
         return
     if kind and not _JSON.fullmatch(kind):
         raise BodyRefused(415, "unknown Content-Type, expected application/json or text/plain")
     text = body.decode("utf-8-sig", errors="replace")
-    for number, value in enumerate(_read_values(text), start=1):
-        if isinstance(value, dict):
-            yield read_object(value)
-        elif isinstance(value, str):
-            yield read_line(value)
-        else:
-            raise BodyRefused(400, f"entry {number} is neither, expected {_ENTRY}")
+    yield from _open_each(_read_values(text), "entry")
+
+
+def _open_each(values: Iterable[Any], what: str) -> Iterator[Entry]:
+    """The entries in each value, all with one budget; the place of what is refused is named."""
+    budget = Budget()
+    for number, value in enumerate(values, start=1):
+        try:
+            if what == "entry" and not isinstance(value, dict | str):
+                raise EnvelopeRefused(f"is neither, expected {_ENTRY}")
+            opened = open_line if isinstance(value, str) else open_value
+            yield from opened(value, budget)
+        except EnvelopeRefused as error:
+            if error.is_too_large:
+                raise BodyRefused(413, str(error)) from None
+            raise BodyRefused(400, f"{what} {number} {error}") from None
 
 
 def _read_values(text: str) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from exporter.config import LogReceiver
 from exporter.logwatch.bodies import BodyRefused, read_entries, unpack
@@ -71,7 +71,7 @@ class Receiver:
             admitted = _has_token(receiver, headers)
         else:
             admitted = bool(headers.get(receiver.signature_header))
-        return None if admitted else self._refuse(name, _UNAUTHORIZED)
+        return None if admitted else _signed(receiver, self._refuse(name, _UNAUTHORIZED))
 
     def refused(self, path: str, status: int) -> None:
         """Count a request that the server refused before it came here."""
@@ -84,19 +84,23 @@ class Receiver:
         Returns:
             200 when every line is counted; otherwise none is, and the status says why.
         """
-        if request.method != "POST":
-            return _NOT_POST
         rules = self._rules
         name, receiver = self._find(request.path)
+        if request.method != "POST":
+            return _signed(receiver, _NOT_POST)
         if receiver is None or rules.judge is None:
             return _UNAUTHORIZED
+        return _signed(receiver, self._take(name, receiver, rules.judge, request))
+
+    def _take(self, name: str, receiver: LogReceiver, judge: Judge, request: Request) -> Response:
+        """Count the lines of a body that may be sent."""
         if not _is_authentic(receiver, request):
             return self._refuse(name, _UNAUTHORIZED)
         headers = request.headers
         try:
             body = unpack(request.body, headers.get("content-encoding", ""))
             entries = read_entries(body, headers.get("content-type", ""))
-            events = Counter(map(rules.judge.judge, entries))
+            events = Counter(map(judge.judge, entries))
         except BodyRefused as error:
             return self._refuse(name, Response(error.status, (_TEXT,), f"{error}\n".encode()))
         self._counts.add(name, events)
@@ -113,6 +117,14 @@ class Receiver:
     def _refuse(self, name: str, response: Response) -> Response:
         self._counts.drop(name, _REASONS.get(response.status, "malformed"))
         return response
+
+
+def _signed(receiver: LogReceiver | None, response: Response) -> Response:
+    """An answer with the headers by which its sender knows whose it is."""
+    if receiver is None or not receiver.response_headers:
+        return response
+    own = tuple((name, v.get_secret_value()) for name, v in receiver.response_headers.items())
+    return replace(response, headers=(*response.headers, *own))
 
 
 def _is_authentic(receiver: LogReceiver, request: Request) -> bool:

@@ -6,12 +6,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 import structlog
 
 from exporter.config import Logs
 from exporter.logwatch.counts import Counts
-from exporter.logwatch.entries import read_line
+from exporter.logwatch.entries import Entry, read_line
+from exporter.logwatch.envelopes import Budget, EnvelopeRefused, open_line
 from exporter.logwatch.follower import Follower
 from exporter.logwatch.patterns import Judge, build_judge
 from exporter.logwatch.receiver import Receiver
@@ -139,7 +141,7 @@ class LogWatch:
     def _count(self, name: str, lines: Iterable[bytes]) -> None:
         judge = self._judge
         if judge is not None:  # None: the last source has just gone
-            entries = (read_line(line.decode(errors="replace")) for line in lines)
+            entries = chain.from_iterable(map(_read, lines))
             self._counts.add(name, Counter(map(judge.judge, entries)))
 
     def _is_due(self) -> bool:
@@ -152,6 +154,15 @@ class LogWatch:
     def _publish(self) -> None:
         self._published_at, self._published_total = time.monotonic(), self._counts.total()
         self._on_change()
+
+
+def _read(line: bytes) -> tuple[Entry, ...]:
+    """The entries of a file's line; what cannot be opened is looked at as it is."""
+    text = line.decode(errors="replace")
+    try:
+        return tuple(open_line(text, Budget()))
+    except EnvelopeRefused:
+        return (read_line(text),)
 
 
 def _tell(name: str, follower: Follower) -> None:

@@ -178,7 +178,7 @@ def test_hostile_lines_are_counted_like_others(line: str) -> None:
 
 def test_messages_within_messages_are_read_to_a_depth() -> None:
     line = json.dumps({"level": "error", "message": "cron failed"})
-    for _ in range(2):
+    for _ in range(4):
         line = json.dumps({"level": "info", "message": line})
     assert JUDGE.judge(read_line(line)) == ("cron_failure", "error")
 

@@ -17,6 +17,7 @@ import bcrypt
 import psutil
 import pytest
 import requests
+from pydantic import ValidationError
 
 from exporter.config import Logs
 from exporter.daemon import Daemon
@@ -526,3 +527,39 @@ def test_users_of_the_web_configuration_are_not_asked_of_a_sender(tmp_path: Path
         assert ingest.post(BODY).status_code == 200
         assert ingest.post(BODY, headers={}).headers["WWW-Authenticate"] == 'Bearer realm="logs"'
         assert scrape.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [("POST", BEARER, 200), ("POST", {}, 401), ("GET", BEARER, 405), ("GET", {}, 401)],
+)
+def test_every_answer_carries_the_headers_that_prove_ownership(
+    method: str, headers: dict[str, str], status: int
+) -> None:
+    proof = {"x-vercel-verify": "pr00f", "X-Owner": "chat ops"}
+    receivers = {"hosted": {"token": TOKEN, "response_headers": proof}, "plain": {"token": TOKEN}}
+    with ingesting(receivers) as ingest:
+        base = f"http://127.0.0.1:{port_of(ingest.server)}/ingest/logs"
+        own = requests.request(method, f"{base}/hosted", headers=headers, data=BODY, timeout=10)
+        other = requests.request(method, f"{base}/plain", headers=headers, data=BODY, timeout=10)
+
+    assert (own.status_code, other.status_code) == (status, status)
+    assert proof.items() <= own.headers.items()
+    assert not proof.keys() & other.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        ({"Content-Length": "7"}, "Content-Length is set by the server"),
+        ({"x-verify": "a\r\nb: c"}, "is not a header's value"),
+        ({"x verify": "a"}, "is not a header name"),
+    ],
+)
+def test_headers_that_would_break_the_answer_are_refused(
+    headers: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Logs.model_validate(
+            {"receivers": {"hosted": {"token": TOKEN, "response_headers": headers}}}
+        )

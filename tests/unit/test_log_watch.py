@@ -188,7 +188,7 @@ def test_a_line_that_cannot_be_judged_does_not_end_the_watch(
             failed.set()
             raise RuntimeError("never seen")
 
-        patch.setattr(watch, "read_line", fail)
+        patch.setattr(watch, "_read", fail)
         running.append(ERROR)
         assert failed.wait(60)
     running.append(ERROR)
@@ -209,16 +209,16 @@ def test_a_reload_interrupts_a_long_file(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "app.log").write_text(ERROR * 50_000)
     config = {"files": {"app": str(tmp_path / "app.log")}, "from": "start"}
     logs = LogWatch(Logs.model_validate(config), lambda: None)
-    judge, turns = watch.read_line, 0
+    judge, turns = watch._read, 0
 
-    def reload_once(line: str) -> Any:
+    def reload_once(line: bytes) -> Any:
         nonlocal turns
         turns += 1
         if turns == 1:
             logs.apply(Logs())
         return judge(line)
 
-    monkeypatch.setattr(watch, "read_line", reload_once)
+    monkeypatch.setattr(watch, "_read", reload_once)
     logs.start()
     wait_until(lambda: turns > 0)
     wait_until(lambda: open_files(tmp_path / "app.log") == 0)
