@@ -18,8 +18,8 @@ def writing_dsn(config: Config, database: str, variable: str | None) -> str:
     if variable is None:
         section = config.databases[database]
         return (section.release_dsn or section.dsn).get_secret_value()
-    dsn = os.environ.get(variable, "")
-    problem = check_dsn(dsn) if dsn else "is not set"
+    dsn = os.environ.get(variable, "").strip()
+    problem = check_dsn(dsn) if dsn else ("is not set", "a connection string")
     if problem:
-        raise ChatqueueError(f"--dsn-from {variable}: {problem}, expected a connection string")
+        raise ChatqueueError(f"--dsn-from {variable}: {', expected '.join(problem)}")
     return dsn

@@ -17,20 +17,21 @@ from exporter.config.model import Config
 from exporter.config.secret_files import read_secret_files
 from exporter.errors import ConfigError
 
-DSN_FORM = "a postgresql:// URI, its password percent-encoded, or key=value pairs"
+CheckDsn = Callable[[str], tuple[str, str] | None]
 
 
 def load_config(
     path: Path,
     environ: Mapping[str, str] = os.environ,
-    check_dsn: Callable[[str], str | None] = lambda _: None,
+    check_dsn: CheckDsn = lambda _: None,
 ) -> Config:
     """Load and check the configuration; what is returned can be used as it is.
 
     Args:
         path: The YAML file. Paths in it are relative to its folder.
         environ: Where `${NAME}` in values is looked up.
-        check_dsn: Says what is wrong with a connection string, without showing any of it, or None.
+        check_dsn: Says what is wrong with a connection string and what was expected, without
+            showing a secret, or None.
 
     Returns:
         The configuration, defaults filled in, secrets read from their files, paths absolute. Two
@@ -60,9 +61,7 @@ def load_config(
     return config
 
 
-def _check_dsns(
-    document: Document, check_dsn: Callable[[str], str | None], faults: FaultList
-) -> None:
+def _check_dsns(document: Document, check_dsn: CheckDsn, faults: FaultList) -> None:
     """Ask of every connection string what is wrong with it."""
     databases = document.data.get("databases")
     for name, entry in databases.items() if isinstance(databases, dict) else ():
@@ -72,7 +71,7 @@ def _check_dsns(
             if problem:
                 file_key = f"{key}_file"
                 where = file_key if file_key in entry else key
-                faults.add(("databases", name, where), problem, DSN_FORM)
+                faults.add(("databases", name, where), *problem)
 
 
 def _find_query_folders(document: Document, folder: Path, faults: FaultList) -> None:

@@ -139,9 +139,10 @@ def read_dsn(value: object) -> str:
         raise fault("is not text", expected)
     if text is None or not text.strip():
         raise fault("is empty", expected)
-    if not re.match(r"postgres(?:ql)?://", text, re.IGNORECASE) and "=" not in text:
+    # Which scheme it is, and all else, is for libpq.
+    if not re.match(r"[\w+:]+:(?://|$)", text.strip()) and "=" not in text:
         raise fault("is not a connection string", expected)
-    return text
+    return text.strip()
 
 
 def _read_path(value: object) -> Path:

@@ -16,7 +16,6 @@ from importlib.resources import files
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import conninfo
 
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, explain, explain_hiding, query_failure
@@ -120,27 +119,6 @@ class Poll:
     lost: DatabaseUnavailable | None
     lost_at: str | None = None
     reopened: bool = False
-
-
-def check_dsn(dsn: str) -> str | None:
-    """Return what is wrong with a connection string, without showing any of it, or None.
-
-    A password with a raw @ or / in a URI tears it apart: its rest becomes a host, a port or a
-    database, which every later message would quote.
-    """
-    try:
-        parts = conninfo.conninfo_to_dict(dsn)
-    except psycopg.ProgrammingError:
-        # libpq's own message may quote a part of the password.
-        return "not a connection string libpq can read"
-    hosts = str(parts.get("host") or "").split(",")
-    ports = str(parts.get("port") or "").split(",")
-    torn = (
-        any("@" in host for host in hosts if not host.startswith(("/", "@")))
-        or any(port and not port.isdecimal() for port in ports)
-        or ("://" in dsn and "@" in str(parts.get("dbname") or ""))
-    )
-    return "a host, port or database that cannot be one" if torn else None
 
 
 class Connection:

@@ -57,6 +57,12 @@ def _read_header(value: object) -> str:
     return value
 
 
+def _refuse_rate_limit(value: object) -> None:
+    if value is not None:
+        expected = "no such key, or a proxy in front that limits"
+        raise fault("is not supported", expected, bare=True)
+
+
 UserName = Annotated[str, AfterValidator(_check_user)]
 PasswordHash = Annotated[SecretStr, BeforeValidator(_check_hash)]
 HeaderText = Annotated[str, PlainValidator(_read_header)]
@@ -86,6 +92,8 @@ class WebFile(ToolkitSection):
     tls_server_config: TlsSettings | None = None
     http_server_config: HttpSection = HttpSection()
     basic_auth_users: Mapping[UserName, PasswordHash] = {}
+    # Known, so that its fault says more than that it is unknown.
+    rate_limit: Annotated[None, PlainValidator(_refuse_rate_limit)] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from exporter.errors import ConfigError
 from exporter.server import load_web_config
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
-KEYS = "tls_server_config, http_server_config, basic_auth_users"
+KEYS = "tls_server_config, http_server_config, basic_auth_users, rate_limit"
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 
 
@@ -102,8 +102,8 @@ BAD = {
         ],
     ),
     "unknown key, nothing near": (
-        "rate_limit:",
-        [f"1: rate_limit: unknown key, expected one of {KEYS}"],
+        "quotas:",
+        [f"1: quotas: unknown key, expected one of {KEYS}"],
     ),
     "given twice": (
         "http_server_config: {}\nhttp_server_config: {}",
@@ -251,6 +251,10 @@ BAD = {
                 "or RequireAndVerifyClientCert"
             )
         ],
+    ),
+    "rate limit": (
+        "rate_limit:\n  interval: 1s\n  burst: 20",
+        ["1: rate_limit: is not supported, expected no such key, or a proxy in front that limits"],
     ),
     "unverified client certificates": (
         TLS + "  client_auth_type: RequireAnyClientCert",
