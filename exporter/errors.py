@@ -10,10 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 
 class ChatqueueError(Exception):
-    """Base of every error this product raises on purpose."""
+    """Base of every error this product raises on purpose.
+
+    Attributes:
+        exit_code: What a command ends with that does not say otherwise.
+    """
+
+    exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,12 @@ class FaultsError(ChatqueueError):
 
 class ConfigError(FaultsError):
     """The configuration (or web configuration) file cannot be used."""
+
+
+class ConfigMissing(ConfigError):
+    """The file is not there or cannot be read, so that a command cannot even begin."""
+
+    exit_code = 2
 
 
 class CatalogueError(FaultsError):

@@ -9,7 +9,7 @@
 --          and operators who hold one chat at a time, as the platform has it.
 --          Beyond 20,000 operators there is no sample.
 --          queue_drain is the queue over its net pace of the last 10 minutes: 0 when nothing waits,
---          infinite when it does not shrink. Chats that were released without a reply come back
+--          infinite when it does not shrink, and no sample where nothing was ever assigned. Chats that were released without a reply come back
 --          to the queue and count as arrivals there, those that were closed do not.
 --          Arrivals are turns: a user's message that needs an operator, be it the first of a chat
 --          or the first after the operator's. Handle time is that of replies, over the last hour;
@@ -113,6 +113,7 @@ SELECT
     CASE WHEN r.last_hour = 0 THEN 0 ELSE n.operators END AS operators_required,
     CASE
         WHEN w.chats = 0 THEN 0
+        WHEN NOT EXISTS (SELECT FROM public.chat_assignments) THEN NULL
         WHEN h.assigned_last_10_minutes <= r.last_10_minutes + h.back_last_10_minutes
             THEN 'infinity'
         ELSE w.chats * 600.0::double precision

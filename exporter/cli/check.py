@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from exporter.cli import options
+from exporter.cli.output import build_console, one_line
 from exporter.config import load_config
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
@@ -65,17 +66,15 @@ def _count(number: int, one: str, many: str) -> str:
 
 def _check_database(plan: Plan) -> bool:
     """Run every query once and print a line for each; whether all worked."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    console = build_console()
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
         poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
-        text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {escape(str(error))}"
-        console.print(text, highlight=False, soft_wrap=True)
+        text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {one_line(str(error))}"
+        console.print(text, soft_wrap=True)
         return False
     finally:
         connection.close()
@@ -91,13 +90,13 @@ def _check_database(plan: Plan) -> bool:
             f"{outcome.duration_s * 1000:.1f} ms",
             f"[green]{text}[/]" if succeeded else "[red]failed[/]",
         )
-    console.print(f"\n[bold]{plan.database}[/]: PostgreSQL {version}, {role}", highlight=False)
+    console.print(f"\n[bold]{plan.database}[/]: PostgreSQL {version}, {role}")
     console.print(table)
     # Below the table and on one line each: a cell would break them wherever the terminal ends.
     for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
         if not succeeded:
-            problem = f"[red]{outcome.query.name}[/]: {escape(text)}"
-            console.print(problem, highlight=False, soft_wrap=True)
+            problem = f"[red]{outcome.query.name}[/]: {one_line(text)}"
+            console.print(problem, soft_wrap=True)
     return all(succeeded for succeeded, _ in verdicts)
 
 

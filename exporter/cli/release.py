@@ -18,6 +18,7 @@ from uuid import UUID
 import click
 
 from exporter.cli import options
+from exporter.cli.output import build_console, one_line
 from exporter.config import load_config
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
@@ -168,19 +169,17 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for heading in ("when", "outcome", "chat", "operator", "by", "why"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading)
     for row in rows:
         why = row["evidence"].get("findings", {}).get("silence", "")
         actor = row["actor"] + "".join(f" without {name}" for name in row["overrides"])
         cells = (row["decided_at"], row["outcome"], row["chat"], row["operator"], actor, why)
-        table.add_row(*map(escape, cells))
-    Console(highlight=False).print(table)
+        table.add_row(*map(one_line, cells))
+    build_console().print(table)
 
 
 @click.command(short_help="Print or run the SQL of the schema chatqueue.")
@@ -213,8 +212,14 @@ def _plan(config_file: Path, name: str | None) -> ReleasePlan:
     return options.pick_database(build_release_plans(load_config(config_file)), name)[1]
 
 
-def _session(plan: ReleasePlan) -> Session:
-    return Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
+@contextlib.contextmanager
+def _session(plan: ReleasePlan) -> Iterator[Session]:
+    """A session; what needs our schema says what its absence means."""
+    try:
+        with Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as session:
+            yield session
+    except desk.SchemaAbsent as error:
+        raise ChatqueueError(f"{plan.database}: auto-release is not in use: {error}") from error
 
 
 def _each(config_file: Path, name: str | None, act: Callable[[Session], str]) -> None:
@@ -238,6 +243,8 @@ def _observe(engine: Engine, chat: UUID) -> Evidence:
     look, _ = engine.scan()
     found = look.find(chat)
     if found is None:
+        if not desk.has_chat(engine.session, chat):
+            raise ChatqueueError(f"no such chat: {chat}")
         raise ChatqueueError(f"chat {chat} is not active and assigned, so there is nothing to do")
     return found
 
@@ -252,8 +259,6 @@ def _sentence(result: Result) -> str:
 
 def _print_findings(findings: Sequence[Finding], overrides: Sequence[str]) -> None:
     """A line for each condition."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     if not findings:
@@ -263,5 +268,5 @@ def _print_findings(findings: Sequence[Finding], overrides: Sequence[str]) -> No
         verdict = "[green]ok[/]" if finding.passed else "[red]refuses[/]"
         if not finding.passed and finding.guard in overrides:
             verdict = "[yellow]overridden[/]"
-        table.add_row(finding.guard, verdict, escape(finding.value))
-    Console(highlight=False).print(table)
+        table.add_row(finding.guard, verdict, one_line(finding.value))
+    build_console().print(table)

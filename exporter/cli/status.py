@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from exporter.cli import options
+from exporter.cli.output import build_console, one_line
 from exporter.config import Config, load_config
 from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
@@ -70,11 +71,9 @@ def _print_json(statuses: Sequence[Status]) -> None:
 
 def _print_tables(statuses: Sequence[Status]) -> None:
     """Tables for people, thresholds coloured."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = build_console()
     for status in statuses:
         colour = _COLOURS[status.verdict]
         console.print(f"[bold]{status.database}[/]: [{colour}]{status.verdict}[/]")
@@ -102,7 +101,7 @@ def _print_tables(statuses: Sequence[Status]) -> None:
             console.print(table)
         for problem in status.problems:
             # One line each, however narrow the terminal: it is searched for and passed on.
-            console.print(f"[magenta]could not tell:[/] {escape(problem)}", soft_wrap=True)
+            console.print(f"[magenta]could not tell:[/] {one_line(problem)}", soft_wrap=True)
         console.print()
 
 

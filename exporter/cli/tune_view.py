@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from exporter.cli.output import build_console, one_line
 from exporter.config import format_duration
 from exporter.tune.advice import Verdict, wilson_interval
 from exporter.tune.report import Report
@@ -26,10 +26,10 @@ _MOST_BAR = 56
 
 def print_report(report: Report) -> None:
     """Print everything, in at most 80 columns where the terminal has no more."""
-    console = Console(highlight=False)
+    console = build_console()
     extent = report.extent
     console.print(
-        f"[bold]{escape(report.database)}[/]: {report.tally.episodes:,} assignments in "
+        f"[bold]{one_line(report.database)}[/]: {report.tally.episodes:,} assignments in "
         f"{_days(extent.days)}, read at {extent.now_at:%Y-%m-%d %H:%M %Z}\n",
         soft_wrap=True,
     )
@@ -39,8 +39,8 @@ def print_report(report: Report) -> None:
         _print_bars(console, report.tally.lines)
     console.print()
     for note in _notes(report):
-        console.print(escape(note), soft_wrap=True)
-    headline = f"{_HEADLINES[report.advice.verdict]}: {escape(_advise(report))}"
+        console.print(one_line(note), soft_wrap=True)
+    headline = f"{_HEADLINES[report.advice.verdict]}: {one_line(_advise(report))}"
     console.print(f"\n{headline}", soft_wrap=True)
 
 
@@ -69,7 +69,7 @@ def _table(report: Report) -> Table:
 def _print_bars(console: Console, lines: tuple[Line, ...]) -> None:
     """A bar for each threshold: right, wrong and undecided releases."""
     most = max(line.releases for line in lines)
-    width = max(10, min(_MOST_BAR, console.width - 12))
+    width = _MOST_BAR
     console.print("[green]█[/] right  [red]▒[/] wrong  [dim]░[/] still open")
     for line in lines:
         bar = Text(f"{_span(line.threshold_s):>8}  ")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli import options
+from exporter.cli.output import build_console, one_line
 from exporter.cli.writing import writing_dsn
 from exporter.config import Config, load_config
 from exporter.errors import ChatqueueError, DatabaseError
@@ -116,11 +117,9 @@ def _as_json(database: str, checks: Sequence[Check]) -> dict[str, object]:
 
 def _print(database: str, checks: Sequence[Check]) -> None:
     """A table, and below it what is to be done, on one line each."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = build_console()
     table = Table("", "", "what", "found", box=None, pad_edge=False)
     before = ""
     for check in checks:
@@ -129,16 +128,16 @@ def _print(database: str, checks: Sequence[Check]) -> None:
         before = check.group
         in_place = check.group == "contract" and check.ok
         table.add_row(
-            group, mark, escape(check.name), "in place" if in_place else escape(check.found)
+            group, mark, one_line(check.name), "in place" if in_place else one_line(check.found)
         )
-    console.print(f"\n[bold]{escape(database)}[/]")
+    console.print(f"\n[bold]{one_line(database)}[/]")
     console.print(table)
     failed = [check for check in checks if not check.ok]
     for check in failed:
         # Below the table: a cell would break what is to be copied wherever the terminal ends.
         expected = f", expected {check.expected}" if check.expected else ""
         text = f"{check.group} {check.name}: {check.found}{expected}"
-        console.print(f"\n[red]✗[/] {escape(text)}", soft_wrap=True)
-        console.print(f"  → {escape(check.todo)}", soft_wrap=True)
+        console.print(f"\n[red]✗[/] {one_line(text)}", soft_wrap=True)
+        console.print(f"  → {one_line(check.todo)}", soft_wrap=True)
     if not failed:
         console.print(f"\nall {len(checks)} checks are well")

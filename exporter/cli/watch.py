@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli import options
+from exporter.cli.output import build_console
 from exporter.config import load_config
 from exporter.config.watch import Watch
 from exporter.errors import ChatqueueError
@@ -76,9 +77,7 @@ def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
         click.echo(f"chatqueue: {error}", err=True)
         sys.exit(CANNOT_TELL)
     if once:
-        from rich.console import Console
-
-        Console(highlight=False).print(_render(views, config.watch, troubles))
+        build_console().print(_render(views, config.watch, troubles))
         sys.exit(LOOK if troubles else CALM)
     with suppress(KeyboardInterrupt):
         _follow(views, config.watch, troubles, url, interval)

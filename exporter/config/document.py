@@ -17,7 +17,7 @@ import yaml
 
 from exporter.config.dsn import mask_urls, redact
 from exporter.config.syntax import SAFE_TAGS, DocumentLoader, explain
-from exporter.errors import ConfigError, Fault
+from exporter.errors import ConfigError, ConfigMissing, Fault
 
 KeyPath = tuple[str | int, ...]
 
@@ -149,7 +149,7 @@ def _read_text(path: Path) -> str:
     except ValueError as error:
         expected = "a readable YAML file in UTF-8 of at most 1 MiB"
         fault = Fault(str(path), "", str(error), expected)
-    raise ConfigError([fault])
+    raise ConfigMissing([fault])
 
 
 def _compose(text: str, name: str) -> yaml.Node | None:

@@ -153,7 +153,7 @@ class Fixer:
             raise FixRefused(f"{blind}; {_HINT}")
         rows = self._rows("facts", {"chat": chat})
         if not rows:
-            raise FixRefused(f"there is no chat {chat}")
+            raise FixRefused(f"no such chat: {chat}")
         row = dict(rows[0])
         if asks_user:
             row.update(*self._rows("user", {"chat": chat}))

@@ -24,6 +24,10 @@ class SchemaMissing(ChatqueueError):
     """Our schema is absent or too old for what was asked."""
 
 
+class SchemaAbsent(SchemaMissing):
+    """Our schema was never installed here."""
+
+
 def find_version(session: Session) -> int:
     """Return the installed version of our schema; 0 where there is none.
 
@@ -48,10 +52,20 @@ def require_schema(session: Session, needed: int = RELEASE_VERSION) -> None:
     version = find_version(session)
     if version < needed:
         found = f"is at version {version}" if version else "is missing"
-        raise SchemaMissing(
+        raise (SchemaMissing if version else SchemaAbsent)(
             f"the schema chatqueue {found}, expected version {needed}: "
             "run chatqueue install --apply as the owner of the database"
         )
+
+
+def has_chat(session: Session, chat: UUID) -> bool:
+    """Return whether there is such a chat, in whatever state.
+
+    Raises:
+        DatabaseError: It cannot be told.
+    """
+    with _transaction(session, read_only=True):
+        return bool(session.rows("SELECT 1 FROM public.chats WHERE id = %(chat)s", {"chat": chat}))
 
 
 def install(session: Session) -> tuple[int, int]:

@@ -292,7 +292,7 @@ def test_a_chat_whose_operator_its_assignments_do_not_name_is_refused(
 def test_a_chat_that_does_not_exist_is_refused(installed: Platform) -> None:
     chat = uuid4()
 
-    assert refusal(installed, REQUEUE, chat) == f"there is no chat {chat}"
+    assert refusal(installed, REQUEUE, chat) == f"no such chat: {chat}"
 
 
 @pytest.mark.parametrize("state", ["waiting_real_user_reply", "waiting_assignment", "completed"])

@@ -570,9 +570,8 @@ class Shell:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Exit code and output, or the error's words."""
-        command, *rest = arguments
         result = CliRunner().invoke(
-            cli, [command, "--config.file", str(self.config), *rest], env={"COLUMNS": "200"}
+            cli, [*arguments, "--config.file", str(self.config)], env={"COLUMNS": "200"}
         )
         if result.exception and not isinstance(result.exception, SystemExit):
             return 1, str(result.exception)
@@ -595,7 +594,11 @@ def test_a_person_installs_explains_releases_and_reads_the_audit(
     platform: Platform, shell: Shell
 ) -> None:
     chat = make_stuck_chat(platform)
-    assert "is missing, expected version 1" in shell.run("audit")[1]
+    for command in (("audit",), ("resume",), ("pause", "--for", "1h", "--reason", "x")):
+        assert (
+            "auto-release is not in use: the schema chatqueue is missing"
+            in (shell.run(*command)[1])
+        )
     assert "CREATE SCHEMA IF NOT EXISTS chatqueue" in shell.run("install")[1]
     assert shell.run("install", "--apply") == (
         0,
@@ -621,6 +624,14 @@ def test_a_person_installs_explains_releases_and_reads_the_audit(
     assert (row["chat"], row["actor"], row["outcome"]) == (str(chat), "person ann", "released")
     assert str(chat) in shell.run("audit")[1]
     assert "is not active and assigned" in shell.run("release", str(chat))[1]
+
+
+@pytest.mark.parametrize("command", ["release", "explain", "fix stuck", "fix requeue"])
+def test_a_chat_that_is_not_there_is_no_such_chat(shell: Shell, command: str) -> None:
+    chat = "00000000-0000-0000-0000-00000000dead"
+    code, text = shell.run(*command.split(), chat)
+
+    assert (code, f"no such chat: {chat}" in text) == (1, True)
 
 
 def test_pause_resume_and_exempt_hold_until_they_end(platform: Platform, shell: Shell) -> None:

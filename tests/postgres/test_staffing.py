@@ -175,7 +175,14 @@ def test_the_drain_is_the_queue_over_its_net_pace(platform: Platform) -> None:
     assert staffing(platform)[1] == pytest.approx(5 * 600 / 2)
 
 
+def test_the_drain_is_unknown_where_nothing_was_ever_assigned(platform: Platform) -> None:
+    make_waiting_chat(platform, age_s=100)
+
+    assert staffing(platform)[1] is None
+
+
 def test_the_drain_is_infinite_when_the_queue_does_not_shrink(platform: Platform) -> None:
+    add_answered_turn(platform, 100_000, 101_000)
     make_waiting_chat(platform, age_s=100)
 
     assert staffing(platform)[1] == math.inf

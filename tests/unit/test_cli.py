@@ -148,15 +148,39 @@ def test_a_call_that_cannot_be_understood_ends_with_2(
     assert message in " ".join(result.stderr.split())
 
 
-@pytest.mark.parametrize(("command", "code"), [("run", 1), ("check-config", 1), ("status", 2)])
+CHAT = "00000000-0000-0000-0000-000000000001"
+NEEDS_CONFIGURATION: dict[str, tuple[str, ...]] = {
+    "run": (),
+    "check-config": (),
+    "status": (),
+    "verify": (),
+    "watch": (),
+    "report": (),
+    "tune": (),
+    "notify": ("--test",),
+    "release": (CHAT,),
+    "explain": (CHAT,),
+    "pause": ("--for", "1h", "--reason", "x"),
+    "resume": (),
+    "exempt": ("chat", CHAT, "--for", "1h", "--reason", "x"),
+    "audit": (),
+    "install": ("--apply",),
+    "fix stuck": (CHAT,),
+    "fix last-operator": (CHAT,),
+    "fix requeue": (CHAT,),
+}
+
+
+@pytest.mark.parametrize("command", NEEDS_CONFIGURATION)
 def test_a_missing_configuration_is_named(
-    command: str, code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "absent.yaml"
 
     expected = "a readable YAML file in UTF-8 of at most 1 MiB"
     message = f"chatqueue: {file}: no such file, expected {expected}\n"
-    assert refusal(capsys, command, "--config.file", str(file)) == (code, message)
+    arguments = (*command.split(), "--config.file", str(file), *NEEDS_CONFIGURATION[command])
+    assert refusal(capsys, *arguments) == (2, message)
 
 
 @pytest.mark.parametrize("command", ["run", "check-config", "status", "watch", "verify", "audit"])
