@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from exporter import __version__
 from exporter.daemon import Daemon
@@ -20,34 +23,94 @@ SLOW_PATHS = frozenset({RELOAD})
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-def build_application(daemon: Daemon, *, enable_lifecycle: bool) -> Application:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the daemon is reached, as Prometheus has it.
+
+    Attributes:
+        prefix: Of every path that is served: empty, or `/chatqueue`, without a slash at its end.
+        links: The same as people behind a proxy see it, for links and redirects.
+    """
+
+    prefix: str = ""
+    links: str = ""
+
+
+ROOT = Place()
+
+
+def build_place(external_url: str | None, route_prefix: str | None) -> Place:
+    """Return where the daemon is reached.
+
+    Args:
+        external_url: The address people use, `https://example.org/chatqueue/`, or its path alone.
+        route_prefix: The path requests come with; the external URL's where none is given.
+
+    Raises:
+        ValueError: The address is none; the message says what was expected.
+    """
+    path = external_url or ""
+    if not path.startswith("/") and path:
+        parts = urlsplit(path)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("expected a URL such as https://example.org/chatqueue/, or a path")
+        path = parts.path
+    prefix = _slashed(path if route_prefix is None else route_prefix)
+    return Place(prefix, prefix if external_url is None else _slashed(path))
+
+
+def _slashed(path: str) -> str:
+    """A path with a slash at its beginning and none at its end; empty for the root."""
+    if not re.fullmatch(r"[A-Za-z0-9/._~%-]*", path):
+        raise ValueError("expected a path of letters, digits and / . _ ~ % -")
+    inner = "/".join(part for part in path.split("/") if part)
+    return f"/{inner}" if inner else ""
+
+
+def build_application(
+    daemon: Daemon, *, enable_lifecycle: bool, place: Place = ROOT
+) -> Application:
     """Return the function that answers requests.
 
     Args:
         daemon: Whose page and health are served.
         enable_lifecycle: Whether POST /-/reload is allowed.
+        place: Under which path; outside it nothing is there but a redirect from the root.
     """
 
     pages: dict[str, Callable[[Daemon, Request], Response]] = {
         "/metrics": _metrics,
         "/-/healthy": _healthy,
         "/-/ready": _ready,
-        "/": _landing,
+        "/": lambda daemon, _: _landing(daemon, place.links),
     }
 
     def application(request: Request) -> Response:
-        if request.path == RELOAD:
+        path = _path_below(place, request.path)
+        if isinstance(path, Response):
+            return path
+        if path == RELOAD:
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
-        page = pages.get(request.path)
+        page = pages.get(path)
         if page is None and daemon.logs.receiver.takes(request.path):
             return daemon.logs.receiver.answer(request)
         if page is None:
-            return _text(404, "not found; the figures are at /metrics\n")
+            return _text(404, f"not found; the figures are at {place.links}/metrics\n")
         if request.method not in ("GET", "HEAD"):
             return _text(405, "method not allowed, expected GET\n", ("Allow", "GET, HEAD"))
         return page(daemon, request)
 
     return application
+
+
+def _path_below(place: Place, path: str) -> str | Response:
+    """The path without the prefix; an answer where it is not below it."""
+    inner = path.removeprefix(place.prefix)
+    if place.prefix and path == "/":
+        return Response(302, (_TEXT, ("Location", f"{place.prefix}/")))
+    if place.prefix and (inner == path or inner[:1] not in ("", "/")):
+        return _text(404, f"not found; everything is below {place.prefix}/\n")
+    return inner or Response(302, (_TEXT, ("Location", f"{place.links}/")))
 
 
 def _metrics(daemon: Daemon, request: Request) -> Response:
@@ -113,10 +176,10 @@ def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
     return Response(status, (_TEXT, *headers), body.encode())
 
 
-def _landing(daemon: Daemon, _: Request) -> Response:
+def _landing(daemon: Daemon, links: str) -> Response:
     """Where to look, and whether the databases answer, for a person with a browser."""
     rows = "".join(_landing_row(worker) for worker in daemon.workers)
-    page = _PAGE.format(version=html.escape(__version__), rows=rows)
+    page = _PAGE.format(version=html.escape(__version__), rows=rows, links=html.escape(links))
     headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
     return Response(200, headers, page.encode())
 
@@ -152,9 +215,9 @@ li {{ margin: .25rem 0; }}
 <p>Version {version}. Watches operator-staffed chat queues on PostgreSQL.</p>
 <table>{rows}</table>
 <ul>
-<li><a href="/metrics">/metrics</a>: the figures, for Prometheus</li>
-<li><a href="/-/healthy">/-/healthy</a>: the process is alive and its pollers turn</li>
-<li><a href="/-/ready">/-/ready</a>: every database was polled once</li>
+<li><a href="{links}/metrics">{links}/metrics</a>: the figures, for Prometheus</li>
+<li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive, its pollers turn</li>
+<li><a href="{links}/-/ready">{links}/-/ready</a>: every database was polled once</li>
 </ul>
 </body></html>
 """

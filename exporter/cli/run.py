@@ -17,7 +17,8 @@ from exporter.cli import options
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.logs import configure_logging
-from exporter.routes import SLOW_PATHS, build_application
+from exporter.logwatch.receiver import PATH as LOGS
+from exporter.routes import ROOT, SLOW_PATHS, Place, build_application, build_place
 from exporter.server import HttpServer, ServerThread
 
 log = structlog.get_logger("chatqueue")
@@ -37,6 +38,19 @@ STOP_SERVING_S = 0.4
     show_default=True,
     help="Address to serve on; may be given more than once.",
 )
+@click.option(
+    "--web.external-url",
+    "external_url",
+    metavar="URL",
+    help="The address under which people reach the daemon, through a proxy for example; links and "
+    "redirects follow it. A path alone is enough.",
+)
+@click.option(
+    "--web.route-prefix",
+    "route_prefix",
+    metavar="PATH",
+    help="What the path of every request begins with.  [default: the path of the external URL]",
+)
 @options.web_config_file
 @options.enable_lifecycle
 @options.log_level
@@ -44,6 +58,8 @@ STOP_SERVING_S = 0.4
 def run(
     config_file: Path,
     listen_addresses: Sequence[str],
+    external_url: str | None,
+    route_prefix: str | None,
     web_config_file: Path | None,
     enable_lifecycle: bool,
     log_level: str,
@@ -53,6 +69,10 @@ def run(
 
     SIGTERM and SIGINT stop it, SIGHUP reloads the configuration.
     """
+    try:
+        place = build_place(external_url, route_prefix)
+    except ValueError as error:
+        raise click.UsageError(f"--web.external-url or --web.route-prefix: {error}") from None
     configure_logging(log_level, log_format)
     daemon = Daemon(config_file)
     serve(
@@ -60,6 +80,7 @@ def run(
         listen_addresses,
         web_config_file=web_config_file,
         enable_lifecycle=enable_lifecycle,
+        place=place,
     )
 
 
@@ -69,6 +90,7 @@ def serve(
     *,
     web_config_file: Path | None = None,
     enable_lifecycle: bool = False,
+    place: Place = ROOT,
     reload_on_hangup: bool = True,
     on_ready: Callable[[Sequence[str]], None] = lambda _: None,
 ) -> None:
@@ -79,6 +101,7 @@ def serve(
         listen_addresses: Where to serve.
         web_config_file: TLS and users, or None.
         enable_lifecycle: Whether POST /-/reload is allowed.
+        place: Below which path.
         reload_on_hangup: Whether SIGHUP reloads; otherwise it stops as SIGTERM does.
         on_ready: Called with the addresses once they are bound.
 
@@ -86,12 +109,13 @@ def serve(
         ListenError: An address cannot be bound.
         ConfigError: The web configuration cannot be used.
     """
+    daemon.logs.receiver.path = f"{place.prefix}{LOGS}"
     with Signals() as signals:
         server = HttpServer(
-            build_application(daemon, enable_lifecycle=enable_lifecycle),
+            build_application(daemon, enable_lifecycle=enable_lifecycle, place=place),
             listen_addresses=listen_addresses,
             web_config_file=web_config_file,
-            slow_paths=SLOW_PATHS,
+            slow_paths=frozenset(f"{place.prefix}{path}" for path in SLOW_PATHS),
             uploads=daemon.logs.receiver,
         )
         daemon.reload_hooks.append(server.reload_web_config)

@@ -42,6 +42,9 @@ class _Rules:
 class Receiver:
     """Takes log lines over HTTP; the `Uploads` of the server, and its answer to such requests.
 
+    Attributes:
+        path: What its requests begin with; longer where the daemon is served below a prefix.
+
     Args:
         counts: Where lines and refusals are counted.
     """
@@ -49,6 +52,7 @@ class Receiver:
     max_body_bytes = 2 * 1024 * 1024
 
     def __init__(self, counts: Counts) -> None:
+        self.path = PATH
         self._counts = counts
         self._rules = _Rules()
 
@@ -60,7 +64,9 @@ class Receiver:
 
     def takes(self, path: str) -> bool:
         """Return whether a path is a receiver's; none is while nothing is configured."""
-        return bool(self._rules.receivers) and (path == PATH or path.startswith(f"{PATH}/"))
+        return bool(self._rules.receivers) and (
+            path == self.path or path.startswith(f"{self.path}/")
+        )
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Response | None:
         """Refuse by the head who can be refused by it: a signature needs the body."""
@@ -109,7 +115,7 @@ class Receiver:
     def _find(self, path: str) -> tuple[str, LogReceiver | None]:
         """The receiver a path names; the only one where it names none."""
         receivers = self._rules.receivers
-        name = path.removeprefix(PATH).removeprefix("/")
+        name = path.removeprefix(self.path).removeprefix("/")
         if not name and len(receivers) == 1:
             name = next(iter(receivers))
         return name, receivers.get(name)

@@ -71,6 +71,8 @@ OPTIONS = {
     "run": (
         "--config.file",
         "--web.listen-address",
+        "--web.external-url",
+        "--web.route-prefix",
         "--web.config.file",
         "--web.enable-lifecycle",
         "--log.level",

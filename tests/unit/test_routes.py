@@ -7,8 +7,11 @@ import time
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from exporter.daemon import Daemon
-from exporter.routes import build_application
+from exporter.exposition import Page
+from exporter.routes import Place, build_application, build_place
 from exporter.server import Request, Response
 from exporter.snapshot import Snapshot
 
@@ -22,9 +25,23 @@ def worker_of(database: str, *, up: bool) -> Any:
 
 
 def landing_of(*workers: Any) -> Response:
-    daemon = cast(Daemon, SimpleNamespace(workers=workers))
-    application = build_application(daemon, enable_lifecycle=False)
-    return application(Request("GET", "/", "", {}, b"", "127.0.0.1"))
+    return ask("/", Place(), *workers)
+
+
+def ask(path: str, place: Place, *workers: Any) -> Response:
+    receiver = SimpleNamespace(
+        takes=lambda path: path == f"{place.prefix}/ingest/logs/x",
+        answer=lambda _: Response(200, (), b"taken"),
+    )
+    daemon = SimpleNamespace(
+        workers=workers,
+        logs=SimpleNamespace(receiver=receiver),
+        is_ready=lambda: True,
+        is_healthy=lambda: (),
+        exposition=SimpleNamespace(page=lambda _: Page("text/plain", b"figures", b"")),
+    )
+    application = build_application(cast(Daemon, daemon), enable_lifecycle=False, place=place)
+    return application(Request("GET", path, "", {}, b"", "127.0.0.1"))
 
 
 def test_the_landing_page_escapes_the_names_of_databases() -> None:
@@ -41,3 +58,51 @@ def test_the_landing_page_lists_every_database_once() -> None:
 
     assert page.count("<tr>") == 2
     assert page.index("<td>one</td><td class=up>") < page.index("<td>two</td><td class=down>")
+
+
+@pytest.mark.parametrize(
+    ("external_url", "route_prefix", "prefix", "links"),
+    [
+        (None, None, "", ""),
+        ("https://example.org", None, "", ""),
+        ("https://example.org/chat/queue/", None, "/chat/queue", "/chat/queue"),
+        ("/chat", None, "/chat", "/chat"),
+        ("https://example.org/chat", "/", "", "/chat"),
+        ("https://example.org/chat", "inner/", "/inner", "/chat"),
+        (None, "/inner", "/inner", "/inner"),
+    ],
+)
+def test_the_prefix_is_the_external_urls_unless_given(
+    external_url: str | None, route_prefix: str | None, prefix: str, links: str
+) -> None:
+    assert build_place(external_url, route_prefix) == Place(prefix, links)
+
+
+@pytest.mark.parametrize("url", ["example.org", "ftp://h/x", "https:///x", "/a b", "/<script>"])
+def test_an_external_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        build_place(url, None)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/-/ready", "/", "/ingest/logs/x"])
+@pytest.mark.parametrize("prefix", ["", "/chat", "/a/b"])
+def test_every_path_is_served_below_the_prefix_and_only_there(path: str, prefix: str) -> None:
+    place = Place(prefix, prefix)
+
+    assert ask(f"{prefix}{path}", place).status == 200
+    if prefix and path != "/":
+        assert ask(path, place).status == 404
+        assert ask(f"{prefix}x{path}", place).status == 404
+
+
+def test_links_and_redirects_follow_the_external_url() -> None:
+    place = Place("/inner", "/outer")
+    page = ask("/inner/", place).body.decode()
+
+    assert {"/outer/metrics", "/outer/-/healthy", "/outer/-/ready"} == {
+        part.split('"')[0] for part in page.split('href="')[1:]
+    }
+    for path, location in (("/", "/inner/"), ("/inner", "/outer/")):
+        found = ask(path, place)
+        assert (found.status, dict(found.headers)["Location"]) == (302, location)
+    assert "/outer/metrics" in ask("/inner/absent", place).body.decode()
