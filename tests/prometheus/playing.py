@@ -273,7 +273,7 @@ class Play:
         if self._now_s < worker._retry_at:
             return
         due = {query.name: self._poll_s or query.interval_s for query in worker._plan.queries}
-        if worker._failures:
+        if worker._outage is not None:
             self._due = dict.fromkeys(self._due, 0.0)
         names = frozenset(name for name, at_s in self._due.items() if at_s <= self._now_s)
         self._due |= {name: self._now_s + due[name] for name in names}
