@@ -15,7 +15,7 @@ from exporter.cli import main
 from exporter.cli.output import build_console, one_line, printing
 
 # The package's attribute of that name is the command.
-GRANTS = sys.modules["exporter.cli.grants"]
+RULES = sys.modules["exporter.cli.rules"]
 PROGRAM = (sys.executable, "-c", "from exporter.cli import main; main()")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "help": ("--help",),
@@ -77,8 +77,8 @@ def test_a_device_that_lacks_a_sign_gets_a_plain_one(
 ) -> None:
     device = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(device, encoding, write_through=True))
-    monkeypatch.setattr(GRANTS, "build_grants", lambda *_: "✓ ✗ → █ \udcff é 猫\n")
-    main_exit("grants")
+    monkeypatch.setattr(RULES, "_join", lambda *_: "✓ ✗ → █ \udcff é 猫\n")
+    main_exit("rules")
 
     shown = device.getvalue().decode(encoding)
     assert shown.startswith("+ x -> ")
@@ -117,12 +117,12 @@ def test_a_fault_of_our_own_is_one_line_without_a_password(
     def fail(*_: object) -> str:
         raise TypeError("broken\npostgresql://u:s3cr3t@h/db")
 
-    monkeypatch.setattr(GRANTS, "build_grants", fail)
+    monkeypatch.setattr(RULES, "_join", fail)
     monkeypatch.delenv("CHATQUEUE_TRACEBACK", raising=False)
 
-    assert main_exit("grants") == 2
+    assert main_exit("rules") == 2
     said = capsys.readouterr().err
-    assert "grants.py" in said
+    assert "rules.py" in said
     assert "TypeError: broken postgresql://u:***@h/db" in said
     assert said.count("\n") == 1
 
