@@ -43,12 +43,12 @@ _BACKDATE = (
     FROM (SELECT now() - %(age)s * interval '1 s' AS t) AS t
     """,
 )
-# Whose release only time, or a person, can bring about.
-_IS_HOPELESS = """
+# Whether the platform's release would close a chat, and whether it was released before.
+_PROSPECTS = """
     SELECT
         (SELECT count(*) FROM chat_assignments AS a
-         WHERE a.chat_id = %(chat)s AND a.released_at IS NOT NULL) >= 3
-        OR EXISTS (SELECT FROM chaos.release AS r WHERE r.chat_id = %(chat)s)
+         WHERE a.chat_id = %(chat)s AND a.released_at IS NOT NULL) >= 3,
+        EXISTS (SELECT FROM chaos.release AS r WHERE r.chat_id = %(chat)s)
 """
 Connection = psycopg.Connection[Any]
 
@@ -211,9 +211,10 @@ class Operator(Person):
             if chat is None:
                 return None, 0.0
             values = {"chat": chat, "operator": self.id, "age": age_s}
-            ((is_hopeless,),) = on.execute(_IS_HOPELESS, values).fetchall()
-            patience_s = HOPELESS_S if is_hopeless else PATIENCE_S
-            if is_hopeless and self.rng.random() < 0.85:
+            ((would_close, was_released),) = on.execute(_PROSPECTS, values).fetchall()
+            patience_s = HOPELESS_S if would_close or was_released else PATIENCE_S
+            ends = 0.3 if would_close else 0.85 if was_released else 0.0
+            if self.rng.random() < ends:
                 values["age"], patience_s = 0.0, 0.0
             _backdate(on, values)
         return chat, patience_s

@@ -101,15 +101,26 @@ class Director(Person):
     def __init__(self, stage: Stage, fleet: Fleet, ordinary_s: float, rest_s: float) -> None:
         super().__init__(stage, "director")
         self._fleet, self._ordinary_s, self._rest_s = fleet, ordinary_s, rest_s
+        self._closings = CLOSINGS
 
     def act(self, on: Connection) -> None:
         """Play every phase once, in some order, and then none for a while."""
         for phase in self.rng.sample(PHASES, len(PHASES)):
+            self._switch_closing()
             self.wait(self.rng.uniform(0.5, 1.5) * self._ordinary_s)
             if not self.stage.stop.is_set():
                 getattr(self, phase)(on)
                 self.stage.tally.add(f"phase {phase}")
-        self.wait(self._rest_s)
+        rested_by_s = time.monotonic() + self._rest_s
+        while time.monotonic() < rested_by_s and not self.stage.stop.is_set():
+            self._switch_closing()
+            self.wait(2 * self._ordinary_s)
+
+    def _switch_closing(self) -> None:
+        """Let the daemons treat what would be closed in the other way."""
+        self._closings = self._closings[::-1]
+        self._fleet.configure(LOOSE, self._closings[0])
+        self._fleet.reload()
 
     def pause(self, on: Connection) -> None:
         """A person pauses releases, and ends it."""
