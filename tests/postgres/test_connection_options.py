@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from tests.servers import Platform, clone_platform, find_bin_dir, memory_directo
 from tests.watch import BUILT_IN, run_watch, write_config
 
 PASSWORD = "a:b\\c d"
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,29 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
             psycopg.sql.SQL("ALTER ROLE reader PASSWORD {}").format(psycopg.sql.Literal(PASSWORD))
         )
         enable_tls(server, authority)
+        expired = authority.issue_cert("127.0.0.1", common_name="bearer", not_after=PAST)
+        expired.cert_chain_pems[0].write_to_path(folder / "expired.pem")
+        expired.private_key_pem.write_to_path(folder / "expired.key")
+        (folder / "expired.key").chmod(0o600)
         yield TlsServer(platform, folder)
+
+
+@contextlib.contextmanager
+def expire(tls_server: TlsServer, whose: str) -> Iterator[str]:
+    """Let a certificate have expired; a connection string that meets it."""
+    folder, server = tls_server.folder, tls_server.platform.server
+    certificate, key = str(folder / "expired.pem"), str(folder / "expired.key")
+    if whose == "the exporter's":
+        yield tls_server.dsn("bearer", sslmode="require", sslcert=certificate, sslkey=key)
+        return
+    kept = {name: (server.data_dir / name).read_bytes() for name in ("server.crt", "server.key")}
+    for name, source in (("server.crt", certificate), ("server.key", key)):
+        (server.data_dir / name).write_bytes(Path(source).read_bytes())
+    server.restart()
+    yield tls_server.dsn(sslmode="verify-full", sslrootcert=str(folder / "ca.pem"))
+    for name, content in kept.items():
+        (server.data_dir / name).write_bytes(content)
+    server.restart()
 
 
 def enable_tls(server: LocalServer, authority: trustme.CA) -> None:

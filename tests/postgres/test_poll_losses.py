@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import time
@@ -11,14 +12,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from structlog.testing import capture_logs
 
+from exporter.cli import cli
 from exporter.database import Connection
-from exporter.errors import DatabaseUnavailable, Reason
+from exporter.database.session import Session
+from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 from exporter.poller import Plan, Worker
+from exporter.release.orders import Decision, Order
 from tests import builders
 from tests.postgres.test_queries_support import whole_plan_of
+from tests.release import install, make_engine, make_stuck_chat, observe
 from tests.servers import Platform, run_pgbouncer
+from tests.watch import write_config
 
 RELATIONS = (
     "chats",
@@ -62,6 +69,65 @@ def test_a_locked_relation_costs_its_queries_one_wait_and_no_other(
     assert set(failed) - {"contract_objects"} == needing
     assert {getattr(error, "reason", None) for error in failed.values()} == {Reason.LOCKED}
     assert took_s < 4
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_a_locked_relation_is_named_by_every_command(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, relation: str
+) -> None:
+    # The limit itself is kept by the test above; three commands would wait for three seconds.
+    monkeypatch.setattr("exporter.database.connection.LOCK_TIMEOUT_S", 0.1)
+    builders.make_assigned_chat(platform)
+    config = write_config(tmp_path, {"main": platform.dsn})
+    with platform.connect(autocommit=False) as locker:
+        locker.execute(f"LOCK TABLE public.{relation} IN ACCESS EXCLUSIVE MODE".encode())
+        said = {
+            command: CliRunner().invoke(cli, [command, "--config.file", str(config), *flags])
+            for command, flags in (
+                ("status", ["--json"]),
+                ("verify", ["--json"]),
+                ("check-config", ["--live"]),
+            )
+        }
+
+    for command, result in said.items():
+        assert isinstance(result.exception, SystemExit | None), command
+        assert "Traceback" not in result.output
+        assert "timeout" not in result.output.replace("due to lock timeout", ""), command
+        assert "locked" in result.output or command == "verify"
+    (status,) = json.loads(said["status"].output)
+    needing = {
+        query.name
+        for query in whole_plan_of().queries
+        if any(need.name == f"public.{relation}" for need in query.needs)
+    }
+    failed = {problem.split(": ")[0]: problem.split(": ")[1] for problem in status["problems"]}
+    assert failed == dict.fromkeys(needing | set(failed) & {"contract_objects"}, "locked")
+
+
+@pytest.mark.newest
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_a_locked_relation_harms_no_release(platform: Platform, relation: str) -> None:
+    chat = make_stuck_chat(platform)
+    install(platform)
+    engine = make_engine(platform)
+    order = Order(observe(engine, chat), "enforce")
+    with platform.connect(autocommit=False) as locker, Session(platform.dsn) as session:
+        locker.execute(f"LOCK TABLE public.{relation} IN ACCESS EXCLUSIVE MODE".encode())
+        session.begin(read_only=True)
+        started = time.monotonic()
+        assert session.find_blindness([f"public.{name}" for name in RELATIONS]) is None
+        assert time.monotonic() - started < 0.5
+        with pytest.raises(QueryFailed) as caught:
+            engine.scan()
+        assert caught.value.reason is Reason.LOCKED
+        result = engine.release(order)
+        assert time.monotonic() - started < 4
+
+    assert result.decision is Decision.BUSY
+    assert engine.release(order).decision is Decision.RELEASED
+    engine.session.close()
 
 
 def backend_of(connection: Connection) -> int:
