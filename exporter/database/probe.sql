@@ -168,8 +168,15 @@ session_views AS (
                             THEN f.provolatile <> 'i'
                         ELSE
                             f.provolatile = 'v'
-                            OR f.proname ~ '^(current_|session_|has_.*_privilege$|pg_has_role$)'
-                            OR f.proname ~ '^(inet_|getpgusername$|row_security_active$|pg_my_temp)'
+                            OR (
+                                f.provolatile = 's'
+                                -- What the server knows of the session, the role, the search path.
+                                AND f.proname ~ (
+                                    '^(pg_|current_|session_|system_user$|inet_|getpgusername$'
+                                    '|has_|row_security_active$|txid_|to_reg|version$|.*_to_xml)'
+                                )
+                                AND f.proname NOT IN ('pg_column_size', 'pg_typeof')
+                            )
                     END
             )
         )

@@ -405,9 +405,24 @@ def test_rows_that_are_hidden_below_views_are_hidden(
             ),
             "v",
         ),
+        (
+            (
+                "CREATE VIEW public.{table} AS SELECT * FROM app.{table} WHERE EXISTS ("
+                "SELECT FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+                " AND application_name NOT LIKE 'chatqueue%')"
+            ),
+            "v",
+        ),
+        (
+            (
+                "CREATE VIEW public.{table} AS SELECT * FROM app.{table} WHERE NOT EXISTS ("
+                "SELECT FROM pg_settings WHERE name = 'TimeZone' AND setting = 'UTC')"
+            ),
+            "v",
+        ),
         ("CREATE MATERIALIZED VIEW public.{table} AS SELECT * FROM app.{table}", "m"),
     ],
-    ids=["user", "setting", "own function", "below", "materialized"],
+    ids=["user", "setting", "own function", "below", "activity", "settings", "materialized"],
 )
 def test_a_view_that_may_hide_rows_is_not_trusted(busy: Platform, views: str, kind: str) -> None:
     role = builders.make_role(busy, "reader", policies=True)
@@ -421,6 +436,20 @@ def test_a_view_that_may_hide_rows_is_not_trusted(busy: Platform, views: str, ki
         f" is {what}, so nothing proves that it shows every row, "
         "expected a table or a plain view of one"
     ) in message_of(result, "customer_wait")
+
+
+def test_a_view_whose_functions_know_nothing_of_the_session_is_trusted(busy: Platform) -> None:
+    role = builders.make_role(busy, "reader", policies=True)
+    stand_in(
+        busy,
+        role,
+        "messages",
+        "CREATE VIEW public.{table} AS SELECT * FROM app.{table} WHERE created_at <= now()"
+        " AND to_char(created_at, 'YYYY') > '1999' AND created_at::date <= current_date"
+        " AND concat(content, id) > '' AND pg_typeof(id)::text = 'uuid'",
+    )
+
+    assert errors_of(poll(busy.dsn_as(role))) == {}
 
 
 def test_a_plain_view_is_trusted_whoever_asks(busy: Platform) -> None:
