@@ -43,8 +43,6 @@ _CLOCK = """
     GRANT SELECT ON clock.moment TO public;
     CREATE FUNCTION clock.now() RETURNS timestamptz LANGUAGE sql STABLE
         AS 'SELECT at FROM clock.moment';
-    CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
-        AS 'SELECT at FROM clock.moment';
     ALTER DATABASE postgres SET search_path = clock, public, pg_catalog;
 """
 _TICK = (

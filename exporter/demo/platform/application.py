@@ -275,7 +275,7 @@ def beat(
         connection.execute(
             """
             UPDATE public.operator_activity
-            SET last_activity = clock_timestamp() - make_interval(secs => %(ago_s)s)
+            SET last_activity = now() - make_interval(secs => %(ago_s)s)
             WHERE chat_id = %(chat)s AND operator_id = %(operator)s
             """,
             values,
@@ -285,7 +285,7 @@ def beat(
         """
         INSERT INTO public.operator_activity (chat_id, operator_id, last_activity)
         VALUES (
-            %(chat)s, %(operator)s, clock_timestamp() - make_interval(secs => %(ago_s)s)
+            %(chat)s, %(operator)s, now() - make_interval(secs => %(ago_s)s)
         )
         """,
         values,
