@@ -93,11 +93,13 @@ def nodes_of(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def whole_scans(plan: Mapping[str, Any]) -> set[str]:
-    """Big tables that the plan reads from end to end."""
+    """Big tables that the plan reads from end to end; whether there is any row is one row."""
     return {
         node["Relation Name"]
         for node in nodes_of(plan)
-        if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG_TABLES
+        if node["Node Type"] == "Seq Scan"
+        and node["Relation Name"] in BIG_TABLES
+        and node["Actual Rows"] > 1
     }
 
 

@@ -301,7 +301,7 @@ def test_any_history_is_read_as_a_recount_of_its_rows_tells_it(
         for chat, sender, operator, at in messages:
             connection.execute(
                 "INSERT INTO messages (chat_id, sender_type, content, handled_by_operator_id,"
-                " created_at) VALUES (%s, %s, '', %s, %s)",
+                " created_at) VALUES (%s, %s, 'x', %s, %s)",
                 (chats[chat], sender, pick(operators, operator), moment(at)),
             )
         for chat, operator in enumerate(held):

@@ -200,7 +200,10 @@ def _available() -> Any:
 
 
 def _invalid() -> Any:
-    lost = total("chatqueue_invalid_chats", 'check=~"lost_reply|closed_but_written_to"')
+    lost = " + ".join(
+        total("chatqueue_invalid_chats", f'check="{check}"')
+        for check in ("lost_reply", "closed_but_written_to")
+    )
     return make_stat(
         _panel(
             "Impossible chats",
