@@ -20,6 +20,7 @@ import psycopg
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, explain, explain_hiding, query_failure
 from exporter.database.opening import Opener
+from exporter.database.rights import missing_grant
 from exporter.database.settings import PIN_ALL
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
@@ -388,12 +389,10 @@ def _need_fault(need: Need, row: Row) -> QueryFailed | None:
         )
     if not row["is_permitted"]:
         verb = "read" if need.kind == "relation" else "execute"
-        grant = "SELECT" if need.kind == "relation" else "EXECUTE"
-        on = need.name if need.kind == "relation" else f"FUNCTION {need.name}"
         return QueryFailed(
             Reason.PERMISSION,
             f"role {row['reader']} may not {verb} {need.name}{behind or ','} "
-            f"expected GRANT {grant} ON {on} TO {row['reader']}",
+            f"expected {missing_grant(need.kind, need.name, row['reader'])}",
         )
     if row["is_hidden"]:
         return QueryFailed(Reason.ROW_SECURITY, explain_hiding(row))

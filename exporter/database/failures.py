@@ -44,6 +44,8 @@ def query_failure(error: Exception, timeout_s: float, secrets: Iterable[str]) ->
             f"{message}: a row that it reads has a time of infinity or -infinity, or one out of "
             'range; chatqueue_invalid_chats{check="time_infinite"} counts such rows'
         )
+    if reason is Reason.PERMISSION:
+        message = f"{message}; chatqueue grants prints what is enough, column by column"
     if reason is Reason.TIMEOUT:
         message = f"{message} (timeout {timeout_s:g}s)"
     return QueryFailed(reason, message)

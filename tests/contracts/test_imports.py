@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
     "catalogue": {"errors", "config"},
-    "database": {"catalogue", "config", "errors"},
+    "database": {"catalogue", "config", "errors", "resources"},
     "quarantine": set(),
     "schedules": set(),
     "snapshot": {"catalogue", "errors"},

@@ -470,7 +470,8 @@ def test_a_missing_grant_is_told_apart_from_hidden_rows(busy: Platform) -> None:
     assert errors_of(result) == dict.fromkeys(("state_clock", "customer_wait"), Reason.PERMISSION)
     assert message_of(result, "state_clock") == (
         f"role {role} may not read public.messages, "
-        f"expected GRANT SELECT ON public.messages TO {role}"
+        "expected GRANT SELECT (id, chat_id, sender_type, handled_by_operator_id, created_at) "
+        f"ON public.messages TO {role}"
     )
 
 
