@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants chaos detection-matrix matrix watched-days docs dashboards \
-	dashboards-preview format clean tools
+.PHONY: demo test lint bench mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
+	dashboards dashboards-preview format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -40,6 +40,10 @@ detection-matrix: $(STAMPS)/test tools
 matrix: $(STAMPS)/test
 	@$(BIN)/python -m pip install --quiet --group matrix
 	@.ci/matrix
+
+# What asks Prometheus, on Prometheus 3: windows are open at the left there.
+test-prometheus3: $(STAMPS)/test tools
+	@.ci/prometheus3 $(ARGS)
 
 # Three days of the demo's people, watched: what digests tell and what the report says of them.
 watched-days: $(STAMPS)/test tools
