@@ -1,7 +1,8 @@
-"""The shipped alert rules, fitted to a Prometheus: its job's name and where pages link to."""
+"""The shipped alert rules, fitted to a Prometheus: its job, its pace, and where pages link to."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from exporter.resources import find_resource
 
 JOB = "chatqueue"
 RUNBOOKS = "docs/runbooks.md"
+# What the shipped windows are made for: the shortest, 2m, holds four scrapes; one may be missed.
+SCRAPE_INTERVAL_S = 30
+_SCRAPES_IN_WINDOW = 4
+# A state that one scrape saw is none yet.
+_SCRAPES_IN_FOR = 2
 _SUFFIX = ".rules.yml"
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_WINDOW = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])")
+_FOR = re.compile(r"(?<=^        for: )(\d+)([smhd])$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +33,13 @@ class Links:
         job: Name of the scrape job.
         runbooks: Where the runbooks are published; each alert's section follows after `#`.
         grafana: Root of Grafana, without a slash at the end; empty leaves paths.
+        scrape_interval_s: Between two scrapes of the exporter, in seconds.
     """
 
     job: str = JOB
     runbooks: str = RUNBOOKS
     grafana: str = ""
+    scrape_interval_s: int = SCRAPE_INTERVAL_S
 
 
 def read_rules(links: Links) -> dict[str, str]:
@@ -96,10 +107,23 @@ _Dumper.add_representer(str, _write_text)
 
 
 def _fit(text: str, links: Links) -> str:
-    """Put the job and the links into a file's text."""
+    """Put the job, the windows and the links into a file's text."""
+    text = _lengthen(_WINDOW, text, _SCRAPES_IN_WINDOW * links.scrape_interval_s)
+    text = _lengthen(_FOR, text, _SCRAPES_IN_FOR * links.scrape_interval_s)
     return (
         text.replace(f'job="{JOB}"', f'job="{links.job}"')
         .replace(f"job: {JOB}\n", f"job: {links.job}\n")
         .replace(f"runbook_url: {RUNBOOKS}", f"runbook_url: {links.runbooks}")
         .replace("dashboard_url: /d/", f"dashboard_url: {links.grafana}/d/")
     )
+
+
+def _lengthen(durations: re.Pattern[str], text: str, least_s: int) -> str:
+    """The text with no such duration shorter than that."""
+
+    def longer(found: re.Match[str]) -> str:
+        if int(found[1]) * _UNITS_S[found[2]] >= least_s:
+            return found[0]
+        return f"{least_s // 60}m" if least_s % 60 == 0 else f"{least_s}s"
+
+    return durations.sub(longer, text)

@@ -11,6 +11,7 @@ import click
 from exporter.errors import ChatqueueError
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+LONGEST_INTERVAL_S = 120
 _KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -40,6 +41,19 @@ def _read_labels(
             raise click.BadParameter(f"{pair!r} is not a label, expected key=value")
         labels[key] = value
     return labels
+
+
+def _read_interval(_context: click.Context, _option: click.Parameter, text: str) -> int:
+    from exporter.config.durations import parse_duration
+
+    try:
+        seconds = parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    if not 1 <= seconds <= LONGEST_INTERVAL_S or seconds % 1:
+        # Prometheus takes a sample of five minutes ago for none, and rules look back further.
+        raise click.BadParameter("expected whole seconds, from 1s to 2m")
+    return int(seconds)
 
 
 def _check_namespace(_context: click.Context, _option: click.Parameter, name: str) -> str:
@@ -73,6 +87,14 @@ def _check_namespace(_context: click.Context, _option: click.Parameter, name: st
     help="The scrape job's name in your Prometheus.",
 )
 @click.option(
+    "--scrape-interval",
+    "scrape_interval_s",
+    default="30s",
+    show_default=True,
+    callback=_read_interval,
+    help="Of that job; above 30s the rules look back further.",
+)
+@click.option(
     "--runbook-url",
     default="docs/runbooks.md",
     callback=_check_url,
@@ -90,6 +112,7 @@ def rules(
     namespace: str,
     labels: dict[str, str],
     job: str,
+    scrape_interval_s: int,
     runbook_url: str,
     grafana_url: str,
 ) -> None:
@@ -103,7 +126,7 @@ def rules(
         raise click.UsageError("--namespace and --label need --kubernetes.")
     if kubernetes and output:
         raise click.UsageError("--kubernetes prints one object; --output is for plain files.")
-    links = Links(job, runbook_url, grafana_url)
+    links = Links(job, runbook_url, grafana_url, scrape_interval_s)
     if kubernetes:
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
         return

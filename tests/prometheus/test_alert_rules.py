@@ -5,10 +5,8 @@ The table is `alert_cases.py`; what belongs to one alert only stands below.
 
 from __future__ import annotations
 
-import itertools
-import re
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -366,55 +364,6 @@ def test_it_stays_quiet_where_there_is_nothing_to_do(file: Path, tmp_path: Path)
     assert promtool.run_tests(tmp_path, tests, [file]) == ""
 
 
-# Rules that compute over a window, and do not only look for its last sample.
-WINDOWED = {
-    key
-    for key, rule in RULES.items()
-    if re.search(r"\b(?!last)\w+_over_time\(|\b(increase|rate|resets|changes)\(", rule["expr"])
-}
-# A pause goes on while nobody looks: its case is 15 s below the limit, and a hole adds two minutes.
-WINDOWED -= {("ChatQueueReleasePausedTooLong", "warning")}
-
-
-def holed(series: Series, names: Collection[str], at: int, missing: int) -> dict[str, str]:
-    """Series that go on after a time without samples; those that are not named stay the same."""
-    return {
-        name: " ".join([*tokens[:at], *["_" if name in names else tokens[at]] * missing, *tokens[at:]])
-        for name, tokens in ((name, expand(values)) for name, values in series.items())
-    }
-
-
-@pytest.mark.parametrize("key", sorted(WINDOWED), ids="-".join)
-def test_a_time_without_samples_is_no_reason_to_fire(key: tuple[str, str], tmp_path: Path) -> None:
-    case = find_case(*key)
-    limits = {**THRESHOLDS, case.threshold: case.limit} if case.threshold else THRESHOLDS
-    stories = {"just below": case.quiet}
-    stories |= {story: series for story, (*whose, series) in QUIET.items() if tuple(whose) == key}
-    tests = {}
-    for story, series in stories.items():
-        length = max(len(expand(values)) for values in series.values())
-        # Shorter than most windows, and longer; in all series, and in one of them.
-        for missing, names in itertools.product((36, 160), [set(series), *({n} for n in series)]):
-            given = holed(series, names, length // 2, missing)
-            ever = dict.fromkeys(range(0, (length + missing) * INTERVAL_S, 60), False)
-            name = f"{story}, {missing} samples of {', '.join(sorted(names))} missing"
-            tests[name] = build_test(case, given, ever, limits)
-
-    assert promtool.run_tests(tmp_path, tests, promtool.only(tmp_path, case.alert)) == ""
-
-
-@pytest.mark.parametrize("unseen", [WAITING, AVAILABLE, "chatqueue_assignments_total"])
-def test_a_queue_may_have_emptied_while_it_was_not_seen(unseen: str, tmp_path: Path) -> None:
-    case = find_case("ChatQueueNotDraining", "critical")
-    given = holed(dict.fromkeys(case.firing, "7x80"), {unseen}, 30, 36)
-    # From 12 minutes after the hole on it is known that nothing was assigned.
-    times = dict.fromkeys(range(540, 66 * INTERVAL_S + 600, 30), False)
-    times[66 * INTERVAL_S + 12 * 60] = True
-    test = build_test(case, given, times)
-
-    assert promtool.run_tests(tmp_path, {"hole": test}, promtool.only(tmp_path, case.alert)) == ""
-
-
 def test_a_frozen_queue_breaches_though_nobody_is_answered(tmp_path: Path) -> None:
     # Every wait that counts is one that is still open: 5 of 5, and not 0 of 0.
     case = replace(
@@ -483,13 +432,3 @@ def test_the_watchdog_fires_with_nothing_to_watch(tmp_path: Path) -> None:
     }
 
     assert promtool.run_tests(tmp_path, {"one": test}) == ""
-
-
-def test_hours_without_samples_are_no_pause(tmp_path: Path) -> None:
-    case = find_case("ChatQueueReleasePausedTooLong", "warning")
-    # Paused for 20 min, three hours without samples, 25 min paused again, against a limit of 1 h.
-    series = dict.fromkeys(case.firing, "1x80 0x40 _x720 1x100")
-    ever = range(0, 940 * INTERVAL_S, 20 * INTERVAL_S)
-    test = build_test(case, series, dict.fromkeys(ever, False), {case.threshold: case.limit})
-
-    assert promtool.run_tests(tmp_path, {"hole": test}, promtool.only(tmp_path, case.alert)) == ""

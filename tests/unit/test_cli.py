@@ -93,6 +93,7 @@ OPTIONS = {
         "--namespace",
         "--label",
         "--job",
+        "--scrape-interval",
         "--runbook-url",
         "--grafana-url",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from exporter.cli import cli, main
+from exporter.config.durations import parse_duration
 from exporter.resources import find_resource
 
 FILES = sorted(find_resource("alerts").glob("*.rules.yml"))
@@ -93,6 +95,25 @@ def test_it_fits_the_job_and_the_links() -> None:
     assert 'job="chatqueue"' not in text
 
 
+@pytest.mark.parametrize("interval", ["1s", "15s", "30s"])
+def test_rules_are_made_for_30_seconds_and_less(interval: str) -> None:
+    assert run("--scrape-interval", interval) == run()
+
+
+@pytest.mark.parametrize(("interval", "scrape_s"), [("45s", 45), ("1m", 60), ("2m", 120)])
+def test_a_window_holds_four_scrapes_and_a_for_two(interval: str, scrape_s: int) -> None:
+    # That of a subquery, [10m:1m], is of minutes, whatever the scrape.
+    windows = [parse_duration(w).total_seconds() for w in re.findall(r"\[(\w+)\]", run()[1])]
+    shown = run("--scrape-interval", interval)[1]
+    fitted = [parse_duration(w).total_seconds() for w in re.findall(r"\[(\w+)\]", shown)]
+    rules = [rule for group in yaml.safe_load(shown)["groups"] for rule in group["rules"]]
+
+    assert fitted == [max(4 * scrape_s, window_s) for window_s in windows]
+    for rule in rules:
+        if "for" in rule:
+            assert parse_duration(rule["for"]).total_seconds() >= 2 * scrape_s
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -103,6 +124,10 @@ def test_it_fits_the_job_and_the_links() -> None:
         (["--kubernetes", "--namespace", "A b"], "expected small letters, digits and -"),
         (["--job", 'a"b'], "expected letters, digits and _ . / : -"),
         (["--runbook-url", "x#y"], "expected a URL such as"),
+        (["--scrape-interval", "60"], "'60' is not a duration, expected"),
+        (["--scrape-interval", "0s"], "expected whole seconds, from 1s to 2m"),
+        (["--scrape-interval", "1500ms"], "expected whole seconds, from 1s to 2m"),
+        (["--scrape-interval", "3m"], "expected whole seconds, from 1s to 2m"),
     ],
 )
 def test_a_wrong_use_is_named(arguments: list[str], message: str) -> None:
