@@ -1,7 +1,7 @@
 """Where the files that travel with the product lie: in a checkout and in an installed wheel.
 
-`queries/`, `dashboards/`, `alerts/`, `deploy/` and `config.example.yaml` stand at the top of the
-repository, where people look for them, and inside the wheel under `exporter/data`.
+`queries/`, `dashboards/`, `alerts/`, `deploy/`, `docs/runbooks.md` and `config.example.yaml` stand
+where people look for them in the repository, and inside the wheel under `exporter/data`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ def find_resource(name: str) -> Path:
     """Return the path of a shipped file or folder.
 
     Args:
-        name: One of `queries`, `dashboards`, `alerts`, `deploy`, `config.example.yaml`.
+        name: One of `queries`, `dashboards`, `alerts`, `deploy`, `docs/runbooks.md`,
+            `config.example.yaml`.
 
     Raises:
         FileNotFoundError: The installation is incomplete.

@@ -15,9 +15,11 @@ from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.exposition import Page
 from exporter.poller import Worker
+from exporter.runbooks import render_runbook, render_runbooks
 from exporter.server import Application, Request, Response
 
 RELOAD = "/-/reload"
+RUNBOOKS = "/runbooks"
 SLOW_PATHS = frozenset({RELOAD})
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
@@ -83,6 +85,7 @@ def build_application(
         "/-/healthy": _healthy,
         "/-/ready": _ready,
         "/": lambda daemon, _: _landing(daemon, place.links),
+        RUNBOOKS: lambda _, __: _html(render_runbooks(place.links)),
     }
 
     def application(request: Request) -> Response:
@@ -91,7 +94,7 @@ def build_application(
             return path
         if path == RELOAD:
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
-        page = pages.get(path)
+        page = pages.get(path) or _runbook_page(path, place.links)
         if page is None and daemon.logs.receiver.takes(request.path):
             return daemon.logs.receiver.answer(request)
         if page is None:
@@ -101,6 +104,13 @@ def build_application(
         return page(daemon, request)
 
     return application
+
+
+def _runbook_page(path: str, links: str) -> Callable[[Daemon, Request], Response] | None:
+    """What serves `/runbooks/<Alert>`, where there is such an alert."""
+    alert = path.removeprefix(f"{RUNBOOKS}/")
+    shown = None if alert == path else render_runbook(alert, links)
+    return None if shown is None else lambda _, __: _html(shown)
 
 
 def _path_below(place: Place, path: str) -> str | Response:
@@ -180,8 +190,12 @@ def _landing(daemon: Daemon, links: str) -> Response:
     """Where to look, and whether the databases answer, for a person with a browser."""
     rows = "".join(_landing_row(worker) for worker in daemon.workers)
     page = _PAGE.format(version=html.escape(__version__), rows=rows, links=html.escape(links))
-    headers = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
-    return Response(200, headers, page.encode())
+    return _html(page, ("Cache-Control", "no-store"))
+
+
+def _html(page: str, *headers: tuple[str, str]) -> Response:
+    """A page for a person with a browser."""
+    return Response(200, (("Content-Type", "text/html; charset=utf-8"), *headers), page.encode())
 
 
 def _landing_row(worker: Worker) -> str:
@@ -218,6 +232,7 @@ li {{ margin: .25rem 0; }}
 <li><a href="{links}/metrics">{links}/metrics</a>: the figures, for Prometheus</li>
 <li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive, its pollers turn</li>
 <li><a href="{links}/-/ready">{links}/-/ready</a>: every database was polled once</li>
+<li><a href="{links}/runbooks">{links}/runbooks</a>: what to do about each alert</li>
 </ul>
 </body></html>
 """

@@ -98,7 +98,7 @@ def _check_namespace(_context: click.Context, _option: click.Parameter, name: st
     "--runbook-url",
     default="docs/runbooks.md",
     callback=_check_url,
-    help="Where you publish docs/runbooks.md; pages then link to its sections.",
+    help="Where people read the runbooks, such as http://HOST:10847/runbooks of the daemon.",
 )
 @click.option(
     "--grafana-url",

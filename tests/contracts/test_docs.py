@@ -67,7 +67,8 @@ INSTALLATION = {
     "cp deploy/systemd/chatqueue-exporter.service /etc/systemd/system/": None,
     "systemctl daemon-reload": "systemd-analyze --root=/ verify chatqueue-exporter.service",
     "systemctl enable --now chatqueue-exporter": "systemctl --root=/ enable chatqueue-exporter",
-    "chatqueue rules --output /etc/prometheus/chatqueue": None,
+    "chatqueue rules --output /etc/prometheus/chatqueue"
+    " --runbook-url http://chatqueue.example.com:10847/runbooks": None,
 }
 
 # Commands that the walk does not run, and why.

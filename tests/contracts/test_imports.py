@@ -62,7 +62,8 @@ ALLOWED: dict[str, set[str]] = {
         "release",
         "watching",
     },
-    "routes": {"daemon", "errors", "exposition", "poller", "server"},
+    "routes": {"daemon", "errors", "exposition", "poller", "runbooks", "server"},
+    "runbooks": {"resources"},
     "logwatch": {"config", "server", "snapshot"},
     "logs": {"config"},
     "reference": {

@@ -99,13 +99,13 @@ def test_the_product_comes_from_the_wheel_and_finds_its_files(installed: Path) -
         installed,
         "-c",
         "import exporter; from exporter.resources import find_resource as f; print(exporter."
-        "__file__); [print(f(n)) for n in ('queries', 'deploy', 'config.example.yaml')];"
-        " print(f('deploy') / 'postgresql' / 'reader.sql')",
+        "__file__); names = 'queries', 'deploy', 'docs/runbooks.md', 'config.example.yaml';"
+        " [print(f(n)) for n in names]; print(f('deploy') / 'postgresql' / 'reader.sql')",
     )
 
     assert done.stderr == ""
     paths = [Path(line) for line in done.stdout.splitlines()]
-    assert len(paths) == 5
+    assert len(paths) == 6
     for path in paths:
         assert path.is_relative_to(installed)
         assert path.exists()
