@@ -59,76 +59,50 @@ def stuck(
     )
 
 
-@fix.command("last-operator", short_help="Set who had a chat last, where that is missing.")
-@options.config_file
-@options.database
-@chat_argument
-@applies
-@by
-@options.dsn_from
-@options.as_json
-def last_operator(
-    config_file: Path,
-    name: str | None,
-    chat: UUID,
-    applies: bool,
-    by: str,
-    dsn_from: str | None,
-    as_json: bool,
-) -> None:
-    """Set the last operator of an active chat from its latest assignment, where it is NULL."""
-    from exporter.fix.repairs import LAST_OPERATOR
+def _add_repair(name: str, repair_name: str, short_help: str, text: str) -> None:
+    """Add the command of one repair of `exporter.fix.repairs`, which is imported when called."""
 
-    with _fixer(config_file, name, dsn_from) as fixer:
-        _print(_repair(fixer, LAST_OPERATOR, chat, applies, by), as_json)
+    @fix.command(name, short_help=short_help, help=text)
+    @options.config_file
+    @options.database
+    @chat_argument
+    @applies
+    @by
+    @options.dsn_from
+    @options.as_json
+    def command(
+        config_file: Path,
+        name: str | None,
+        chat: UUID,
+        applies: bool,
+        by: str,
+        dsn_from: str | None,
+        as_json: bool,
+    ) -> None:
+        from exporter.fix import repairs
 
-
-@fix.command(short_help="Put a chat that is missing from the queue into it.")
-@options.config_file
-@options.database
-@chat_argument
-@applies
-@by
-@options.dsn_from
-@options.as_json
-def requeue(
-    config_file: Path,
-    name: str | None,
-    chat: UUID,
-    applies: bool,
-    by: str,
-    dsn_from: str | None,
-    as_json: bool,
-) -> None:
-    """Put a chat into the queue whose user spoke last, which nobody has and which does not wait."""
-    from exporter.fix.repairs import REQUEUE
-
-    with _fixer(config_file, name, dsn_from) as fixer:
-        _print(_repair(fixer, REQUEUE, chat, applies, by), as_json)
+        with _fixer(config_file, name, dsn_from) as fixer:
+            _print(_repair(fixer, getattr(repairs, repair_name), chat, applies, by), as_json)
 
 
-@fix.command(short_help="Open a closed chat again that its user has written into.")
-@options.config_file
-@options.database
-@chat_argument
-@applies
-@by
-@options.dsn_from
-@options.as_json
-def reopen(
-    config_file: Path,
-    name: str | None,
-    chat: UUID,
-    applies: bool,
-    by: str,
-    dsn_from: str | None,
-    as_json: bool,
-) -> None:
-    """Open a closed chat again, and queue it, whose user has written since it ended."""
-    from exporter.fix.repairs import REOPEN
-
-    with _fixer(config_file, name, dsn_from) as fixer:
-        _print(_repair(fixer, REOPEN, chat, applies, by), as_json)
+_add_repair(
+    "last-operator",
+    "LAST_OPERATOR",
+    "Set who had a chat last, where that is missing.",
+    "Set the last operator of an active chat from its latest assignment, where it is NULL.",
+)
+_add_repair(
+    "requeue",
+    "REQUEUE",
+    "Put a chat that is missing from the queue into it.",
+    "Put a chat into the queue whose user spoke last, which nobody has and which does not wait.",
+)
+_add_repair(
+    "reopen",
+    "REOPEN",
+    "Open a closed chat again that its user has written into.",
+    "Open a closed chat again, and queue it, whose user has written since it ended.",
+)
 
 
 @contextmanager

@@ -162,14 +162,12 @@ class Connection:
         Raises:
             DatabaseUnavailable: There is no connection, or it broke before the first query.
         """
-        if self._connection is not None:
-            try:
-                return self._poll(asks, needs, parameters)
-            except _DeadAtOnce:
-                # Closed while idle, by a limit of the server or of something between: a new
-                # connection is opened at once, and only if that fails is anything wrong.
-                return replace(self._poll(asks, needs, parameters), reopened=True)
-        return self._poll(asks, needs, parameters)
+        try:
+            return self._poll(asks, needs, parameters)
+        except _DeadAtOnce:
+            # Closed while idle, by a limit of the server or of something between: a new
+            # connection is opened at once, and only if that fails is anything wrong.
+            return replace(self._poll(asks, needs, parameters), reopened=True)
 
     def _poll(self, asks: Sequence[Ask], needs: Sequence[Need], parameters: Parameters) -> Poll:
         """One try of a poll."""
