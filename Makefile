@@ -55,8 +55,8 @@ chaos: $(STAMPS)/test tools
 
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo
-	@$(BIN)/python -m exporter.config.reference
-	@$(BIN)/python -m exporter.reference
+	@$(BIN)/python -m tools.reference.configuration
+	@$(BIN)/python -m tools.reference.metrics
 
 # The Grafana dashboards, from their Python; dashboards-preview draws them over simulated days.
 dashboards: $(STAMPS)/test

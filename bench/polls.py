@@ -22,9 +22,9 @@ from bench.dataset import Dataset
 from exporter.catalogue import Query
 from exporter.config import load_config
 from exporter.database import Ask, Connection
-from exporter.events import EventCounter
-from exporter.planning import build_plans
-from exporter.poller import Plan
+from exporter.metrics.events import EventCounter
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan
 
 FREQUENT_S = 15.0
 WARM_UPS = 3

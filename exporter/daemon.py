@@ -15,17 +15,18 @@ from exporter import __version__
 from exporter.config import Config, load_config
 from exporter.database import check_dsn
 from exporter.database.session import Session
+from exporter.digests.scheduler import DigestScheduler
 from exporter.errors import ChatqueueError, DatabaseError
-from exporter.exposition import Exposition, Source, own_families
-from exporter.logwatch.watch import LogWatch
+from exporter.logs.receiver import Receiver
+from exporter.logs.watch import LogWatch
+from exporter.metrics.exposition import Exposition, Source, own_families
+from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
-from exporter.planning import build_plans, build_release_plans
-from exporter.poller import Plan, Worker
-from exporter.release import desk
-from exporter.release.plans import ReleasePlan
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan, Worker
+from exporter.release import admin
+from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
-from exporter.watching.figures import Reading, read_figures
-from exporter.watching.teller import Teller
 
 log = structlog.get_logger("chatqueue.daemon")
 
@@ -61,7 +62,7 @@ class Daemon:
             name: self._new_releaser(plan)
             for name, plan in build_release_plans(self._config).items()
         }
-        self._teller = Teller(self._config.watch, self._read_figures, self.notifier)
+        self._teller = DigestScheduler(self._config.watch, self._read_figures, self.notifier)
         self.reload_hooks: list[Callable[[], None]] = []
 
     @property
@@ -78,6 +79,11 @@ class Daemon:
     def releasers(self) -> tuple[Releaser, ...]:
         """One a database, whatever its mode."""
         return tuple(self._releasers.values())
+
+    @property
+    def receiver(self) -> Receiver:
+        """Takes log lines over HTTP."""
+        return self.logs.receiver
 
     def start(self) -> None:
         """Begin to poll every database.
@@ -111,8 +117,8 @@ class Daemon:
     def is_healthy(self) -> tuple[str, ...]:
         """Return the databases whose poller no longer turns, and `logs`; none means healthy."""
         every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
-        stuck = [each.database for each in every if not each.is_turning()]
-        return tuple(dict.fromkeys([*stuck, *([] if self.logs.is_turning() else ["logs"])]))
+        stuck = [each.database for each in every if not each.is_alive()]
+        return tuple(dict.fromkeys([*stuck, *([] if self.logs.is_alive() else ["logs"])]))
 
     def is_ready(self) -> bool:
         """Return whether every database was polled once, with or without success."""
@@ -227,9 +233,9 @@ def _require_schemas(plans: dict[str, ReleasePlan]) -> None:
             continue
         try:
             with Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as session:
-                desk.require_schema(session)
-        except desk.SchemaMissing as error:
-            raise desk.SchemaMissing(
+                admin.require_schema(session)
+        except admin.SchemaMissing as error:
+            raise admin.SchemaMissing(
                 f"database {name}: release.mode is enforce, but {error}"
             ) from None
         except DatabaseError as error:

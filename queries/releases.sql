@@ -4,7 +4,7 @@
 --          index, so open rows are remembered by the daemon and asked for again by id until they
 --          have ended; the first run finds them by the assigned chats and the last day's rows.
 --          Reasons are free text and never a label: events.release_reasons and the built-in
---          patterns (exporter/planning.py) map them to the outcome, in that order, else to other.
+--          patterns (exporter/polling/plan.py) map them to the outcome, in that order, else to other.
 --          An admin's reassignment copies the row that it ends, released as it is born, and leaves
 --          the first one open for ever: the copy is the release, without a change of state, for the
 --          chat goes straight to the next operator (see assignments); the first one is none.

@@ -14,9 +14,9 @@ from typing import Any
 
 from exporter.catalogue import Query
 from exporter.config import Config
-from exporter.planning import build_plans
-from exporter.poller import Plan, Worker
-from exporter.snapshot import merge_families
+from exporter.metrics.snapshot import merge_families
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan, Worker
 from tests.servers import Platform
 
 EVENT_QUERIES = ("assignments", "messages", "releases", "waits")

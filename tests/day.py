@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
-from exporter.snapshot import Family, Sample
+from exporter.metrics.snapshot import Family, Sample
 from tests.openmetrics import format_sample, write_families
 from tests.servers import require_tool
 from tools.preview.history import backfill, run_prometheus

@@ -14,11 +14,12 @@ from exporter.config import Config
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.notify.notices import Notice
-from exporter.release import desk
-from exporter.release.engine import Engine
-from exporter.release.facts import Evidence, Limits, build_limits
+from exporter.release import admin
+from exporter.release.facts import Evidence, Limits
 from exporter.release.orders import Order, Result
+from exporter.release.plans import build_limits
 from exporter.release.releaser import Releaser
+from exporter.release.transaction import Engine
 from tests import builders
 from tests.servers import Platform
 
@@ -68,7 +69,7 @@ def figures_of(releaser: Releaser) -> dict[str, float]:
 def install(platform: Platform) -> None:
     """Install our schema."""
     with Session(platform.dsn) as session:
-        desk.install(session)
+        admin.install(session)
 
 
 def make_stuck_chat(

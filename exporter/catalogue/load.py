@@ -19,7 +19,7 @@ from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.errors import CatalogueError, ConfigError, Fault
 
-# What the counting itself gives a query of events; see exporter/events.py.
+# What the counting itself gives a query of events; see exporter/metrics/events.py.
 EVENT_PARAMETERS = ("since", "seen", "pending")
 _SQL_LIMIT_BYTES = 256 * 1024
 

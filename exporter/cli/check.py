@@ -14,9 +14,9 @@ from exporter.cli.output import build_console, one_line
 from exporter.config import load_config
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
-from exporter.events import families_of
-from exporter.planning import build_plans
-from exporter.poller import Plan
+from exporter.metrics.events import families_of
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -71,7 +71,7 @@ def _check_database(plan: Plan) -> bool:
     console = build_console()
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
-        poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
+        poll = connection.poll(plan.first_requests, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
         text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {one_line(str(error))}"
         console.print(text, soft_wrap=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from exporter.config.resources import find_resource
 from exporter.errors import ChatqueueError
-from exporter.resources import find_resource
 
 _PATH = "/var/lib/grafana/dashboards/chatqueue"
 _URL = "http://localhost:9090"

@@ -9,7 +9,7 @@ import click
 from exporter.cli import options
 from exporter.config.release import MODES
 from exporter.demo.scenarios import SCENARIOS
-from exporter.logs import configure_logging
+from exporter.service import configure_logging
 
 
 @click.command(short_help="Watch a living platform on this machine.")

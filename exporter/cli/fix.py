@@ -17,8 +17,8 @@ from exporter.cli.writing import writing_dsn
 from exporter.config import load_config
 
 if TYPE_CHECKING:
-    from exporter.fix.engine import Fixed, Fixer
-    from exporter.fix.repairs import Facts, Repair
+    from exporter.ops.fix.engine import Fixed, Fixer
+    from exporter.ops.fix.repairs import Facts, Repair
 
 applies = click.option("--apply", "applies", is_flag=True, help="Do it; without this, only look.")
 
@@ -60,7 +60,7 @@ def stuck(
 
 
 def _add_repair(name: str, repair_name: str, short_help: str, text: str) -> None:
-    """Add the command of one repair of `exporter.fix.repairs`, which is imported when called."""
+    """Add the command of one repair; `exporter.ops.fix.repairs` is imported when it is called."""
 
     @fix.command(name, short_help=short_help, help=text)
     @options.config_file
@@ -79,7 +79,7 @@ def _add_repair(name: str, repair_name: str, short_help: str, text: str) -> None
         dsn_from: str | None,
         as_json: bool,
     ) -> None:
-        from exporter.fix import repairs
+        from exporter.ops.fix import repairs
 
         with _fixer(config_file, name, dsn_from) as fixer:
             _print(_repair(fixer, getattr(repairs, repair_name), chat, applies, by), as_json)
@@ -109,7 +109,7 @@ _add_repair(
 def _fixer(config_file: Path, name: str | None, variable: str | None) -> Iterator[Fixer]:
     """What repairs the database that is meant, on a session that is closed afterwards."""
     from exporter.database.session import Session
-    from exporter.fix.engine import Fixer
+    from exporter.ops.fix.engine import Fixer
 
     config = load_config(config_file)
     name, _ = options.pick_database(config.databases, name)

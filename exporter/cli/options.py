@@ -11,7 +11,6 @@ import click
 
 from exporter.config import parse_duration
 from exporter.errors import ChatqueueError
-from exporter.logs import FORMATS, LEVELS
 
 DEFAULT_ADDRESS = ":10847"
 CONFIG_FILES = (Path("chatqueue.yaml"), Path("/etc/chatqueue/chatqueue.yaml"))
@@ -94,7 +93,7 @@ enable_lifecycle = click.option(
 log_level = click.option(
     "--log.level",
     "log_level",
-    type=click.Choice(LEVELS),
+    type=click.Choice(("debug", "info", "warning", "error")),
     default="info",
     show_default=True,
     help="Drop log lines below this level.",
@@ -102,7 +101,7 @@ log_level = click.option(
 log_format = click.option(
     "--log.format",
     "log_format",
-    type=click.Choice(FORMATS),
+    type=click.Choice(("logfmt", "json")),
     default="logfmt",
     show_default=True,
     help="Form of the log lines on standard error.",

@@ -8,7 +8,7 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.errors import ChatqueueError
-from exporter.snapshot import Family, Sample
+from exporter.metrics.snapshot import Family, Sample
 
 _LIMIT_BYTES = 64 * 1024 * 1024
 

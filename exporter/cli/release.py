@@ -22,15 +22,14 @@ from exporter.cli.output import build_console, one_line
 from exporter.config import load_config
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
-from exporter.planning import build_release_plans
-from exporter.release import desk
-from exporter.release.engine import Engine
+from exporter.release import admin
 from exporter.release.facts import Decision, Evidence
 from exporter.release.guards import LIMIT_NAMES
-from exporter.release.orders import Order, Result
-from exporter.release.plans import ReleasePlan, describe
+from exporter.release.orders import Order, Result, describe
+from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.policy import Finding
 from exporter.release.schema import build_script
+from exporter.release.transaction import Engine
 
 DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)
 
@@ -111,7 +110,7 @@ def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by:
     """Let nothing be released for a time; once this has returned, it holds."""
 
     def act(session: Session) -> str:
-        return f"paused until {desk.pause(session, span, reason, by)}"
+        return f"paused until {admin.pause(session, span, reason, by)}"
 
     _each(config_file, name, act)
 
@@ -127,7 +126,7 @@ def resume(config_file: Path, name: str | None) -> None:
     breaker = load_config(config_file).release.breaker.hold is None
 
     def act(session: Session) -> str:
-        desk.resume(session, breaker=breaker)
+        admin.resume(session, breaker=breaker)
         return "not paused" + (", breaker not tripped" if breaker else "")
 
     _each(config_file, name, act)
@@ -153,7 +152,7 @@ def exempt(
     """Keep a chat, or an operator's chats, from release."""
     plan = _plan(config_file, name)
     with _session(plan) as session:
-        until = desk.exempt(session, kind, subject, span, by, reason)
+        until = admin.exempt(session, kind, subject, span, by, reason)
     click.echo(f"{plan.database}: {kind} {subject} is exempt until {until}")
 
 
@@ -165,7 +164,7 @@ def exempt(
 def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> None:
     """Show what was released and escalated: who, what, when and why, the newest first."""
     with _session(_plan(config_file, name)) as session:
-        rows = [dict(row) for row in desk.read_audit(session, limit)]
+        rows = [dict(row) for row in admin.read_audit(session, limit)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -196,7 +195,7 @@ def install(config_file: Path, name: str | None, applies: bool) -> None:
         return
 
     def act(session: Session) -> str:
-        before, after = desk.install(session)
+        before, after = admin.install(session)
         return f"schema chatqueue is at version {after}" + (
             ", as before" if before == after else f", was at {before or 'none'}"
         )
@@ -218,7 +217,7 @@ def _session(plan: ReleasePlan) -> Iterator[Session]:
     try:
         with Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as session:
             yield session
-    except desk.SchemaAbsent as error:
+    except admin.SchemaAbsent as error:
         raise ChatqueueError(f"{plan.database}: auto-release is not in use: {error}") from error
 
 
@@ -243,7 +242,7 @@ def _observe(engine: Engine, chat: UUID) -> Evidence:
     look, _ = engine.scan()
     found = look.find(chat)
     if found is None:
-        if not desk.has_chat(engine.session, chat):
+        if not admin.has_chat(engine.session, chat):
             raise ChatqueueError(f"no such chat: {chat}")
         raise ChatqueueError(f"chat {chat} is not active and assigned, so there is nothing to do")
     return found

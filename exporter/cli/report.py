@@ -17,7 +17,7 @@ from exporter.config import Config, load_config, parse_duration
 from exporter.errors import ChatqueueError
 
 if TYPE_CHECKING:
-    from exporter.report.document import Report
+    from exporter.ops.report.document import Report
 
 CODES = {"pass": 0, "fail": 1, "unknown": 3}
 REFUSED = 2
@@ -146,11 +146,11 @@ def _judge(
     at: datetime,
 ) -> Report:
     """Ask Prometheus everything."""
-    from exporter.report.advice import advise
-    from exporter.report.criteria import CRITERIA, Scope
-    from exporter.report.document import Report
-    from exporter.report.evaluation import judge
-    from exporter.report.prometheus import Client
+    from exporter.ops.report.advice import advise
+    from exporter.ops.report.criteria import CRITERIA, Scope
+    from exporter.ops.report.document import Report
+    from exporter.ops.report.evaluation import judge
+    from exporter.ops.report.prometheus import Client
 
     if config.prometheus.url is None:
         raise ChatqueueError("no Prometheus is configured, expected prometheus.url")
@@ -173,9 +173,9 @@ def _step_s(window_s: int) -> int:
 
 def _write(made: Report, form: str, output: Path | None) -> None:
     """Render, and write in one go."""
-    from exporter.report.document import as_json
-    from exporter.report.markdown import render_markdown
-    from exporter.report.page import render_page
+    from exporter.ops.report.document import as_json
+    from exporter.ops.report.markdown import render_markdown
+    from exporter.ops.report.page import render_page
 
     if form == "json":
         text = json.dumps(as_json(made), indent=2, ensure_ascii=False) + "\n"

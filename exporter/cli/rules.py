@@ -120,7 +120,7 @@ def rules(
 
     Thresholds are not in them: they come from the exporter's configuration, as metrics.
     """
-    from exporter.rules import Links, build_prometheus_rule, read_rules, write_rules
+    from exporter.ops.rules import Links, build_prometheus_rule, read_rules, write_rules
 
     if (namespace or labels) and not kubernetes:
         raise click.UsageError("--namespace and --label need --kubernetes.")

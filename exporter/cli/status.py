@@ -14,10 +14,10 @@ from exporter.cli.output import build_console, one_line
 from exporter.config import Config, load_config
 from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
-from exporter.planning import build_plans
-from exporter.poller import Plan
-from exporter.status import Status, as_json, build_status, unknown_status
-from exporter.words import say_duration
+from exporter.ops.status import Status, as_json, build_status, unknown_status
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan
+from exporter.text import say_duration
 
 CALM, CROSSED, CANNOT_TELL = 0, 1, 2
 
@@ -48,7 +48,7 @@ def _look(plan: Plan, config: Config) -> Status:
     """Ask one database everything, once."""
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
-        poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
+        poll = connection.poll(plan.first_requests, plan.needs, plan.parameters)
     except DatabaseUnavailable as error:
         return unknown_status(plan.database, f"the database is unavailable: {error}")
     finally:

@@ -78,7 +78,7 @@ def tune(
     database, section = options.pick_database(config.databases, name)
     stuck_after = config.release.stuck_after
     spans = thresholds or [timedelta(minutes=minutes) for minutes in DEFAULT_MINUTES]
-    from exporter.tune.report import build_report
+    from exporter.ops.tune.report import build_report
 
     session = Session(
         section.dsn.get_secret_value(),

@@ -7,8 +7,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from exporter.tune.advice import Verdict, wilson_interval
-from exporter.tune.report import Report
+from exporter.ops.tune.advice import Verdict, wilson_interval
+from exporter.ops.tune.report import Report
 
 
 def write_plot(report: Report, file: Path) -> None:

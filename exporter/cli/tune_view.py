@@ -11,9 +11,9 @@ from rich.text import Text
 
 from exporter.cli.output import build_console, one_line
 from exporter.config import format_duration
-from exporter.tune.advice import Verdict, wilson_interval
-from exporter.tune.report import Report
-from exporter.tune.tally import Line
+from exporter.ops.tune.advice import Verdict, wilson_interval
+from exporter.ops.tune.report import Report
+from exporter.ops.tune.tally import Line
 
 _HEADLINES = {
     Verdict.RECOMMENDED: "[green]recommended[/]",

@@ -18,8 +18,8 @@ from exporter.config import Config, load_config
 from exporter.errors import ChatqueueError, DatabaseError
 
 if TYPE_CHECKING:
-    from exporter.verify.checks import Check
-    from exporter.verify.look import Inspection
+    from exporter.ops.verify.checks import Check
+    from exporter.ops.verify.look import Inspection
 
 
 @click.command(short_help="Check the fix and the watch after a deployment.")
@@ -41,7 +41,7 @@ def verify(
     Exit code 0: all is well. 1: something must be done, and is named.
     """
     from exporter.database import check_dsn
-    from exporter.verify.look import build_inspections
+    from exporter.ops.verify.look import build_inspections
 
     if dsn_from is not None and not flow:
         raise click.UsageError("--dsn-from is for --flow")
@@ -74,8 +74,8 @@ def _flow_dsns(config: Config, variable: str | None, name: str | None) -> dict[s
 
 def _check(inspection: Inspection, flow_dsn: str | None) -> tuple[Check, ...]:
     """The whole checklist of one database; where it does not answer, that is the one line."""
-    from exporter.verify.checks import Check
-    from exporter.verify.look import inspect
+    from exporter.ops.verify.checks import Check
+    from exporter.ops.verify.look import inspect
 
     try:
         checks = inspect(inspection)
@@ -90,8 +90,8 @@ def _check(inspection: Inspection, flow_dsn: str | None) -> tuple[Check, ...]:
 def _play(dsn: str, connect_timeout_s: float) -> tuple[Check, ...]:
     """The flow's lines."""
     from exporter.database.session import Session
-    from exporter.verify.checks import Check
-    from exporter.verify.flow import Flow, FlowRefused
+    from exporter.ops.verify.checks import Check
+    from exporter.ops.verify.flow import Flow, FlowRefused
 
     with Session(dsn, connect_timeout_s=connect_timeout_s) as session:
         try:

@@ -19,12 +19,12 @@ from exporter.cli.output import build_console
 from exporter.config import load_config
 from exporter.config.watch import Watch
 from exporter.errors import ChatqueueError
-from exporter.words import say_duration, say_moment
+from exporter.text import say_duration, say_moment
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from exporter.watching.account import Account
+    from exporter.digests.account import Account
 
 CALM, LOOK, CANNOT_TELL = 0, 1, 2
 _BARS = "▁▂▃▄▅▆▇█"
@@ -85,7 +85,7 @@ def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
 
 def _recall(watch: Watch) -> dict[str, View]:
     """What the daemon's own memory says, if it can be read here."""
-    from exporter.watching.memory import read_memory
+    from exporter.digests.memory import read_memory
 
     file, started_at = watch.digests.state_file, watch.started_at
     if file is None or started_at is None:
@@ -120,9 +120,9 @@ def _follow(
 def _look(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
     """Read the page, take it into the views; return what somebody should look at."""
     from exporter.cli.page import fetch_families
-    from exporter.watching.account import Account
-    from exporter.watching.digests import find_troubles
-    from exporter.watching.figures import read_figures
+    from exporter.digests.account import Account
+    from exporter.digests.digest import find_troubles
+    from exporter.metrics.figures import read_figures
 
     pages = fetch_families(url, max(timeout_s, 1.0))
     if not pages:
@@ -176,7 +176,7 @@ def _table(database: str, view: View) -> RenderableType:
     """One database's figures; those that are idle are left out, as in a digest."""
     from rich.table import Table
 
-    from exporter.watching.digests import (
+    from exporter.digests.digest import (
         find_changes,
         find_figures,
         say_change,

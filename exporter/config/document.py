@@ -36,7 +36,7 @@ UNUSABLE: Final = Unusable()
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """Where a value stands in the file.
 
     Attributes:
@@ -58,13 +58,13 @@ class Document:
         name: The file as the operator named it.
         data: Dicts with text keys, lists, text, numbers, booleans and None; `UNUSABLE` where a
             fault was found.
-        spots: Whereabouts of every key path in the file.
+        locations: Whereabouts of every key path in the file.
         faults: What was wrong with values and keys, by line and path.
     """
 
     name: str
     data: dict[str, object]
-    spots: Mapping[KeyPath, Spot]
+    locations: Mapping[KeyPath, Location]
     faults: tuple[tuple[int, KeyPath, Fault], ...]
 
 
@@ -102,7 +102,7 @@ def read_document(
     root = _compose(_read_text(path), name)
     if root is None or root.tag == SAFE_TAGS["null"]:
         if may_be_empty:
-            return Document(name, {}, {(): Spot(1, 1, "the file")}, ())
+            return Document(name, {}, {(): Location(1, 1, "the file")}, ())
         _fail(name, "the file is empty", f"a YAML mapping with {holds}")
     if not isinstance(root, yaml.MappingNode):
         # One line of a foreign format may be all secret: somebody's htpasswd file, for example.
@@ -111,8 +111,8 @@ def read_document(
         _fail(_at(name, root), found, f"a YAML mapping with {holds}")
     builder = _Builder(name, environ)
     data = builder.build_mapping(root, ())
-    builder.spots[()] = Spot(_line(root), _line(root), "the file")
-    return Document(name, data, builder.spots, tuple(builder.faults))
+    builder.locations[()] = Location(_line(root), _line(root), "the file")
+    return Document(name, data, builder.locations, tuple(builder.faults))
 
 
 def read_limited(path: Path, limit_bytes: int) -> str:
@@ -197,7 +197,7 @@ class _Builder:
 
     name: str
     environ: Mapping[str, str] | None
-    spots: dict[KeyPath, Spot] = field(default_factory=dict)
+    locations: dict[KeyPath, Location] = field(default_factory=dict)
     faults: list[tuple[int, KeyPath, Fault]] = field(default_factory=list)
     open_nodes: set[int] = field(default_factory=set)
     checked: set[int] = field(default_factory=set)
@@ -224,7 +224,7 @@ class _Builder:
         try:
             scalar = isinstance(node, yaml.ScalarNode)
             line = _line(node) if scalar else key_line
-            self.spots[path] = Spot(line, key_line, self.show(node))
+            self.locations[path] = Location(line, key_line, self.show(node))
             if node.tag not in SAFE_TAGS.values():
                 expected = "plain YAML, or quotes around a value that begins with !"
                 return self.fault(line, path, "has a YAML tag (!)", expected)

@@ -55,21 +55,21 @@ class FaultList:
 
     def shown(self, path: KeyPath) -> str:
         """Give a value as it stands in the file, fit for a message."""
-        return self._document.spots[path].shown
+        return self._document.locations[path].shown
 
     def _show(self, path: KeyPath, value: object, root: type[BaseModel]) -> str:
         if _is_secret(_kind_at(root, path)):
             return "the value"
-        if path in self._document.spots:
+        if path in self._document.locations:
             return self.shown(path)
         # Not in the file, and yet refused: a default that no longer fits its neighbour.
         return f"the default {format_duration(value) if isinstance(value, timedelta) else value}"
 
     def _line(self, path: KeyPath, *, at_key: bool) -> int:
-        while path not in self._document.spots:
+        while path not in self._document.locations:
             path = path[:-1]
-        spot = self._document.spots[path]
-        return spot.key_line if at_key else spot.line
+        location = self._document.locations[path]
+        return location.key_line if at_key else location.line
 
 
 # pydantic's names for "not this shape": found, expected ({keys} are the section's).

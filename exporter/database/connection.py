@@ -69,7 +69,7 @@ _LIMITS: LiteralString = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class QueryRequest:
     """One query with the values of its own parameters, beside those that all queries share."""
 
     query: Query
@@ -148,11 +148,13 @@ class Connection:
         self._watchdog: Watchdog | None = None
         self._aborted = False
 
-    def poll(self, asks: Sequence[Ask], needs: Sequence[Need], parameters: Parameters) -> Poll:
+    def poll(
+        self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
+    ) -> Poll:
         """Run the queries in one read-only snapshot of the database.
 
         Args:
-            asks: What is due.
+            requests: What is due.
             needs: Relations and functions to look at first; at least those of the queries.
             parameters: Values for the `%(name)s` that all queries share.
 
@@ -163,13 +165,15 @@ class Connection:
             DatabaseUnavailable: There is no connection, or it broke before the first query.
         """
         try:
-            return self._poll(asks, needs, parameters)
+            return self._poll(requests, needs, parameters)
         except _DeadAtOnce:
             # Closed while idle, by a limit of the server or of something between: a new
             # connection is opened at once, and only if that fails is anything wrong.
-            return replace(self._poll(asks, needs, parameters), reopened=True)
+            return replace(self._poll(requests, needs, parameters), reopened=True)
 
-    def _poll(self, asks: Sequence[Ask], needs: Sequence[Need], parameters: Parameters) -> Poll:
+    def _poll(
+        self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
+    ) -> Poll:
         """One try of a poll."""
         self._on_step()
         was_kept = self._connection is not None
@@ -188,7 +192,7 @@ class Connection:
                     if was_kept and not watchdog.fired:
                         raise _DeadAtOnce(str(unavailable)) from error
                     raise unavailable from error
-                return self._transact(connection, watchdog, asks, needs, parameters)
+                return self._transact(connection, watchdog, requests, needs, parameters)
             except (psycopg.Error, *UNREADABLE) as error:
                 raise self._unavailable(error, watchdog) from error
             finally:
@@ -220,7 +224,7 @@ class Connection:
         self,
         connection: psycopg.Connection[dict[str, Any]],
         watchdog: Watchdog,
-        asks: Sequence[Ask],
+        requests: Sequence[QueryRequest],
         needs: Sequence[Need],
         parameters: Parameters,
     ) -> Poll:
@@ -233,15 +237,15 @@ class Connection:
         outcomes: list[Outcome] = []
         lost: DatabaseUnavailable | None = None
         lost_at: str | None = None
-        for ask in asks:
+        for request in requests:
             outcome = (
-                _failed(ask.query, lost)
+                _failed(request.query, lost)
                 if lost is not None
-                else self._ask(connection, watchdog, ask, needs, faults, parameters)
+                else self._ask(connection, watchdog, request, needs, faults, parameters)
             )
             if isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
-                lost_at = lost_at or ask.query.name
+                lost_at = lost_at or request.query.name
                 lost = lost or DatabaseUnavailable(str(outcome.error), outcome.error.reason)
             outcomes.append(outcome)
         if lost is None:
@@ -284,7 +288,7 @@ class Connection:
         self,
         connection: psycopg.Connection[dict[str, Any]],
         watchdog: Watchdog,
-        ask: Ask,
+        request: QueryRequest,
         needs: Sequence[Need],
         faults: dict[Need, QueryFailed],
         parameters: Parameters,
@@ -293,13 +297,13 @@ class Connection:
 
         Where it waited in vain for a lock, the others that need that relation need not wait.
         """
-        query = ask.query
+        query = request.query
         for need in query.needs:
             if need in faults:
                 return _failed(query, faults[need])
         self._on_step()
         watchdog.arm(query.timeout_s + DEADLINE_GRACE_S)
-        known = {**parameters, **ask.values}
+        known = {**parameters, **request.values}
         values = {name: known[name] for name in query.parameters}
         started = time.perf_counter()
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from exporter.resources import find_resource
+from exporter.config.resources import find_resource
 
 # Where the scripts say nothing of a relation, only its owner knows what it shows.
 _COLUMNS = "the columns that the query reads"

@@ -21,7 +21,6 @@ import click
 import psycopg
 import yaml
 
-from exporter.cli.run import serve
 from exporter.daemon import Daemon
 from exporter.database.session import Session
 from exporter.demo.machine import find_free_port
@@ -30,8 +29,9 @@ from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_d
 from exporter.demo.scenarios import find_scenario
 from exporter.demo.simulation import Simulation
 from exporter.demo.stack import Programs, Stack, find_programs, run_stack
-from exporter.release import desk
+from exporter.release import admin
 from exporter.release.grants import READER, RELEASER, build_grants
+from exporter.service import serve
 
 HOST, PORT = "127.0.0.1", 10847
 # A newcomer looks for minutes, not hours: the demo asks more often than a production watch.
@@ -187,7 +187,7 @@ def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[
 
     install_platform(server.dsn())
     with Session(server.dsn()) as session:
-        desk.install(session)
+        admin.install(session)
     with psycopg.connect(server.dsn(), autocommit=True) as owner:
         owner.execute(build_grants().encode())
     simulation = Simulation(server.dsn(), seed=seed, scenario=scenario, database_switch=switch)

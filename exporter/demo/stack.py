@@ -19,10 +19,10 @@ from typing import Any
 
 import yaml
 
+from exporter.config.resources import find_resource
 from exporter.demo.machine import find_free_port, guard_command
 from exporter.errors import ChatqueueError
-from exporter.resources import find_resource
-from exporter.rules import JOB, Links, write_rules
+from exporter.ops.rules import JOB, Links, write_rules
 
 HOST = "127.0.0.1"
 # Debian's name first.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.metrics.snapshot import Family, Labels, Sample
 from exporter.notify.answers import FAILURES, Outcome
-from exporter.snapshot import Family, Labels, Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Notifier(Protocol):
         ...
 
 
-class Silence:
+class NullNotifier:
     """Tells nobody."""
 
     def notify(self, notice: Notice) -> None:

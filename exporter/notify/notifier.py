@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 
 from exporter.config.notify import Webhook
+from exporter.metrics.snapshot import Family
 from exporter.notify.delivery import Delivery
 from exporter.notify.figures import build_figures
 from exporter.notify.notices import Notice
 from exporter.notify.pace import Pace
-from exporter.snapshot import Family
 
 
 class WebhookNotifier:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
-
-from exporter.config.model import Config
 
 Row = Mapping[str, Any]
 
@@ -237,31 +234,3 @@ class Limits:
         """A short mark by which the audit tells configurations apart."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def build_limits(config: Config) -> Limits:
-    """Return the limits of a configuration."""
-    release = config.release
-    hold = release.breaker.hold
-    return Limits(
-        mode=release.mode,
-        life=release.life,
-        stuck_after_s=release.stuck_after.total_seconds(),
-        confirm_polls=release.confirm.polls,
-        confirm_for_s=release.confirm.for_.total_seconds(),
-        on_would_close=release.on_would_close,
-        per_cycle=release.per_cycle,
-        per_operator=release.per_operator,
-        rate_per_hour=float(release.rate.per_hour),
-        burst=float(release.rate.burst),
-        cooldown_s=release.cooldown.total_seconds(),
-        chat_releases=release.per_chat.releases,
-        chat_window_s=release.per_chat.window.total_seconds(),
-        breaker_share=release.breaker.share,
-        breaker_at_least=release.breaker.at_least,
-        breaker_hold_s=math.inf if hold is None else hold.total_seconds(),
-        sensor_silence_s=release.sensor.silence.total_seconds(),
-        after_restart_s=release.sensor.after_restart.total_seconds(),
-        alongside_idle_detector=release.alongside_idle_detector,
-        require_free_operator=release.require_free_operator,
-    )

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.config.release import MODES
+from exporter.metrics.snapshot import Family, Labels, Sample
 from exporter.release.facts import BARS, Decision
-from exporter.snapshot import Family, Labels, Sample
 
 
 @dataclass(frozen=True, slots=True)

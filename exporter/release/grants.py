@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
+from exporter.config.resources import find_resource
 from exporter.errors import ChatqueueError
-from exporter.resources import find_resource
 
 READER = "chatqueue_reader"
 RELEASER = "chatqueue_releaser"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,3 +125,19 @@ def as_json_value(value: object) -> object:
     ):
         return str(value)
     return value
+
+
+def describe(result: Result) -> dict[str, Any]:
+    """Return a result's fields for the log: who, what, and on which evidence."""
+    observed = result.order.observed
+    return {
+        "decision": str(result.decision),
+        "reason": result.reason,
+        "chat": str(observed.chat_id),
+        "operator": str(observed.operator_id),
+        "assignment": str(observed.assignment_id),
+        "mode": result.order.mode,
+        "outcome": result.outcome,
+        "audit": str(result.audit_id or ""),
+        "evidence": json.dumps({f.guard: f.value for f in result.findings}),
+    }

@@ -1,14 +1,13 @@
-"""What a releaser is to do, and its words for the log."""
+"""What a releaser is to do, as the configuration has it. Pure."""
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
-from typing import Any
 
+from exporter.config.model import Config
+from exporter.metrics.snapshot import Labels
 from exporter.release.facts import Limits
-from exporter.release.orders import Result
-from exporter.snapshot import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +39,44 @@ class ReleasePlan:
         return max(2.5 * self.interval_s, self.interval_s + 10)
 
 
-def describe(result: Result) -> dict[str, Any]:
-    """Return a result's fields for the log: who, what, and on which evidence."""
-    observed = result.order.observed
+def build_release_plans(config: Config) -> dict[str, ReleasePlan]:
+    """Return one plan a database for the releaser."""
     return {
-        "decision": str(result.decision),
-        "reason": result.reason,
-        "chat": str(observed.chat_id),
-        "operator": str(observed.operator_id),
-        "assignment": str(observed.assignment_id),
-        "mode": result.order.mode,
-        "outcome": result.outcome,
-        "audit": str(result.audit_id or ""),
-        "evidence": json.dumps({f.guard: f.value for f in result.findings}),
+        name: ReleasePlan(
+            database=name,
+            dsn=(database.release_dsn or database.dsn).get_secret_value(),
+            labels=tuple(sorted(database.labels.items())),
+            connect_timeout_s=config.poll.connect_timeout.total_seconds(),
+            interval_s=config.poll.interval.total_seconds(),
+            limits=build_limits(config),
+        )
+        for name, database in config.databases.items()
     }
+
+
+def build_limits(config: Config) -> Limits:
+    """Return the limits of a configuration."""
+    release = config.release
+    hold = release.breaker.hold
+    return Limits(
+        mode=release.mode,
+        life=release.life,
+        stuck_after_s=release.stuck_after.total_seconds(),
+        confirm_polls=release.confirm.polls,
+        confirm_for_s=release.confirm.for_.total_seconds(),
+        on_would_close=release.on_would_close,
+        per_cycle=release.per_cycle,
+        per_operator=release.per_operator,
+        rate_per_hour=float(release.rate.per_hour),
+        burst=float(release.rate.burst),
+        cooldown_s=release.cooldown.total_seconds(),
+        chat_releases=release.per_chat.releases,
+        chat_window_s=release.per_chat.window.total_seconds(),
+        breaker_share=release.breaker.share,
+        breaker_at_least=release.breaker.at_least,
+        breaker_hold_s=math.inf if hold is None else hold.total_seconds(),
+        sensor_silence_s=release.sensor.silence.total_seconds(),
+        after_restart_s=release.sensor.after_restart.total_seconds(),
+        alongside_idle_detector=release.alongside_idle_detector,
+        require_free_operator=release.require_free_operator,
+    )

@@ -16,14 +16,14 @@ import structlog
 
 from exporter.database.session import CommitUnknown, Session
 from exporter.errors import DatabaseError
-from exporter.notify.notices import Notice, Notifier, Silence
+from exporter.metrics.snapshot import Family, Labels
+from exporter.notify.notices import Notice, Notifier, NullNotifier
 from exporter.release.confirm import Confirmations
-from exporter.release.engine import Engine
 from exporter.release.facts import Control, Decision, Evidence, Look, Trip
 from exporter.release.figures import Gauges, build_figures
 from exporter.release.notices import build_notice, build_trip_notice
-from exporter.release.orders import Order, Result
-from exporter.release.plans import ReleasePlan, describe
+from exporter.release.orders import Order, Result, describe
+from exporter.release.plans import ReleasePlan
 from exporter.release.policy import (
     choose,
     count_tokens,
@@ -33,8 +33,8 @@ from exporter.release.policy import (
     next_trip,
     read_max_reassignments,
 )
+from exporter.release.transaction import Engine
 from exporter.release.turns import Turns
-from exporter.snapshot import Family, Labels
 
 log = structlog.get_logger("chatqueue.release")
 
@@ -66,7 +66,7 @@ class Releaser:
     ) -> None:
         self._plan = self._wanted = plan
         self._daemon = daemon
-        self._notifier = notifier or Silence()
+        self._notifier = notifier or NullNotifier()
         self._on_change = on_change
         self._engine = self._new_engine(plan)
         self._confirmations = Confirmations()
@@ -126,7 +126,7 @@ class Releaser:
         self._wanted = plan
         self._wake.set()
 
-    def is_turning(self) -> bool:
+    def is_alive(self) -> bool:
         """Return whether the releaser still gets round, whatever the database does.
 
         A cycle must come to its end, too, even one that takes a step now and then.

@@ -18,8 +18,9 @@ from typing import Any
 import yaml
 
 from exporter.config import load_config
-from exporter.release.facts import Limits, build_limits
+from exporter.release.facts import Limits
 from exporter.release.grants import READER, build_grants
+from exporter.release.plans import build_limits
 from tests.chaos.judge import DAEMONS, OBSERVER
 from tests.chaos.tally import Tally
 from tests.postgres.test_cli_helpers import Command, assert_tidy

@@ -12,7 +12,7 @@ import psycopg
 
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
-from exporter.release import desk
+from exporter.release import admin
 from tests.chaos.daemons import CLOSINGS, CUTS, LOOSE, RULES, STRICT, Fleet
 from tests.chaos.judge import DAEMONS, mark
 from tests.chaos.people import Connection, Person, Stage
@@ -124,11 +124,11 @@ class Director(Person):
 
     def pause(self, on: Connection) -> None:
         """A person pauses releases, and ends it."""
-        if self._by_hand(lambda session: desk.pause(session, timedelta(hours=1), "x", "y")):
+        if self._by_hand(lambda session: admin.pause(session, timedelta(hours=1), "x", "y")):
             mark(on, "paused")
             self.wait(self.rng.uniform(1, 2))
             mark(on, "resuming")
-        while not self._by_hand(desk.resume):
+        while not self._by_hand(admin.resume):
             pass
 
     def shortage(self, on: Connection) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from exporter.config import RESERVED_LABELS, Config, load_config
-from exporter.config.reference import main, rendered_files
 from exporter.config.schema import config_schema
 from exporter.config.syntax import DocumentLoader
+from tools.reference.configuration import main, rendered_files
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
@@ -114,7 +114,7 @@ def _at(data: Any, path: tuple[str, ...]) -> Any:
 @pytest.mark.parametrize("name", rendered_files())
 def test_generated_file_is_up_to_date(name: str) -> None:
     assert (ROOT / name).read_text(encoding="utf-8") == rendered_files()[name], (
-        "run python -m exporter.config.reference"
+        "run python -m tools.reference.configuration"
     )
 
 
@@ -124,7 +124,7 @@ def test_the_generator_writes_below_a_source_tree_only(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").touch()
 
     subprocess.run(
-        [sys.executable, "-W", "error", "-m", "exporter.config.reference", str(tmp_path)],
+        [sys.executable, "-W", "error", "-m", "tools.reference.configuration", str(tmp_path)],
         check=True,
     )
 

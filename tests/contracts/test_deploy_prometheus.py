@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.rules import Links, write_rules
+from exporter.ops.rules import Links, write_rules
 from tests.servers import require_tool
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"

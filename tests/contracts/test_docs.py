@@ -39,7 +39,7 @@ from exporter.demo.machine import find_free_port
 from exporter.demo.postgres import LocalServer
 from exporter.demo.scenarios import SCENARIOS
 from exporter.errors import Reason
-from exporter.planning import build_parameters
+from exporter.polling.plan import build_parameters
 from exporter.server.web_config import WebFile
 from tests.builders import make_assigned_chat, make_waiting_chat
 from tests.servers import Platform, clone_platform, require_tool, run_server
@@ -446,7 +446,7 @@ def test_the_demo_table_names_every_scenario_once() -> None:
 
 def test_troubleshooting_explains_every_reason_and_quotes_the_log() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    poller = (ROOT / "exporter" / "poller.py").read_text(encoding="utf-8")
+    poller = (ROOT / "exporter" / "polling" / "worker.py").read_text(encoding="utf-8")
 
     assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [str(reason) for reason in Reason]
     for event in ("query failed", "poller failed"):

@@ -12,7 +12,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.errors import CatalogueError
-from exporter.reference import Entry, build_entries, load_notes, main, read_headers, rendered_files
 from tests.builders import (
     add_operator,
     make_assigned_chat,
@@ -22,6 +21,14 @@ from tests.builders import (
 from tests.contracts.test_docs import ROOT, copy_tree
 from tests.servers import Platform
 from tests.watch import run_watch, write_config
+from tools.reference.metrics import (
+    Entry,
+    build_entries,
+    load_notes,
+    main,
+    read_headers,
+    rendered_files,
+)
 
 ENTRIES = {entry.name: entry for entry in build_entries()}
 
@@ -54,7 +61,9 @@ def test_the_command_rewrites_both_pages(tmp_path: Path) -> None:
     root = copy_tree(tmp_path / "tree")
     for name in rendered_files(ROOT):
         (root / name).write_text("out of date", encoding="utf-8")
-    subprocess.run([sys.executable, "-m", "exporter.reference", str(root)], check=True, cwd=ROOT)
+    subprocess.run(
+        [sys.executable, "-m", "tools.reference.metrics", str(root)], check=True, cwd=ROOT
+    )
 
     for name, text in rendered_files(ROOT).items():
         assert (root / name).read_text(encoding="utf-8") == text

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from exporter.config.resources import find_resource
 from exporter.release.statements import STATEMENTS
-from exporter.resources import find_resource
 
 # Row q ended row a: the admin copied it, released, and left the first one open for ever. Not by
 # equal times, for the copy carries the chat's assignment_time, which an earlier reassignment wrote

@@ -98,7 +98,7 @@ def test_the_product_comes_from_the_wheel_and_finds_its_files(installed: Path) -
     done = run(
         installed,
         "-c",
-        "import exporter; from exporter.resources import find_resource as f; print(exporter."
+        "import exporter; from exporter.config.resources import find_resource as f; print(exporter."
         "__file__); names = 'queries', 'deploy', 'docs/runbooks.md', 'config.example.yaml';"
         " [print(f(n)) for n in names]; print(f('deploy') / 'postgresql' / 'reader.sql')",
     )

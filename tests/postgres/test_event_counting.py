@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 
 from exporter.demo.postgres import LocalServer
-from exporter.events import EventCounter
+from exporter.metrics.events import EventCounter
 from tests.histories import OVERLAP_S, History, TooSlow
 from tests.servers import Platform, clone_platform
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.events import EventCounter
+from exporter.metrics.events import EventCounter
 from tests.builders import add_message, make_waiting_chat
 from tests.counting import Watcher
 from tests.servers import Platform

@@ -15,9 +15,9 @@ from exporter.cli import main
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed
-from exporter.fix.engine import Fixed, Fixer, FixRefused
-from exporter.fix.repairs import LAST_OPERATOR, REOPEN, REQUEUE, Facts, Repair
-from exporter.release import desk, schema
+from exporter.ops.fix.engine import Fixed, Fixer, FixRefused
+from exporter.ops.fix.repairs import LAST_OPERATOR, REOPEN, REQUEUE, Facts, Repair
+from exporter.release import admin, schema
 from tests import builders, release
 from tests.servers import PgBouncer, Platform, clone_platform
 from tests.watch import write_config
@@ -508,7 +508,7 @@ def test_a_trigger_that_does_something_else_undoes_the_repair(installed: Platfor
 
 def test_without_the_table_of_the_audit_nothing_is_repaired(platform: Platform) -> None:
     chat = make_lost_chat(platform)
-    with pytest.raises(desk.SchemaMissing, match="is missing, expected version 2"):
+    with pytest.raises(admin.SchemaMissing, match="is missing, expected version 2"):
         apply(platform.dsn, REQUEUE, chat)
     with Session(platform.dsn) as session:  # a look needs no schema
         assert Fixer(session, GRACE_S).rehearse(REQUEUE, chat).audit_id is None
@@ -519,14 +519,14 @@ def test_the_first_version_of_the_schema_is_upgraded(platform: Platform, tmp_pat
     (tmp_path / first.name).write_text(first.read_text())
     platform.connection.execute(schema.build_script(0, tmp_path).encode())
     chat = make_lost_chat(platform)
-    with pytest.raises(desk.SchemaMissing, match="is at version 1, expected version 2"):
+    with pytest.raises(admin.SchemaMissing, match="is at version 1, expected version 2"):
         apply(platform.dsn, REQUEUE, chat)
     released = release.make_stuck_chat(platform)
     release.release(platform, released)
 
     with Session(platform.dsn) as session:
-        assert desk.install(session) == (1, schema.VERSION)
-        assert len(desk.read_audit(session, 10)) == 1
+        assert admin.install(session) == (1, schema.VERSION)
+        assert len(admin.read_audit(session, 10)) == 1
     apply(platform.dsn, REQUEUE, chat)
 
     assert len(audits(platform)) == 1

@@ -18,16 +18,16 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli
+from exporter.config.resources import find_resource
 from exporter.database.session import Session
 from exporter.demo.platform import application
+from exporter.ops.verify.flow import Flow, FlowRefused
+from exporter.ops.verify.rights import Part, load_rights
 from exporter.release import schema
-from exporter.release.engine import Engine
 from exporter.release.facts import Decision
 from exporter.release.grants import READER, RELEASER, build_grants
 from exporter.release.orders import Order
-from exporter.resources import find_resource
-from exporter.verify.flow import Flow, FlowRefused
-from exporter.verify.rights import Part, load_rights
+from exporter.release.transaction import Engine
 from tests import builders
 from tests.counting import Watcher
 from tests.release import (

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from exporter.config import load_config
-from exporter.database import Ask, Connection, Poll
-from exporter.planning import build_plans
-from exporter.poller import Plan
-from exporter.snapshot import Family, build_families, merge_families
+from exporter.database import Connection, Poll, QueryRequest
+from exporter.metrics.snapshot import Family, build_families, merge_families
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Plan
 from tests.servers import Platform
 
 NOW_S = 1_795_000_000.25
@@ -84,7 +84,9 @@ def poll(dsn: str, settings: str = "") -> Poll:
     plan = plan_of(settings)
     connection = Connection(dsn)
     try:
-        return connection.poll([Ask(query) for query in plan.queries], plan.needs, plan.parameters)
+        return connection.poll(
+            [QueryRequest(query) for query in plan.queries], plan.needs, plan.parameters
+        )
     finally:
         connection.close()
 

@@ -14,12 +14,12 @@ import pytest
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import QueryFailed
-from exporter.release import desk
-from exporter.release.engine import STEPS, Engine
+from exporter.release import admin
 from exporter.release.facts import Decision
 from exporter.release.orders import Order, Result
 from exporter.release.policy import find_suspects
 from exporter.release.schema import VERSION, build_script
+from exporter.release.transaction import STEPS, Engine
 from tests import builders
 from tests.release import (
     TABLES,
@@ -265,8 +265,8 @@ def test_without_the_schema_it_observes_and_enforces_nothing(platform: Platform)
     assert enforced.decision is Decision.REFUSED
     assert "the schema chatqueue is missing" in enforced.reason
     assert checksum(platform) == before
-    with Session(platform.dsn) as session, pytest.raises(desk.SchemaMissing, match="install"):
-        desk.require_schema(session)
+    with Session(platform.dsn) as session, pytest.raises(admin.SchemaMissing, match="install"):
+        admin.require_schema(session)
 
 
 @pytest.mark.parametrize(
@@ -814,7 +814,7 @@ SUICIDE = """
 import os, signal, sys
 from uuid import UUID
 from exporter.database.session import Session
-from exporter.release.engine import Engine
+from exporter.release.transaction import Engine
 from exporter.release.orders import Order
 from tests.release import make_limits
 
@@ -995,10 +995,10 @@ def test_the_schema_installs_again_and_again_and_upgrades(
     platform: Platform, tmp_path: Any
 ) -> None:
     with Session(platform.dsn) as session:
-        assert desk.install(session) == (0, VERSION)
+        assert admin.install(session) == (0, VERSION)
         platform.execute("UPDATE chatqueue.release_control SET mode_cap = 'observe'")
-        assert desk.install(session) == (VERSION, VERSION)
-        desk.require_schema(session)
+        assert admin.install(session) == (VERSION, VERSION)
+        admin.require_schema(session)
     platform.connection.execute(build_script().encode())  # as psql would, over what is there
     assert platform.value("SELECT mode_cap FROM chatqueue.release_control") == "observe"
 

@@ -22,11 +22,11 @@ import pytest
 
 from exporter.database.session import Session
 from exporter.demo.platform import application
-from exporter.release import desk
-from exporter.release.engine import STEPS, Engine
+from exporter.release import admin
 from exporter.release.facts import Decision, Limits
 from exporter.release.orders import Order, Result
 from exporter.release.statements import STATEMENTS
+from exporter.release.transaction import STEPS, Engine
 from tests import builders
 from tests.release import (
     assert_audit_and_releases_agree,
@@ -226,7 +226,7 @@ def exempt(chat: UUID, operator: UUID) -> list[Write]:
     def write(connection: psycopg.Connection[Any]) -> None:
         if connection.autocommit:
             with Session(connection.info.dsn) as session:
-                desk.exempt(session, "chat", chat, timedelta(hours=1), "ann", "test")
+                admin.exempt(session, "chat", chat, timedelta(hours=1), "ann", "test")
         else:
             for name in ("control", "exempt"):
                 connection.execute(STATEMENTS[name].encode(), values)

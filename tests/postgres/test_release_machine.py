@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from exporter.demo.platform import application
-from exporter.release.engine import STEPS
 from exporter.release.facts import Decision, Evidence
 from exporter.release.orders import Order
 from exporter.release.statements import STATEMENTS
+from exporter.release.transaction import STEPS
 from tests import builders
 from tests.postgres.test_releaser import make_releaser
 from tests.release import (

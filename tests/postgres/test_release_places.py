@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from exporter.cli import cli
 from exporter.errors import QueryFailed
-from exporter.release import desk, schema
+from exporter.release import admin, schema
 from exporter.release.plans import ReleasePlan
 from exporter.release.releaser import Releaser
 from tests import builders
@@ -197,8 +197,10 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of a release that needs one version more; a test writes that version."""
     folder = tmp_path / "schema"
     shutil.copytree(Path(schema.__file__).parent, folder)
-    monkeypatch.setattr(desk, "VERSION", schema.VERSION + 1)
-    monkeypatch.setattr(desk, "build_script", functools.partial(schema.build_script, folder=folder))
+    monkeypatch.setattr(admin, "VERSION", schema.VERSION + 1)
+    monkeypatch.setattr(
+        admin, "build_script", functools.partial(schema.build_script, folder=folder)
+    )
     return folder / f"{schema.VERSION + 1:03}_more.sql"
 
 

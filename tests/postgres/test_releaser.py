@@ -20,12 +20,12 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import DatabaseUnavailable, Reason
 from exporter.notify.notices import Notice
-from exporter.release import desk, turns
+from exporter.release import admin, turns
 from exporter.release import releaser as releaser_module
-from exporter.release.desk import SchemaMissing
-from exporter.release.engine import Engine
+from exporter.release.admin import SchemaMissing
 from exporter.release.facts import Limits, Trip
 from exporter.release.releaser import ReleasePlan, Releaser
+from exporter.release.transaction import Engine
 from tests import builders
 from tests.release import (
     Ear,
@@ -357,11 +357,11 @@ def test_a_breaker_may_wait_for_a_person(platform: Platform) -> None:
     assert figures_of(releaser)["breaker_tripped"] == 1
     assert "only after `chatqueue resume`" in ear.notices[0].lines[1]
     with Session(platform.dsn) as session:
-        desk.resume(session)
+        admin.resume(session)
         releaser.poll()
         assert state_of(platform, chats[0])[0] == "assigned"  # that ended a pause alone
 
-        desk.resume(session, breaker=True)
+        admin.resume(session, breaker=True)
 
     releaser.poll()
     releaser.stop(1)
@@ -427,11 +427,11 @@ def test_a_releaser_whose_cycle_never_ends_is_not_healthy(
     releaser = make_releaser(platform)
     releaser.start()
     assert polling.wait(10)
-    assert releaser.is_turning()
+    assert releaser.is_alive()
 
     monkeypatch.setattr(releaser_module, "CYCLE_LIMIT_S", 0.0)
 
-    assert not releaser.is_turning()
+    assert not releaser.is_alive()
     end.set()
     releaser.stop(10)
 

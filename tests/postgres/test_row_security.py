@@ -9,10 +9,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from exporter.config.resources import find_resource
 from exporter.database import Outcome, Poll
 from exporter.errors import QueryFailed, Reason
-from exporter.poller import Plan, Worker
-from exporter.resources import find_resource
+from exporter.polling.worker import Plan, Worker
 from tests import builders
 from tests.postgres.test_queries_support import (
     Figures,

@@ -280,7 +280,7 @@ def test_reloads_leave_no_threads_connections_or_memory_behind(
 ) -> None:
     # A small catalogue: parsing the built-in one a thousand times would only test the parser.
     folder = write_query(tmp_path / "small", "fine", "SELECT 1 AS value")
-    monkeypatch.setattr("exporter.planning.find_resource", lambda _: folder)
+    monkeypatch.setattr("exporter.polling.plan.find_resource", lambda _: folder)
     config = tmp_path / "chatqueue.yaml"
     config.write_text(f"databases: {{main: {{dsn: '{platform.dsn}'}}}}\n")
     with run_watch(config) as watch:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from exporter.database.session import Session
 from exporter.demo.simulation import Simulation
-from exporter.tune import history
-from exporter.tune.episodes import Episode, Message, Writer
-from exporter.tune.history import LeftOut, read_episodes, read_extent
+from exporter.ops.tune import history
+from exporter.ops.tune.episodes import Episode, Message, Writer
+from exporter.ops.tune.history import LeftOut, read_episodes, read_extent
 from tests import builders
 from tests.servers import PgBouncer, Platform
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from exporter.cli import cli, main
 from exporter.cli.tune import _progress
-from exporter.tune import history
+from exporter.ops.tune import history
 from tests import builders
 from tests.postgres.test_cli_helpers import run_command
 from tests.postgres.test_tune import make_history

@@ -13,14 +13,14 @@ import yaml
 from click.testing import CliRunner
 from psycopg import sql
 
-import exporter.verify
+import exporter.ops.verify
 from exporter.cli import cli, main
 from exporter.config import load_config
 from exporter.database import Connection
 from exporter.errors import Reason
+from exporter.ops.verify.checks import Check, check_access
+from exporter.ops.verify.look import access_request, build_inspections, inspect
 from exporter.release.grants import build_grants
-from exporter.verify.checks import Check, check_access
-from exporter.verify.look import access_ask, build_inspections, inspect
 from tests import builders
 from tests.prometheus.test_contract import CHECKS, CONTRACT
 from tests.release import drop_open_policies, install
@@ -28,7 +28,7 @@ from tests.servers import PgBouncer, Platform
 from tests.watch import write_config, write_query
 
 READS: dict[str, list[str]] = yaml.safe_load(
-    (Path(exporter.verify.__file__).parent / "reads.yaml").read_text()
+    (Path(exporter.ops.verify.__file__).parent / "reads.yaml").read_text()
 )
 TABLES = sorted(set(READS) - {"public.chat_state_summary"})
 FUNCTIONS = {
@@ -134,7 +134,7 @@ def test_the_list_of_columns_is_what_the_queries_read_and_no_more(
     config = load_config(write_config(tmp_path, {"main": platform.dsn_as(reader)}))
     (inspection,) = build_inspections(config)
     plan = inspection.plan
-    access = access_ask(inspection)
+    access = access_request(inspection)
     connection = Connection(plan.dsn)
 
     def ask(relation: str | None = None) -> tuple[dict[str, str], dict[str, Check]]:

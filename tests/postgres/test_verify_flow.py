@@ -16,8 +16,8 @@ from exporter.cli import cli
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import ChatqueueError, DatabaseUnavailable
+from exporter.ops.verify.flow import STEPS, Flow, FlowRefused, Play
 from exporter.release.grants import build_grants
-from exporter.verify.flow import STEPS, Flow, FlowRefused, Play
 from tests import builders
 from tests.release import checksum, install
 from tests.servers import PgBouncer, Platform, clone_platform
@@ -273,7 +273,7 @@ def test_nothing_remains_when_we_are_killed(step: str, living: Platform) -> None
     program = (
         "import sys\n"
         "from exporter.database.session import Session\n"
-        "from exporter.verify.flow import Flow\n"
+        "from exporter.ops.verify.flow import Flow\n"
         "def stop(name):\n"
         "    if name == sys.argv[2]:\n"
         "        print('here', flush=True)\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter.config import format_duration, parse_duration
 from exporter.demo.scenarios import SCENARIOS
-from exporter.logs import configure_logging
+from exporter.service import configure_logging
 from tests.prometheus.playing import LOST, play
 from tests.prometheus.promtool import RULES
 from tests.prometheus.recording import Recording

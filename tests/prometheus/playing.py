@@ -22,12 +22,13 @@ from exporter.config import load_config
 from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer
 from exporter.demo.simulation import Simulation
-from exporter.exposition import Exposition, Source, own_families
-from exporter.logwatch.watch import LogWatch
-from exporter.planning import build_plans, build_release_plans
-from exporter.poller import Worker
+from exporter.logs.watch import LogWatch
+from exporter.metrics.exposition import Exposition, Source, own_families
+from exporter.metrics.snapshot import Family
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Worker
+from exporter.release.plans import build_release_plans
 from exporter.release.releaser import Releaser
-from exporter.snapshot import Family
 from tests.prometheus.promtool import used_by_rules
 from tests.prometheus.recording import SCRAPE_S, Recording
 from tests.servers import find_bin_dir, memory_directory

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.rules import Links, write_rules
+from exporter.ops.rules import Links, write_rules
 from tests.prometheus import promtool
 from tests.prometheus.alert_cases import (
     AVAILABLE,

@@ -23,11 +23,11 @@ from click.testing import CliRunner
 from exporter.cli.report import report as command
 from exporter.config.watch import Watch
 from exporter.demo.scenarios import find_scenario
+from exporter.digests.schedule import digest_moments
+from exporter.digests.scheduler import DigestScheduler
+from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
-from exporter.report.criteria import CRITERIA
-from exporter.watching.figures import Reading, read_figures
-from exporter.watching.rhythm import digest_moments
-from exporter.watching.teller import Teller
+from exporter.ops.report.criteria import CRITERIA
 from tests.day import run_recorded
 from tests.prometheus.playing import BEGUN, Play, play
 from tests.webhooks import Receiver, make_webhook
@@ -118,8 +118,8 @@ class Daemon:
         self._staged.restart_daemon()
         self._teller = self._begin()
 
-    def _begin(self) -> Teller:
-        return Teller(self._watch, self._read, self._notifier, lambda: self._staged.now)
+    def _begin(self) -> DigestScheduler:
+        return DigestScheduler(self._watch, self._read, self._notifier, lambda: self._staged.now)
 
     def _read(self) -> dict[str, Reading]:
         return {DATABASE: read_figures(self._staged.families())}

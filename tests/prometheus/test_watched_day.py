@@ -16,10 +16,10 @@ from click.testing import CliRunner
 
 from exporter.cli.report import report as command
 from exporter.config.watch import Watch
+from exporter.digests.schedule import digest_moments
+from exporter.digests.scheduler import DigestScheduler
+from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
-from exporter.watching.figures import Reading, read_figures
-from exporter.watching.rhythm import digest_moments
-from exporter.watching.teller import Teller
 from tests.day import BEGUN, DATABASE, HOURS, Day, run_recorded
 from tests.webhooks import Receiver, make_webhook
 
@@ -45,8 +45,8 @@ class Player:
             if before < restart <= self._now:
                 self._teller = self._begin()
 
-    def _begin(self) -> Teller:
-        return Teller(self._watch, self._read, self._notifier, lambda: self._now)
+    def _begin(self) -> DigestScheduler:
+        return DigestScheduler(self._watch, self._read, self._notifier, lambda: self._now)
 
     def _read(self) -> dict[str, Reading]:
         minute = int((self._now - BEGUN) / timedelta(minutes=1))

@@ -10,9 +10,9 @@ import pytest
 
 from exporter.catalogue import Events, Label, Metric, Need, Query, Series, load_catalogue
 from exporter.config import Override, Poll, load_config
+from exporter.config.resources import find_resource
 from exporter.errors import CatalogueError
-from exporter.planning import build_parameters, load_queries
-from exporter.resources import find_resource
+from exporter.polling.plan import build_parameters, load_queries
 
 MAPPING = """
 metrics:

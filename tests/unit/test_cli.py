@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 
 from exporter import __version__
 from exporter.cli import cli, main, options
-from exporter.cli.run import Signals
 from exporter.config.schema import config_schema
+from exporter.service import Signals
 
 COMMANDS = ("run", "demo", "check-config", "status", "tune", "grants", "rules", "dashboards")
 DSN = "postgresql://reader@127.0.0.1:1/chat"

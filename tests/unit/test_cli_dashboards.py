@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import cli, main
-from exporter.resources import find_resource
+from exporter.config.resources import find_resource
 
 NAMES = ["chat-queue-exporter.json", "chat-queue-operators.json", "chat-queue-watch.json"]
 

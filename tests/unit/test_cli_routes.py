@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from exporter.daemon import Daemon
-from exporter.routes import build_application
 from exporter.server import Request, Response
+from exporter.server.routes import build_application
 
 DATABASES = "databases: {main: {dsn: 'host=127.0.0.1 port=1'}}\n"
 

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from exporter.cli.page import read_families
 from exporter.cli.watch import draw_sparkline
 from exporter.cli.watch import watch as command
-from exporter.watching.account import Account
-from exporter.watching.figures import read_figures
-from exporter.watching.memory import Memory, write_memory
+from exporter.digests.account import Account
+from exporter.digests.memory import Memory, write_memory
+from exporter.metrics.figures import read_figures
 from tests.prometheus_fake import Fake, Reply, reply, run_fake
 from tests.webhooks import wait_until
 

@@ -17,14 +17,14 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter import events
 from exporter.catalogue import Query, load_catalogue
 from exporter.config import Config, Poll
 from exporter.errors import CatalogueError, RowMismatch
-from exporter.events import EventCounter, families_of, first_values
-from exporter.exposition import Exposition, Source
-from exporter.planning import RELEASE_REASONS, build_parameters
-from exporter.snapshot import QueryResult, Snapshot
+from exporter.metrics import events
+from exporter.metrics.events import EventCounter, families_of, first_values
+from exporter.metrics.exposition import Exposition, Source
+from exporter.metrics.snapshot import QueryResult, Snapshot
+from exporter.polling.plan import RELEASE_REASONS, build_parameters
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OVERLAP_S = 30.0

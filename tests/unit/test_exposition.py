@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric as ParsedMetric
 
-import exporter.exposition
+import exporter.metrics.exposition
 from exporter.catalogue import Label, Metric, Query, Series
 from exporter.errors import Reason
-from exporter.exposition import MAX_PAGE_AGE_S, Exposition, Source, own_families
-from exporter.snapshot import Family, QueryResult, Sample, Snapshot, build_families
+from exporter.metrics.exposition import MAX_PAGE_AGE_S, Exposition, Source, own_families
+from exporter.metrics.snapshot import Family, QueryResult, Sample, Snapshot, build_families
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 TEXT_1 = "text/plain; version=1.0.0; charset=utf-8; escaping="
@@ -321,7 +321,7 @@ def count_compressions(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         return original(body, *args, **kwargs)
 
     original = gzip.compress
-    monkeypatch.setattr(exporter.exposition.gzip, "compress", compress)
+    monkeypatch.setattr(exporter.metrics.exposition.gzip, "compress", compress)
     return bodies
 
 

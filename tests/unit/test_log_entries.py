@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.logwatch.entries import LEVELS, MAX_TEXT_CHARS, read_line, read_object
-from exporter.logwatch.patterns import BUILT_IN, OTHER, build_judge
+from exporter.logs.entries import LEVELS, MAX_TEXT_CHARS, read_line, read_object
+from exporter.logs.patterns import BUILT_IN, OTHER, build_judge
 
 JUDGE = build_judge({})
 

@@ -13,8 +13,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from exporter.logwatch.follower import LINGER_S, Follower
-from exporter.logwatch.lines import MAX_LINE_BYTES, LineSplitter
+from exporter.logs.follower import LINGER_S, Follower
+from exporter.logs.lines import MAX_LINE_BYTES, LineSplitter
 
 
 class Clock:

@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from exporter.config import Logs
 from exporter.daemon import Daemon
-from exporter.logwatch.counts import Counts
-from exporter.logwatch.patterns import build_judge
-from exporter.logwatch.receiver import Receiver
-from exporter.routes import build_application
+from exporter.logs.counts import Counts
+from exporter.logs.patterns import build_judge
+from exporter.logs.receiver import Receiver
 from exporter.server import HttpServer, Limits, Response, ServerThread
+from exporter.server.routes import build_application
 from tests.unit.test_server_helpers import connect, port_of, read_response, status_of
 
 TOKEN = "t0ken-of-the-hosted-sender"
@@ -80,7 +80,7 @@ def build_ingest(
     counts.apply((), config.receivers, judge.kinds)
     receiver = Receiver(counts)
     receiver.apply(config.receivers, judge)
-    daemon = cast(Daemon, type("D", (), {"logs": type("L", (), {"receiver": receiver})})())
+    daemon = cast(Daemon, type("D", (), {"receiver": receiver})())
     server = HttpServer(
         build_application(daemon, enable_lifecycle=False),
         listen_addresses=["127.0.0.1:0"],

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from exporter.logwatch.bodies import BodyRefused, read_entries
-from exporter.logwatch.entries import MAX_TEXT_CHARS, read_line, read_object
-from exporter.logwatch.envelopes import Budget, EnvelopeRefused, open_line
-from exporter.logwatch.patterns import OTHER, build_judge
+from exporter.logs.bodies import BodyRefused, read_entries
+from exporter.logs.entries import MAX_TEXT_CHARS, read_line, read_object
+from exporter.logs.envelopes import Budget, EnvelopeRefused, open_line
+from exporter.logs.patterns import OTHER, build_judge
 
 JUDGE = build_judge({})
 FAILED = "chat assignment failed"

@@ -16,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.config import Logs
 from exporter.daemon import Daemon
-from exporter.logwatch import watch
-from exporter.logwatch.counts import Counts
-from exporter.logwatch.watch import LogWatch
-from exporter.routes import build_application
+from exporter.logs import watch
+from exporter.logs.counts import Counts
+from exporter.logs.watch import LogWatch
 from exporter.server import Request
+from exporter.server.routes import build_application
 from tests.unit.test_log_follower import open_files
 
 ERROR = json.dumps({"level": "error", "message": "chat assignment failed"}) + "\n"
@@ -230,7 +230,7 @@ def test_a_reload_interrupts_a_long_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_watch_that_was_never_started_stops() -> None:
     logs = LogWatch(Logs(), lambda: None)
 
-    assert logs.is_turning()
+    assert logs.is_alive()
     assert logs.stop(1)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from exporter.logs import configure_logging
+from exporter.service import configure_logging
 
 DSN = "postgresql://reader:s3cret@db/chat"
 

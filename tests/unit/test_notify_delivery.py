@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from exporter.notify import delivery
 from exporter.notify.bodies import build_body
-from exporter.notify.notices import TEST, Notice, Silence
+from exporter.notify.notices import TEST, Notice, NullNotifier
 from exporter.notify.notifier import WebhookNotifier
 from exporter.notify.pace import Pace
 from tests.webhooks import (
@@ -289,7 +289,7 @@ def test_a_defect_of_ours_loses_its_notice_and_nothing_else(
 
 
 def test_silence_tells_nobody() -> None:
-    Silence().notify(notice())
+    NullNotifier().notify(notice())
 
 
 def test_an_idle_webhook_ends_without_ever_having_begun(

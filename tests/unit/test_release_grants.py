@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli
+from exporter.config.resources import find_resource
 from exporter.release.grants import READER, RELEASER, UnsafeRoleName, build_grants
-from exporter.resources import find_resource
 
 FILES = [find_resource("deploy") / "postgresql" / name for name in ("reader.sql", "releaser.sql")]
 

@@ -22,10 +22,10 @@ from exporter.release.facts import (
     Look,
     Surroundings,
     Trip,
-    build_limits,
 )
 from exporter.release.figures import Gauges, build_figures
 from exporter.release.guards import GUARDS, LIMIT_NAMES, describe_signs
+from exporter.release.plans import build_limits
 from exporter.release.policy import (
     Situation,
     choose,

@@ -23,14 +23,14 @@ from click.testing import CliRunner
 from exporter.cli.report import report as command
 from exporter.config import load_config
 from exporter.config.prometheus import Prometheus
-from exporter.report.advice import advise
-from exporter.report.criteria import CRITERIA, Check, Criterion, Scope
-from exporter.report.document import Report, as_json
-from exporter.report.evaluation import Finding, Judged, judge, say_value, worst
-from exporter.report.markdown import escape, render_markdown
-from exporter.report.page import render_page
-from exporter.report.plots import draw
-from exporter.report.prometheus import Client, PrometheusError, PrometheusUnreachable
+from exporter.ops.report.advice import advise
+from exporter.ops.report.criteria import CRITERIA, Check, Criterion, Scope
+from exporter.ops.report.document import Report, as_json
+from exporter.ops.report.evaluation import Finding, Judged, judge, say_value, worst
+from exporter.ops.report.markdown import escape, render_markdown
+from exporter.ops.report.page import render_page
+from exporter.ops.report.plots import draw
+from exporter.ops.report.prometheus import Client, PrometheusError, PrometheusUnreachable
 from tests.prometheus_fake import Answer, Fake, Reply, matrix, reply, run_fake, vector
 
 ROOT = Path(__file__).parents[2]
@@ -201,7 +201,7 @@ def test_a_server_that_is_not_there_is_said_without_its_url() -> None:
 
 
 def test_an_answer_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.report.prometheus._LIMIT_BYTES", 10)
+    monkeypatch.setattr("exporter.ops.report.prometheus._LIMIT_BYTES", 10)
     with (
         run_fake(lambda *_: vector(1)) as fake,
         client(fake.url) as asks,
@@ -213,7 +213,7 @@ def test_an_answer_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_answer_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = itertools.count(0, 99)
     clock = SimpleNamespace(monotonic=lambda: next(moments))
-    monkeypatch.setattr("exporter.report.prometheus.time", clock)
+    monkeypatch.setattr("exporter.ops.report.prometheus.time", clock)
     with (
         run_fake(lambda *_: vector(1)) as fake,
         client(fake.url) as asks,

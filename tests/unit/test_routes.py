@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from exporter.daemon import Daemon
-from exporter.exposition import Page
-from exporter.routes import Place, build_application, build_place
-from exporter.rules import Links, read_rules
+from exporter.metrics.exposition import Page
+from exporter.metrics.snapshot import Snapshot
+from exporter.ops.rules import Links, read_rules
 from exporter.server import Request, Response
-from exporter.snapshot import Snapshot
+from exporter.server.routes import Place, build_application, build_place
 
 PATHS = (
     *("/metrics", "/-/healthy", "/-/ready", "/", "/ingest/logs/x"),
@@ -43,7 +43,7 @@ def ask(path: str, place: Place, *workers: Any) -> Response:
     )
     daemon = SimpleNamespace(
         workers=workers,
-        logs=SimpleNamespace(receiver=receiver),
+        receiver=receiver,
         is_ready=lambda: True,
         is_healthy=lambda: (),
         exposition=SimpleNamespace(page=lambda _: Page("text/plain", b"figures", b"")),

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from exporter.cli import cli, main
 from exporter.config.durations import parse_duration
-from exporter.resources import find_resource
+from exporter.config.resources import find_resource
 
 FILES = sorted(find_resource("alerts").glob("*.rules.yml"))
 GROUPS = [group for file in FILES for group in yaml.safe_load(file.read_text())["groups"]]

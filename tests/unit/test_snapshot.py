@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from exporter.catalogue import Label, Metric, Query, Series
 from exporter.errors import Reason, RowMismatch
-from exporter.snapshot import (
+from exporter.metrics.snapshot import (
     MAX_LABEL_LENGTH,
     Family,
     QueryResult,

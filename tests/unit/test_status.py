@@ -17,8 +17,8 @@ from exporter.cli.status import _exit_code
 from exporter.config import Thresholds, load_config
 from exporter.database import Outcome, Poll
 from exporter.errors import QueryFailed, Reason
-from exporter.planning import load_queries
-from exporter.status import STATES, Status, Verdict, as_json, build_status, unknown_status
+from exporter.ops.status import STATES, Status, Verdict, as_json, build_status, unknown_status
+from exporter.polling.plan import load_queries
 
 BEGAN_AT = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.tune.advice import Verdict, advise, count_needed, wilson_interval
-from exporter.tune.episodes import (
+from exporter.ops.tune.advice import Verdict, advise, count_needed, wilson_interval
+from exporter.ops.tune.episodes import (
     Episode,
     Message,
     Outcome,
@@ -20,7 +20,7 @@ from exporter.tune.episodes import (
     find_windows,
     judge_release,
 )
-from exporter.tune.tally import Line, Tally, count_episodes
+from exporter.ops.tune.tally import Line, Tally, count_episodes
 
 NOW_S = 10_000.0
 USER, HOLDER, OTHER = Writer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exporter.verify.checks import check_distribution, check_server
+from exporter.ops.verify.checks import check_distribution, check_server
 
 
 def test_a_server_that_is_too_old_is_refused() -> None:

@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from exporter.logs import configure_logging
+from exporter.service import configure_logging
 from tools.dashboards.questions import load_dashboards
 from tools.preview.drawing import Artist
 from tools.preview.history import backfill, run_prometheus, write_alerts

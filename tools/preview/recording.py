@@ -14,12 +14,12 @@ from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, embedded_bin_dir
 from exporter.demo.simulation import Simulation
 from exporter.demo.world.port import PlatformDown
-from exporter.exposition import Exposition, Source, own_families
-from exporter.logwatch.watch import LogWatch
-from exporter.planning import build_plans, build_release_plans
-from exporter.poller import Worker
-from exporter.release import desk
-from exporter.release.plans import ReleasePlan
+from exporter.logs.watch import LogWatch
+from exporter.metrics.exposition import Exposition, Source, own_families
+from exporter.polling.plan import build_plans
+from exporter.polling.worker import Worker
+from exporter.release import admin
+from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
 from tools.preview.clock import Clock
 from tools.preview.story import (
@@ -62,7 +62,7 @@ def record(folder: Path, days: tuple[Day, ...] = DAYS) -> list[Path]:
     with LocalServer(clock.bin_dir) as server:
         install_platform(server.dsn())
         with Session(server.dsn()) as session:
-            desk.install(session)
+            admin.install(session)
         return list(_Recorder(folder, server, clock).live(days))
 
 

@@ -1,0 +1,167 @@
+"""The thread that tells webhooks how the watch goes, at the moments of its rhythm."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from exporter.config.watch import Watch
+from exporter.digests.account import Account
+from exporter.digests.digest import build_digest
+from exporter.digests.memory import Memory, read_memory, write_memory
+from exporter.digests.schedule import due_moment, next_moment
+from exporter.metrics.figures import Reading
+from exporter.notify.notices import Notifier
+
+log = structlog.get_logger("chatqueue.watch")
+
+LOOK_EVERY = timedelta(minutes=1)
+"""A crash forgets at most what was counted since the latest look."""
+
+_RETRY_S = 1.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class DigestScheduler:
+    """Looks at the figures each minute of a watch, and tells of them when a digest is due.
+
+    Args:
+        watch: Of the configuration; one without a beginning asks for nothing.
+        read: Returns each database's figures; empty before every database was asked once.
+        notifier: Takes the digests.
+        now: The time.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        read: Callable[[], Mapping[str, Reading]],
+        notifier: Notifier,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._read = read
+        self._notifier = notifier
+        self._now = now
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._write_failed = False
+        self._memory: Memory | None = None
+        self._awake_since = now()
+        self._thread = threading.Thread(target=self._run, name="digests", daemon=True)
+        self._take(watch)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def apply(self, watch: Watch) -> None:
+        """Take a new configuration over; a watch that keeps its beginning goes on."""
+        with self._lock:
+            if watch != self._watch:
+                self._take(watch)
+        self._wake.set()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End, with a last look; return whether that was done in time."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def look(self) -> float | None:
+        """Look at the figures, tell what is due; return the seconds until the next look.
+
+        Returns:
+            None where there is nothing to wait for: no watch, or one that is over and told.
+        """
+        with self._lock:
+            now, memory = self._now(), self._memory
+            if memory is None:
+                return None
+            coming = next_moment(self._watch, now)
+            due = due_moment(self._watch, memory.last, self._awake_since, now)
+            if due is None and coming is None:
+                return None
+            if now < memory.started_at:
+                return (memory.started_at - now).total_seconds()
+            readings = self._read()
+            if not readings:
+                return _RETRY_S
+            accounts = {
+                database: memory.accounts.get(database, Account()).look(reading)
+                for database, reading in readings.items()
+            }
+            if due is not None:
+                self._tell(due, accounts)
+            else:
+                self._remember(Memory(memory.started_at, memory.last, accounts))
+            return None if coming is None else min(LOOK_EVERY, coming - now).total_seconds()
+
+    def _tell(self, due: datetime, accounts: Mapping[str, Account]) -> None:
+        """Remember first, so that a crash between the two rather loses a digest than repeats it."""
+        started_at = self._watch.started_at
+        assert started_at is not None  # noqa: S101 - a moment is due
+        told = {database: account.told() for database, account in accounts.items()}
+        self._remember(Memory(started_at, due, told))
+        for database, account in accounts.items():
+            self._notifier.notify(build_digest(database, account, self._watch, due))
+        log.info("digest told", moment=due.isoformat(), databases=len(accounts))
+
+    def _take(self, watch: Watch) -> None:
+        """Begin a watch, or go on with the one that the file or this process remembers."""
+        self._watch = watch
+        if watch.started_at is None:
+            self._memory = None
+        elif self._memory is None or self._memory.started_at != watch.started_at:
+            self._awake_since = self._now()
+            self._memory = self._recall(watch) or Memory(watch.started_at)
+
+    def _recall(self, watch: Watch) -> Memory | None:
+        """What the file remembers; one that cannot be used is told and then replaced."""
+        file = watch.digests.state_file
+        if file is None or watch.started_at is None:
+            return None
+        try:
+            return read_memory(file, watch.started_at)
+        except ValueError as error:
+            log.warning("watch state not used", file=str(file), error=str(error))
+            return None
+
+    def _remember(self, memory: Memory) -> None:
+        """Keep what is known, here and in the file; a change for the worse is logged once."""
+        self._memory = memory
+        file = self._watch.digests.state_file
+        if file is None:
+            return
+        try:
+            write_memory(file, memory)
+        except OSError as error:
+            if not self._write_failed:
+                log.error("watch state not written", file=str(file), error=str(error))
+            self._write_failed = True
+        else:
+            self._write_failed = False
+
+    def _run(self) -> None:
+        """Look until stopped; what goes wrong in a look is logged, and the next one is taken."""
+        while not self._stopping:
+            self._wake.clear()
+            wait_s: float | None = LOOK_EVERY.total_seconds()
+            try:
+                wait_s = self.look()
+            except Exception:
+                log.exception("digest failed")
+            if not self._stopping:
+                self._wake.wait(wait_s)
+        try:
+            self.look()
+        except Exception:
+            log.exception("digest failed")

@@ -1,0 +1,1 @@
+"""Rows to families to bytes: snapshots, events, thresholds, the exposition. Pure."""

@@ -1,0 +1,252 @@
+"""Rows that are events, counted once each while the daemon runs. No I/O.
+
+A query of events asks for what happened since a watermark: the database's time at the previous
+successful poll, less an overlap. The overlap is there for transactions that stamp their rows when
+they begin and show them when they commit; what it brings again is known by its key and not counted
+twice. The first poll only learns what is there: counting starts at the daemon's start, and a
+restart is an ordinary counter reset.
+
+How a query of events is written:
+
+- `%(since)s` (timestamptz, NULL on the first run) bounds its window column from below;
+- `%(seen)s` (text[]) holds the keys counted already, for a query that would rather not work out the
+  figures of those rows again; it may leave them out, or return them all the same;
+- `%(pending)s` (text[]) holds the keys whose `at` was NULL: begun, and yet to happen.
+
+Bounds: a key is forgotten when the watermark has passed its window time and it is no longer
+returned, so the memory is in proportion to the events of one overlap. At most `MAX_PENDING` keys
+are asked for again; beyond that the oldest are given up.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from exporter.catalogue import Metric, Query
+from exporter.errors import RowMismatch
+from exporter.metrics.snapshot import (
+    Family,
+    Labels,
+    Row,
+    Sample,
+    build_families,
+    check_shape,
+    expand_labels,
+    label_value,
+    number,
+)
+
+MAX_PENDING = 20_000
+_LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
+
+def first_values(query: Query) -> dict[str, Any]:
+    """Return what a query is asked with on its first run, beside the shared parameters."""
+    return {"since": None, "seen": [], "pending": []} if query.events is not None else {}
+
+
+def families_of(
+    query: Query, columns: Sequence[str], rows: Sequence[Row], began_at: datetime.datetime
+) -> tuple[Family, ...]:
+    """Turn one look at a query into families: figures, or counters that have counted nothing.
+
+    Raises:
+        RowMismatch: The rows do not fit the mapping.
+    """
+    if query.events is None:
+        return build_families(query, columns, rows)
+    return EventCounter(query, 0.0).absorb(columns, rows, began_at)
+
+
+class EventCounter:
+    """The counters and histograms of one query of events.
+
+    Args:
+        query: Catalogue entry with `events`.
+        overlap_s: How far behind the previous poll each poll looks.
+    """
+
+    def __init__(self, query: Query, overlap_s: float) -> None:
+        assert query.events is not None  # noqa: S101 - the caller chose this class for it
+        self.query = query
+        self.overlap_s = overlap_s
+        self._events = query.events
+        self._since: datetime.datetime | None = None
+        self._seen: dict[str, datetime.datetime] = {}
+        self._pending: list[str] = []
+        self._tallies = {metric.name: _tally(metric) for metric in query.metrics}
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what the query is to be asked with now."""
+        return {"since": self._since, "seen": list(self._seen), "pending": list(self._pending)}
+
+    def counts_like(self, query: Query) -> bool:
+        """Return whether that query's events are told apart and counted as this one's are."""
+        return (query.metrics, query.events) == (self.query.metrics, self.query.events)
+
+    def families(self) -> tuple[Family, ...]:
+        """Return every metric as it stands, in catalogue order."""
+        return tuple(tally.family() for tally in self._tallies.values())
+
+    def absorb(
+        self, columns: Sequence[str], rows: Sequence[Row], now: datetime.datetime
+    ) -> tuple[Family, ...]:
+        """Count what is new in one successful run.
+
+        Args:
+            columns: Names of the columns returned.
+            rows: Column name to value; figures in base units.
+            now: The database's time at the start of the transaction that read them.
+
+        Returns:
+            Every metric as it now stands.
+
+        Raises:
+            RowMismatch: The rows do not fit the mapping; nothing of them was counted.
+        """
+        self._check(columns, rows)
+        events = self._events
+        fresh = [row for row in rows if self._is_fresh(row)]
+        # All is worked out before anything is counted, so that a mismatch counts nothing.
+        observations = [
+            (tally, labels, value)
+            for row in fresh
+            for tally in self._tallies.values()
+            for labels, value in tally.read(self.query, row)
+        ]
+        if self._since is not None:
+            for tally, labels, value in observations:
+                tally.count(labels, value)
+        self._since = now - datetime.timedelta(seconds=self.overlap_s)
+        waiting = [row for row in rows if row[events.at] is None]
+        waiting.sort(key=lambda row: row[events.window] or _LONG_AGO)
+        self._pending = [str(row[events.key]) for row in waiting[-MAX_PENDING:]]
+        happened = {
+            str(row[events.key]): row[events.window] or _LONG_AGO
+            for row in rows
+            if row[events.at] is not None
+        }
+        kept = {key: at for key, at in self._seen.items() if at > self._since}
+        self._seen = {**kept, **happened}
+        return self.families()
+
+    def _is_fresh(self, row: Row) -> bool:
+        """Whether a row has happened and was not counted yet."""
+        return row[self._events.at] is not None and str(row[self._events.key]) not in self._seen
+
+    def _check(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """What must hold of the rows as a whole."""
+        query, events = self.query, self._events
+        check_shape(query, columns, rows)
+        keys = [row[events.key] for row in rows]
+        if None in keys or len(set(map(str, keys))) < len(keys):
+            raise RowMismatch(
+                f"{query.path.name} returned a key that is NULL or stands twice, expected "
+                f"{events.key!r} to identify the event"
+            )
+        for row in rows:
+            for column in (events.at, events.window):
+                value = row[column]
+                if value is not None and not isinstance(value, datetime.datetime):
+                    raise RowMismatch(
+                        f"{query.path.name} column {column!r} returned {type(value).__name__}, "
+                        "expected a timestamptz"
+                    )
+
+
+class _Counter:
+    """A counter of events: rows, or the sum of a column."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.column = metric.series[0].column
+        self.values: dict[Labels, float] = dict.fromkeys(expand_labels(metric), 0.0)
+
+    def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
+        """What a row adds; nothing where a label or the value is NULL."""
+        labels = _labels(query, self.metric, row)
+        value = _amount(query, self.column, row) if self.column else 1.0
+        if labels is not None and value is not None:
+            if value < 0:
+                raise RowMismatch(
+                    f"{query.path.name} column {self.column!r} returned {value!r}, expected 0 or "
+                    "more for a counter"
+                )
+            yield labels, value
+
+    def count(self, labels: Labels, value: float) -> None:
+        """Add."""
+        self.values[labels] = self.values.get(labels, 0.0) + value
+
+    def family(self) -> Family:
+        """As it stands."""
+        metric = self.metric
+        samples = tuple(Sample(labels, value) for labels, value in self.values.items())
+        return Family(metric.name, metric.type, metric.help, metric.unit, samples)
+
+
+class _Histogram:
+    """A histogram of one column of the events."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.column = metric.series[0].column
+        self.bounds = metric.buckets
+        self.counts: dict[Labels, list[int]] = {
+            labels: [0] * (len(self.bounds) + 1) for labels in expand_labels(metric)
+        }
+        self.sums: dict[Labels, float] = dict.fromkeys(self.counts, 0.0)
+
+    def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
+        """What a row observes; nothing where a label or the value is NULL."""
+        labels = _labels(query, self.metric, row)
+        value = _amount(query, self.column, row)
+        if labels is not None and value is not None:
+            yield labels, value
+
+    def count(self, labels: Labels, value: float) -> None:
+        """Observe; a clock that ran backwards between two rows counts as no time at all."""
+        value = max(value, 0.0)
+        counts = self.counts.setdefault(labels, [0] * (len(self.bounds) + 1))
+        counts[bisect_left(self.bounds, value)] += 1
+        self.sums[labels] = self.sums.get(labels, 0.0) + value
+
+    def family(self) -> Family:
+        """As it stands, buckets cumulative."""
+        metric = self.metric
+        samples: list[Sample] = []
+        for labels, counts in self.counts.items():
+            running = 0
+            for bound, count in zip((*self.bounds, float("inf")), counts, strict=True):
+                running += count
+                le = (*labels, ("le", "+Inf" if bound == float("inf") else repr(bound)))
+                samples.append(Sample(le, float(running), "_bucket"))
+            samples.append(Sample(labels, float(running), "_count"))
+            samples.append(Sample(labels, self.sums[labels], "_sum"))
+        return Family(metric.name, metric.type, metric.help, metric.unit, tuple(samples))
+
+
+def _tally(metric: Metric) -> _Counter | _Histogram:
+    """What counts that metric."""
+    return _Histogram(metric) if metric.type == "histogram" else _Counter(metric)
+
+
+def _amount(query: Query, column: str, row: Row) -> float | None:
+    """A row's value, None for NULL; what is not finite would spoil a sum for ever."""
+    value = number(query, column, row[column])
+    if value is not None and not math.isfinite(value):
+        raise RowMismatch(
+            f"{query.path.name} column {column!r} returned {value!r}, expected a finite number"
+        )
+    return value
+
+
+def _labels(query: Query, metric: Metric, row: Mapping[str, Any]) -> Labels | None:
+    """A row's labels for a metric; None where one is NULL: the event is not of its kind."""
+    if any(row[label.column] is None for label in metric.labels):
+        return None
+    return tuple((label.name, label_value(query, label, row)) for label in metric.labels)

@@ -1,0 +1,1 @@
+"""What a person runs beside the daemon: status, verify, fix, tune, report, rules."""

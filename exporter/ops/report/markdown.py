@@ -1,0 +1,76 @@
+"""The report as Markdown. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
+from exporter.ops.report.document import Report
+from exporter.ops.report.evaluation import say_value
+from exporter.text import say_duration, say_moment
+
+MARKS = {"pass": "✔", "fail": "✘", "unknown": "?"}
+
+
+def render_markdown(report: Report) -> str:
+    """Return the report as GitHub's Markdown; what came from elsewhere is escaped."""
+    return "\n".join((*_head(report), *_criteria(report), *_people())) + "\n"
+
+
+def _head(report: Report) -> Iterator[str]:
+    passed = say_duration((report.at - report.started_at).total_seconds())
+    length = say_duration((report.ends_at - report.started_at).total_seconds())
+    yield f"# Deployment report: {report.verdict}"
+    yield ""
+    yield f"- Databases: {escape(', '.join(report.databases))}"
+    yield f"- Watch: {say_moment(report.started_at)} to {say_moment(report.ends_at)} ({length})"
+    yield f"- Judged: {say_moment(report.at)}, {passed} after the beginning"
+    yield f"- Rollback: **{report.advice.course}**. {escape(report.advice.summary)}"
+    yield from (f"  - {escape(reason)}" for reason in report.advice.reasons)
+    yield ""
+
+
+def _criteria(report: Report) -> Iterator[str]:
+    yield "## Criteria"
+    yield ""
+    yield "| | criterion | verdict |"
+    yield "|---|---|---|"
+    for each in report.judged:
+        yield f"| {MARKS[each.verdict]} | {escape(each.criterion.title)} | {each.verdict} |"
+    for each in report.judged:
+        yield ""
+        yield f"### {MARKS[each.verdict]} {escape(each.criterion.title)}: {each.verdict}"
+        yield ""
+        yield "| | measured | value | limit | seen | evidence |"
+        yield "|---|---|---|---|---|---|"
+        for finding in each.findings:
+            check = finding.check
+            limit = f"{check.relation} {say_value(check, finding.limit)}"
+            yield (
+                f"| {MARKS[finding.verdict]} | {escape(check.asks)} "
+                f"| {say_value(check, finding.value)} | {limit} | {finding.coverage:.0%} "
+                f"| {escape(finding.evidence)} |"
+            )
+        yield ""
+        yield "```promql"
+        yield from dict.fromkeys(finding.expression for finding in each.findings)
+        yield "```"
+
+
+def _people() -> Iterator[str]:
+    yield ""
+    yield "## For people to judge"
+    yield ""
+    yield from (f"- [ ] {line}" for line in JUDGED_BY_PEOPLE)
+    yield ""
+    yield "## Sign-off"
+    yield ""
+    yield "| role | name | decision | date |"
+    yield "|---|---|---|---|"
+    yield from (f"| {signer} | | | |" for signer in SIGNERS)
+
+
+def escape(text: str) -> str:
+    """Keep Markdown and HTML from reading a text as anything but itself, on one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", " ".join(text.split()))

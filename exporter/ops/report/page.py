@@ -1,0 +1,116 @@
+"""The report as one HTML file that needs nothing else: no script, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from exporter import __version__
+from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
+from exporter.ops.report.document import Report
+from exporter.ops.report.evaluation import Finding, Judged, say_value
+from exporter.ops.report.plots import draw
+from exporter.text import say_duration, say_moment
+
+_STYLE = Path(__file__).with_name("page.css")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_TONES = {"roll back": "fail", "look closer": "unknown", "keep": "pass", "too late": "soft"}
+
+
+def render_page(report: Report, step_s: int) -> str:
+    """Return the report as HTML; whatever came from elsewhere is escaped.
+
+    Args:
+        report: What to show.
+        step_s: Time between two points of the plots.
+    """
+    title = escape(f"Deployment report: {report.verdict}")
+    return "\n".join(
+        (
+            "<!doctype html>",
+            '<html lang="en"><head><meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{title}</title>",
+            f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body>",
+            *_head(report),
+            *_overview(report),
+            *(line for each in report.judged for line in _criterion(each, report, step_s)),
+            *_people(),
+            f'<p class="soft">chatqueue-exporter {escape(__version__)}</p>',
+            "</body></html>\n",
+        )
+    )
+
+
+def _badge(verdict: str) -> str:
+    return f'<span class="badge {verdict}">{verdict}</span>'
+
+
+def _head(report: Report) -> Iterator[str]:
+    passed = say_duration((report.at - report.started_at).total_seconds())
+    length = say_duration((report.ends_at - report.started_at).total_seconds())
+    yield f"<h1>Deployment report {_badge(report.verdict)}</h1>"
+    yield f'<div class="bar"><div style="width: {report.progress:.1%}"></div></div>'
+    yield "<dl>"
+    for name, text in (
+        ("Databases", ", ".join(report.databases)),
+        ("Watch", f"{say_moment(report.started_at)} to {say_moment(report.ends_at)}, {length}"),
+        ("Judged", f"{say_moment(report.at)}, {passed} after the beginning"),
+        ("Rollback until", say_moment(report.rollback_until)),
+    ):
+        yield f"<dt>{name}</dt><dd>{escape(text)}</dd>"
+    yield "</dl>"
+    advice = report.advice
+    yield f'<div class="advice"><strong class="{_TONES[advice.course]}">'
+    yield f"Rollback: {escape(advice.course)}</strong><p>{escape(advice.summary)}</p>"
+    if advice.reasons:
+        yield f"<ul>{''.join(f'<li>{escape(reason)}</li>' for reason in advice.reasons)}</ul>"
+    yield "</div>"
+
+
+def _overview(report: Report) -> Iterator[str]:
+    yield "<h2>Criteria</h2><table><tbody>"
+    for each in report.judged:
+        link = f'<a href="#{each.criterion.key}">{escape(each.criterion.title)}</a>'
+        yield f'<tr><td class="number">{_badge(each.verdict)}</td><td>{link}</td></tr>'
+    yield "</tbody></table>"
+
+
+def _criterion(judged: Judged, report: Report, step_s: int) -> Iterator[str]:
+    criterion = judged.criterion
+    yield f'<section id="{criterion.key}"><header>{_badge(judged.verdict)}'
+    yield f"<h3>{escape(criterion.title)}</h3></header>"
+    for finding in judged.findings:
+        yield from _finding(finding, report, step_s)
+    yield "</section>"
+
+
+def _finding(finding: Finding, report: Report, step_s: int) -> Iterator[str]:
+    check = finding.check
+    failing = " failing" if finding.verdict == "fail" else ""
+    yield f'<div class="check{failing}"><p class="evidence">'
+    yield f'<strong class="{finding.verdict}">{finding.verdict}</strong> {escape(check.asks)}: '
+    yield f"<strong>{escape(finding.evidence)}</strong></p>"
+    yield draw(finding, report.started_at.timestamp(), report.at.timestamp(), step_s)
+    yield "<details><summary>"
+    limit = f"{check.relation} {say_value(check, finding.limit)}"
+    yield escape(
+        f"value {say_value(check, finding.value)}, limit {limit}, seen {finding.coverage:.0%}"
+    )
+    yield f"</summary><pre>{escape(finding.expression)}</pre>"
+    if not finding.limit_expression.isdecimal():
+        yield f"<pre>{escape(finding.limit_expression)}</pre>"
+    yield "</details></div>"
+
+
+def _people() -> Iterator[str]:
+    yield "<h2>For people to judge</h2>"
+    lines = "".join(f"<li>{escape(line)}</li>" for line in JUDGED_BY_PEOPLE)
+    yield f'<ul class="todo">{lines}</ul>'
+    yield '<h2>Sign-off</h2><table class="sign"><thead><tr><th>Role</th><th>Name</th>'
+    yield "<th>Decision</th><th>Date</th></tr></thead><tbody>"
+    for signer in SIGNERS:
+        yield f"<tr><td>{escape(signer)}</td><td></td><td></td><td></td></tr>"
+    yield "</tbody></table>"

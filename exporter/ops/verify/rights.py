@@ -1,0 +1,65 @@
+"""Whether a role may do more than its work needs: its rights held against the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+from exporter.database.session import Session
+from exporter.errors import DatabaseError
+from exporter.ops.verify.checks import Check, check_rights
+
+Part = Literal["reader", "releaser", "repairs"]
+Rights = tuple[tuple[str, str, str], ...]
+READING: tuple[Part, ...] = ("reader",)
+WRITING: tuple[Part, ...] = ("releaser", "repairs")
+_FOLDER = files(__package__)
+
+
+def load_rights(parts: Sequence[Part]) -> Rights:
+    """Return privilege, relation and column (`*` for all) of everything that is needed.
+
+    Source: exporter/ops/verify/rights.yaml.
+    """
+    lists: Mapping[Part, Mapping[str, Mapping[str, Sequence[str]]]] = yaml.safe_load(
+        _FOLDER.joinpath("rights.yaml").read_text("utf-8")
+    )
+    return tuple(
+        (privilege, relation, column)
+        for part in parts
+        for privilege, relations in lists[part].items()
+        for relation, columns in relations.items()
+        for column in columns
+    )
+
+
+def inspect_rights(dsn: str, parts: Sequence[Part], connect_timeout_s: float) -> Iterator[Check]:
+    """Yield what a role may do beyond its list; read-only."""
+    try:
+        row = _ask(dsn, parts, connect_timeout_s)
+    except DatabaseError as error:
+        todo = "see docs/troubleshooting.md"
+        yield Check("rights", " and ".join(parts), False, f"cannot be told: {error}", "", todo)
+        return
+    yield from check_rights(row)
+
+
+def _ask(dsn: str, parts: Sequence[Part], connect_timeout_s: float) -> Mapping[str, Any]:
+    """The role's row of rights.sql."""
+    privileges, relations, columns = zip(*load_rights(parts), strict=True)
+    values = {
+        "privileges": list(privileges),
+        "relations": list(relations),
+        "columns": list(columns),
+        "is_writing": "releaser" in parts,
+    }
+    with Session(dsn, connect_timeout_s=connect_timeout_s) as session:
+        session.begin(read_only=True)
+        try:
+            (row,) = session.rows(_FOLDER.joinpath("sql", "rights.sql").read_text("utf-8"), values)
+        finally:
+            session.rollback()
+    return row

@@ -1,0 +1,133 @@
+"""The configuration as the pollers need it: parameters and plans. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
+from exporter.config import Config
+from exporter.config.resources import find_resource
+from exporter.errors import ConfigError, Fault
+from exporter.metrics.thresholds import OLDEST_AGE_STATES, build_thresholds, limits_of
+from exporter.polling.worker import Plan
+
+# The platform's release reasons as LIKE patterns, and what each counts as; the first match decides,
+# anything else is `other`. Reasons are free text: a caller may have put anything there.
+RELEASE_REASONS = {
+    "% - max reassignments reached": "closed",
+    "operator_sent_message": "replied",
+    "real_user_replied_after_operator": "customer_replied",
+    "idle_timeout": "idle_timeout",
+    "operator_idle_timeout": "idle_timeout",
+    "auto_release:%": "auto_release",
+    "manual_reassignment_by_admin%": "admin",
+    "manual_unassign": "manual",
+}
+
+
+def build_parameters(config: Config) -> dict[str, Any]:
+    """Return the value of every `%(name)s` a query may use.
+
+    Durations are seconds; a threshold that is off is infinite, so that nothing exceeds it. The
+    operator's own parameters cannot replace a built-in one; `build_plans` refuses the attempt.
+    """
+    return {**config.queries.parameters, **_built_in_parameters(config)}
+
+
+def _built_in_parameters(config: Config) -> dict[str, str | int | float | bool]:
+    """The parameters that follow from the rest of the configuration."""
+    thresholds = config.thresholds
+    built_in: dict[str, Any] = {
+        "stuck_hours": thresholds.stuck_hours,
+        "idle_grace": thresholds.idle_grace.total_seconds(),
+        "operators_max_series": config.operators.max_series,
+        "operators_label": config.operators.label,
+    }
+    own = config.events.release_reasons
+    # The operator's come first, and instead of a built-in one that is written alike.
+    patterns = {**own, **{key: RELEASE_REASONS[key] for key in RELEASE_REASONS if key not in own}}
+    built_in |= {
+        "event_overlap": config.events.overlap.total_seconds(),
+        "release_patterns": list(patterns.keys()),
+        "release_outcomes": list(patterns.values()),
+        "slo_answer_within": config.slo.answer_within.total_seconds(),
+        "slo_objective": config.slo.objective,
+        "checks_grace": config.checks.grace.total_seconds(),
+    }
+    for state in OLDEST_AGE_STATES:
+        for severity, limit_s in limits_of(getattr(thresholds.oldest_age, state)):
+            built_in[f"oldest_age_{state}_{severity}"] = limit_s
+    for severity, limit_s in limits_of(thresholds.customer_wait):
+        built_in[f"customer_wait_{severity}"] = limit_s
+    return built_in
+
+
+def load_queries(config: Config) -> tuple[Query, ...]:
+    """Read the catalogue that a configuration asks for.
+
+    Raises:
+        CatalogueError: With every fault of every file.
+    """
+    return load_catalogue(
+        [find_resource("queries"), *config.queries.dirs],
+        poll=config.poll,
+        overrides=config.queries.overrides,
+        parameters=build_parameters(config).keys(),
+    )
+
+
+def build_plans(config: Config) -> dict[str, Plan]:
+    """Return one plan a database.
+
+    Raises:
+        CatalogueError: A query's files cannot be used.
+        ConfigError: A parameter has the name of a built-in one, or a database's label that of a
+            query's.
+    """
+    built_in = _built_in_parameters(config)
+    faults = [
+        Fault("the configuration", f"queries.parameters.{name}", "is built in", "another name")
+        for name in config.queries.parameters
+        if name in built_in or name in EVENT_PARAMETERS
+    ]
+    if faults:
+        raise ConfigError(faults)
+    queries = load_queries(config)
+    if not queries:
+        expected = "at least one query to run"
+        faults.append(Fault("the configuration", "queries.overrides", "disables all", expected))
+    faults += _label_conflicts(config, queries)
+    if faults:
+        raise ConfigError(faults)
+    parameters = build_parameters(config)
+    thresholds = build_thresholds(config)
+    return {
+        name: Plan(
+            database=name,
+            dsn=database.dsn.get_secret_value(),
+            labels=tuple(sorted(database.labels.items())),
+            connect_timeout_s=config.poll.connect_timeout.total_seconds(),
+            queries=queries,
+            parameters=parameters,
+            thresholds=thresholds,
+        )
+        for name, database in config.databases.items()
+    }
+
+
+def _label_conflicts(config: Config, queries: Sequence[Query]) -> Iterator[Fault]:
+    """Labels of a database that a query sets as well, so that one would hide the other."""
+    used: dict[str, str] = {}
+    for query in queries:
+        for metric in query.metrics:
+            names = [label.name for label in metric.labels]
+            names += [name for name, _ in metric.series[0].labels]
+            for name in names:
+                used.setdefault(name, query.name)
+    for database, section in config.databases.items():
+        for name in section.labels:
+            if name in used:
+                key = f"databases.{database}.labels.{name}"
+                found = f"is a label of the query {used[name]}"
+                yield Fault("the configuration", key, found, "another name")

@@ -1,0 +1,277 @@
+"""What each path answers: the page, health, reload and a landing page for people."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from exporter import __version__
+from exporter.errors import ChatqueueError
+from exporter.metrics.exposition import Exposition, Page
+from exporter.polling.worker import Worker
+from exporter.server import Application, Request, Response
+from exporter.server.runbooks import render_runbook, render_runbooks
+
+RELOAD = "/-/reload"
+RUNBOOKS = "/runbooks"
+SLOW_PATHS = frozenset({RELOAD})
+
+_TEXT = ("Content-Type", "text/plain; charset=utf-8")
+
+
+class Receiver(Protocol):
+    """Answers the requests of some paths: see `exporter.logs.receiver`."""
+
+    def takes(self, path: str) -> bool:
+        """Return whether a path is one of the receiver's."""
+
+    def answer(self, request: Request) -> Response:
+        """Answer a request to such a path."""
+
+
+class Daemon(Protocol):
+    """What is served of `exporter.daemon.Daemon`."""
+
+    @property
+    def exposition(self) -> Exposition:
+        """The page of metrics."""
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """One per database."""
+
+    @property
+    def receiver(self) -> Receiver:
+        """Takes log lines over HTTP."""
+
+    def is_healthy(self) -> Sequence[str]:
+        """Return what is stalled; nothing means healthy."""
+
+    def is_ready(self) -> bool:
+        """Return whether every database was polled once."""
+
+    def reload(self) -> None:
+        """Read the configuration again.
+
+        Raises:
+            ChatqueueError: It is refused; the old one stays in force.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the daemon is reached, as Prometheus has it.
+
+    Attributes:
+        prefix: Of every path that is served: empty, or `/chatqueue`, without a slash at its end.
+        links: The same as people behind a proxy see it, for links and redirects.
+    """
+
+    prefix: str = ""
+    links: str = ""
+
+
+ROOT = Place()
+
+
+def build_place(external_url: str | None, route_prefix: str | None) -> Place:
+    """Return where the daemon is reached.
+
+    Args:
+        external_url: The address people use, `https://example.org/chatqueue/`, or its path alone.
+        route_prefix: The path requests come with; the external URL's where none is given.
+
+    Raises:
+        ValueError: The address is none; the message says what was expected.
+    """
+    path = external_url or ""
+    if not path.startswith("/") and path:
+        parts = urlsplit(path)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
+            raise ValueError("expected a URL such as https://example.org/chatqueue/, or a path")
+        path = parts.path
+    prefix = _slashed(path if route_prefix is None else route_prefix)
+    return Place(prefix, prefix if external_url is None else _slashed(path))
+
+
+def _slashed(path: str) -> str:
+    """A path with a slash at its beginning and none at its end; empty for the root."""
+    if not re.fullmatch(r"[A-Za-z0-9/._~%-]*", path):
+        raise ValueError("expected a path of letters, digits and / . _ ~ % -")
+    inner = "/".join(part for part in path.split("/") if part)
+    return f"/{inner}" if inner else ""
+
+
+def build_application(
+    daemon: Daemon, *, enable_lifecycle: bool, place: Place = ROOT
+) -> Application:
+    """Return the function that answers requests.
+
+    Args:
+        daemon: Whose page and health are served.
+        enable_lifecycle: Whether POST /-/reload is allowed.
+        place: Under which path; outside it nothing is there but a redirect from the root.
+    """
+
+    pages: dict[str, Callable[[Daemon, Request], Response]] = {
+        "/metrics": _metrics,
+        "/-/healthy": _healthy,
+        "/-/ready": _ready,
+        "/": lambda daemon, _: _landing(daemon, place.links),
+        RUNBOOKS: lambda _, __: _html(render_runbooks(place.links)),
+    }
+
+    def application(request: Request) -> Response:
+        path = _path_below(place, request.path)
+        if isinstance(path, Response):
+            return path
+        if path == RELOAD:
+            return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
+        page = pages.get(path) or _runbook_page(path, place.links)
+        if page is None and daemon.receiver.takes(request.path):
+            return daemon.receiver.answer(request)
+        if page is None:
+            return _text(404, f"not found; the figures are at {place.links}/metrics\n")
+        if request.method not in ("GET", "HEAD"):
+            return _text(405, "method not allowed, expected GET\n", ("Allow", "GET, HEAD"))
+        return page(daemon, request)
+
+    return application
+
+
+def _runbook_page(path: str, links: str) -> Callable[[Daemon, Request], Response] | None:
+    """What serves `/runbooks/<Alert>`, where there is such an alert."""
+    alert = path.removeprefix(f"{RUNBOOKS}/")
+    shown = None if alert == path else render_runbook(alert, links)
+    return None if shown is None else lambda _, __: _html(shown)
+
+
+def _path_below(place: Place, path: str) -> str | Response:
+    """The path without the prefix; an answer where it is not below it."""
+    inner = path.removeprefix(place.prefix)
+    if place.prefix and path == "/":
+        return Response(302, (_TEXT, ("Location", f"{place.prefix}/")))
+    if place.prefix and (inner == path or inner[:1] not in ("", "/")):
+        return _text(404, f"not found; everything is below {place.prefix}/\n")
+    return inner or Response(302, (_TEXT, ("Location", f"{place.links}/")))
+
+
+def _metrics(daemon: Daemon, request: Request) -> Response:
+    """The page, in the format and encoding the client prefers."""
+    page = daemon.exposition.page(request.headers.get("accept", ""))
+    return _responses(page)[_accepts_gzip(request.headers.get("accept-encoding", ""))]
+
+
+@lru_cache(maxsize=8)
+def _responses(page: Page) -> tuple[Response, Response]:
+    """A page plain and gzipped, made once a page rather than once a scrape."""
+    headers = (("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding"))
+    return (
+        Response(200, headers, page.body),
+        Response(200, (*headers, ("Content-Encoding", "gzip")), page.compressed),
+    )
+
+
+@lru_cache(maxsize=64)
+def _accepts_gzip(accept_encoding: str) -> bool:
+    """Whether gzip is named, or else anything at all, and not refused with q=0."""
+    accepted: dict[str, bool] = {}
+    for part in accept_encoding.split(","):
+        coding, _, parameters = part.strip().lower().partition(";")
+        quality = parameters.replace(" ", "").removeprefix("q=")
+        accepted[coding.strip()] = not quality or quality.strip("0.") != ""
+    return accepted.get("gzip", accepted.get("*", False))
+
+
+def _healthy(daemon: Daemon, _: Request) -> Response:
+    """Alive, and every poller gets round."""
+    stuck = daemon.is_healthy()
+    if stuck:
+        return _text(503, f"pollers that no longer turn: {', '.join(stuck)}\n")
+    return _text(200, "chatqueue-exporter is healthy.\n")
+
+
+def _ready(daemon: Daemon, _: Request) -> Response:
+    """Every database was polled once."""
+    if daemon.is_ready():
+        return _text(200, "chatqueue-exporter is ready.\n")
+    return _text(503, "the first poll is not done yet\n")
+
+
+def _reload(daemon: Daemon, request: Request) -> Response:
+    """Read the configuration again."""
+    if request.method not in ("POST", "PUT"):
+        return _text(405, "method not allowed, expected POST or PUT\n", ("Allow", "POST, PUT"))
+    try:
+        daemon.reload()
+    except ChatqueueError as error:
+        return _text(500, f"failed to reload configuration:\n{error}\n")
+    return _text(200, "")
+
+
+def _lifecycle_disabled() -> Response:
+    """As Prometheus answers."""
+    return _text(403, "lifecycle API is not enabled, expected --web.enable-lifecycle\n")
+
+
+def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
+    """A plain answer."""
+    return Response(status, (_TEXT, *headers), body.encode())
+
+
+def _landing(daemon: Daemon, links: str) -> Response:
+    """Where to look, and whether the databases answer, for a person with a browser."""
+    rows = "".join(_landing_row(worker) for worker in daemon.workers)
+    page = _PAGE.format(version=html.escape(__version__), rows=rows, links=html.escape(links))
+    return _html(page, ("Cache-Control", "no-store"))
+
+
+def _html(page: str, *headers: tuple[str, str]) -> Response:
+    """A page for a person with a browser."""
+    return Response(200, (("Content-Type", "text/html; charset=utf-8"), *headers), page.encode())
+
+
+def _landing_row(worker: Worker) -> str:
+    """One database, judged as the page of figures judges it now."""
+    snapshot, now = worker.snapshot, time.monotonic()
+    name = f"<tr><td>{html.escape(worker.database)}</td>"
+    if not worker.first_poll_done.is_set():
+        return f"{name}<td>not asked yet</td><td></td></tr>"
+    up = snapshot.up and now < snapshot.up_until
+    working = sum(result.success and now < result.expires_at for result in snapshot.results)
+    return (
+        f"{name}<td class={'up' if up else 'down'}>{'answers' if up else 'does not answer'}</td>"
+        f"<td>{working} of {len(snapshot.results)} queries work</td></tr>"
+    )
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>chatqueue-exporter</title>
+<meta name="viewport" content="width=device-width">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem;
+       color: #1c2430; }}
+h1 {{ margin: 0; font-size: 1.6rem; }} p {{ color: #55606f; }}
+a {{ color: #0b62c4; }}
+table {{ border-collapse: collapse; width: 100%; margin: 1.5rem 0; }}
+td {{ padding: .5rem .75rem; border-bottom: 1px solid #dde3ea; }}
+.up {{ color: #15713a; }} .down {{ color: #b3261e; font-weight: 600; }}
+li {{ margin: .25rem 0; }}
+</style></head><body>
+<h1>chatqueue-exporter</h1>
+<p>Version {version}. Watches operator-staffed chat queues on PostgreSQL.</p>
+<table>{rows}</table>
+<ul>
+<li><a href="{links}/metrics">{links}/metrics</a>: the figures, for Prometheus</li>
+<li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive, its pollers turn</li>
+<li><a href="{links}/-/ready">{links}/-/ready</a>: every database was polled once</li>
+<li><a href="{links}/runbooks">{links}/runbooks</a>: what to do about each alert</li>
+</ul>
+</body></html>
+"""

@@ -1,0 +1,203 @@
+"""The process of the daemon: its log, its signals, and serving until it is told to stop.
+
+Log lines are logfmt or JSON on standard error, one event per line, without secrets; records of
+Python's own `logging` become such lines too. A line that cannot be written is dropped: a full disk
+or a closed pipe must not end the watch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TextIO, cast
+
+import structlog
+
+from exporter import __version__
+from exporter.config.dsn import redact
+from exporter.daemon import Daemon
+from exporter.errors import ChatqueueError
+from exporter.logs.receiver import PATH as LOGS
+from exporter.server import HttpServer, ServerThread
+from exporter.server.routes import ROOT, SLOW_PATHS, Place, build_application
+
+log = structlog.get_logger("chatqueue")
+
+# Together under the 2 s within which a service manager may expect the end.
+STOP_POLLING_S = 1.2
+STOP_SERVING_S = 0.4
+
+
+def configure_logging(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send the product's log to a stream.
+
+    Args:
+        level: debug, info, warning or error; lines below it are dropped.
+        log_format: logfmt or json.
+        stream: Standard error where none is given.
+    """
+    renderer: structlog.typing.Processor
+    if log_format == "json":
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.processors.LogfmtRenderer(
+            key_order=("ts", "level", "event"), drop_missing=True
+        )
+    lenient = cast(TextIO, _Lenient(stream or sys.stderr))
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+            structlog.processors.format_exc_info,
+            _redact_values,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+        logger_factory=structlog.WriteLoggerFactory(file=lenient),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+class _Lenient(io.TextIOBase):
+    """A stream that loses what it cannot write instead of raising."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write and flush, or do nothing."""
+        # ValueError: the stream was closed, as at interpreter exit.
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
+        return len(text)
+
+
+class _Forward(logging.Handler):
+    """Hands a record of Python's own `logging` to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record as one event, at its level."""
+        with contextlib.suppress(Exception):  # as logging itself: a record never raises
+            structlog.get_logger().log(
+                record.levelno,
+                record.getMessage(),
+                logger=record.name,
+                **({"exc_info": record.exc_info} if record.exc_info else {}),
+            )
+
+
+def _redact_values(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """The last look before a line is written: no password of a connection string leaves here."""
+    for key, value in event.items():
+        if not isinstance(value, bool | int | float | None):
+            event[key] = redact(str(value))
+    return event
+
+
+def serve(
+    daemon: Daemon,
+    listen_addresses: Sequence[str],
+    *,
+    web_config_file: Path | None = None,
+    enable_lifecycle: bool = False,
+    place: Place = ROOT,
+    reload_on_hangup: bool = True,
+    on_ready: Callable[[Sequence[str]], None] = lambda _: None,
+) -> None:
+    """Poll and serve until SIGTERM or SIGINT; reload on SIGHUP.
+
+    Args:
+        daemon: Not started yet.
+        listen_addresses: Where to serve.
+        web_config_file: TLS and users, or None.
+        enable_lifecycle: Whether POST /-/reload is allowed.
+        place: Below which path.
+        reload_on_hangup: Whether SIGHUP reloads; otherwise it stops as SIGTERM does.
+        on_ready: Called with the addresses once they are bound.
+
+    Raises:
+        ListenError: An address cannot be bound.
+        ConfigError: The web configuration cannot be used.
+    """
+    daemon.receiver.path = f"{place.prefix}{LOGS}"
+    with Signals() as signals:
+        server = HttpServer(
+            build_application(daemon, enable_lifecycle=enable_lifecycle, place=place),
+            listen_addresses=listen_addresses,
+            web_config_file=web_config_file,
+            slow_paths=frozenset(f"{place.prefix}{path}" for path in SLOW_PATHS),
+            uploads=daemon.receiver,
+        )
+        daemon.reload_hooks.append(server.reload_web_config)
+        thread = ServerThread(server)
+        thread.start()
+        try:
+            daemon.start()
+            log.info(
+                "serving",
+                version=__version__,
+                addresses=", ".join(map(str, server.addresses)),
+                databases=", ".join(daemon.config.databases),
+            )
+            on_ready([str(address) for address in server.addresses])
+            while (number := signals.wait()) == signal.SIGHUP and reload_on_hangup:
+                _reload(daemon)
+            started = time.monotonic()
+            log.info("stopping", signal=signal.Signals(number).name)
+            if not daemon.stop(STOP_POLLING_S):
+                log.warning("a poller hangs in connecting and is left behind")
+        finally:
+            thread.stop(STOP_SERVING_S)
+        log.info("stopped", duration_s=round(time.monotonic() - started, 3))
+
+
+class Signals:
+    """SIGTERM, SIGINT and SIGHUP in the order they came; for the main thread, as a context manager.
+
+    They come through Python's wake-up descriptor. A handler alone runs only between two
+    instructions of the main thread: a signal just before a wait would be slept over until the next.
+    """
+
+    _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        # Only a signal with a handler is written to the descriptor.
+        self._before = [signal.signal(number, lambda *_: None) for number in self._HANDLED]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in zip(self._HANDLED, self._before, strict=True):
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(self._fd_before)
+        self._reader.close()
+        self._writer.close()
+
+    def wait(self) -> int:
+        """Return the number of the next signal."""
+        while (number := self._reader.recv(1)[0]) not in self._HANDLED:
+            pass
+        return number
+
+
+def _reload(daemon: Daemon) -> None:
+    """Reload; a refused configuration is logged by the daemon and changes nothing."""
+    try:
+        daemon.reload()
+    except ChatqueueError:
+        return

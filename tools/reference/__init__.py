@@ -1,0 +1,1 @@
+"""The references in docs/ that are generated from the code."""
