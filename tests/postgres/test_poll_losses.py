@@ -60,7 +60,7 @@ def test_a_locked_relation_costs_its_queries_one_wait_and_no_other(
     with platform.connect(autocommit=False) as locker:
         locker.execute(f"LOCK TABLE public.{relation} IN ACCESS EXCLUSIVE MODE".encode())
         started = time.monotonic()
-        poll = connection.poll(plan.first_asks, plan.needs, plan.parameters)
+        poll = connection.poll(plan.first_requests, plan.needs, plan.parameters)
         took_s = time.monotonic() - started
     connection.close()
 
@@ -143,7 +143,7 @@ def test_a_connection_that_was_closed_while_idle_is_opened_again(
     if by == "idle_session_timeout":
         platform.execute(f"ALTER DATABASE {platform.database} SET idle_session_timeout = '50ms'")
     connection = Connection(platform.dsn)
-    connection.poll(plan.first_asks[:1], plan.needs, plan.parameters)
+    connection.poll(plan.first_requests[:1], plan.needs, plan.parameters)
     pid = backend_of(connection)
     if by == "a load balancer":
         assert connection._connection is not None
@@ -158,7 +158,7 @@ def test_a_connection_that_was_closed_while_idle_is_opened_again(
             )
         )
 
-    poll = connection.poll(plan.first_asks[:1], plan.needs, plan.parameters)
+    poll = connection.poll(plan.first_requests[:1], plan.needs, plan.parameters)
 
     connection.close()
     assert poll.reopened
@@ -168,11 +168,11 @@ def test_a_connection_that_was_closed_while_idle_is_opened_again(
 def test_a_new_connection_that_fails_is_a_fault(own_platform: Platform) -> None:
     plan = whole_plan_of()
     connection = Connection(own_platform.dsn)
-    connection.poll(plan.first_asks[:1], plan.needs, plan.parameters)
+    connection.poll(plan.first_requests[:1], plan.needs, plan.parameters)
     own_platform.server.stop()
 
     with pytest.raises(DatabaseUnavailable):
-        connection.poll(plan.first_asks[:1], plan.needs, plan.parameters)
+        connection.poll(plan.first_requests[:1], plan.needs, plan.parameters)
 
     own_platform.server.start()
 

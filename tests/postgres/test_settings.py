@@ -86,7 +86,7 @@ def poll(dsn: str, settings: str = "") -> Poll:
     """Ask every query once."""
     plan, connection = whole_plan_of(settings), Connection(dsn)
     try:
-        return connection.poll(plan.first_asks, plan.needs, plan.parameters)
+        return connection.poll(plan.first_requests, plan.needs, plan.parameters)
     finally:
         connection.close()
 

@@ -141,7 +141,7 @@ def test_the_list_of_columns_is_what_the_queries_read_and_no_more(
         """Queries that fail, of those that read the relation; and what access says."""
         asks = [
             a
-            for a in plan.first_asks
+            for a in plan.first_requests
             if relation is None or relation in {need.name for need in a.query.needs}
         ]
         *outcomes, judged = connection.poll([*asks, access], plan.needs, plan.parameters).outcomes
