@@ -1,4 +1,4 @@
-"""`chatqueue watch`: the watch as it goes, in the terminal."""
+"""`chatqueue watch`: the queues and their changes, live in the terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class View:
     history: dict[str, deque[float]] = field(default_factory=dict)
 
 
-@click.command(short_help="See how the watch goes.")
+@click.command(short_help="Follow the deployment watch.")
 @options.config_file
 @click.option(
     "--url",
@@ -62,22 +62,20 @@ class View:
 )
 @click.option("--once", is_flag=True, help="Look once and end, for scripts.")
 def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
-    """Show how the watch after the deployment goes, until Ctrl-C.
+    """Follow the deployment watch until Ctrl-C; without watch.started_at, the queues as they are.
 
     Changes are since the watch began where watch.digests.state_file can be read here, else since
-    the first look. Exit code with --once 0: calm. 1: something needs a look. 2: could not tell.
+    this command started. Exit code with --once 0: calm. 1: something needs a look. 2: unknown.
     """
     try:
         config = load_config(config_file)
-        if config.watch.started_at is None:
-            raise ChatqueueError("there is no watch, expected watch.started_at")
         views = _recall(config.watch)
-        troubles = _look(views, url, interval)
+        troubles = collect(views, url, interval)
     except ChatqueueError as error:
         click.echo(f"chatqueue: {error}", err=True)
         sys.exit(CANNOT_TELL)
     if once:
-        build_console().print(_render(views, config.watch, troubles))
+        build_console().print(render(views, config.watch, troubles))
         sys.exit(LOOK if troubles else CALM)
     with suppress(KeyboardInterrupt):
         _follow(views, config.watch, troubles, url, interval)
@@ -106,18 +104,18 @@ def _follow(
     from rich.live import Live
 
     with Live(
-        _render(views, watch, troubles), console=Console(highlight=False), auto_refresh=False
+        render(views, watch, troubles), console=Console(highlight=False), auto_refresh=False
     ) as live:
         while True:
             time.sleep(interval_s)
             try:
-                troubles = _look(views, url, interval_s)
+                troubles = collect(views, url, interval_s)
             except ChatqueueError as error:
                 troubles = [str(error)]
-            live.update(_render(views, watch, troubles), refresh=True)
+            live.update(render(views, watch, troubles), refresh=True)
 
 
-def _look(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
+def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
     """Read the page, take it into the views; return what somebody should look at."""
     from exporter.cli.page import fetch_families
     from exporter.digests.account import Account
@@ -137,7 +135,7 @@ def _look(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
     return troubles
 
 
-def _render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> RenderableType:
+def render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> RenderableType:
     """Everything on one screen."""
     from rich.console import Group
     from rich.text import Text
@@ -147,7 +145,9 @@ def _render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) ->
         if troubles
         else Text("calm", style="green")
     )
-    return Group(*_progress(watch), verdict, *(_table(*each) for each in views.items()))
+    return Group(
+        *_progress(watch), verdict, *(_table(name, view, watch) for name, view in views.items())
+    )
 
 
 def _progress(watch: Watch) -> Iterator[RenderableType]:
@@ -156,6 +156,7 @@ def _progress(watch: Watch) -> Iterator[RenderableType]:
 
     begun, ends, until = watch.started_at, watch.ends_at, watch.rollback_until
     if begun is None or ends is None or until is None:
+        yield Text("no deployment watch (watch.started_at)", style="dim")
         return
     now, length_s = datetime.now(UTC), watch.for_.total_seconds()
     passed_s = min(max((now - begun).total_seconds(), 0.0), length_s)
@@ -172,7 +173,7 @@ def _progress(watch: Watch) -> Iterator[RenderableType]:
     yield Text("█" * done + "░" * (_BAR_LENGTH - done), style="blue")
 
 
-def _table(database: str, view: View) -> RenderableType:
+def _table(database: str, view: View, watch: Watch) -> RenderableType:
     """One database's figures; those that are idle are left out, as in a digest."""
     from rich.table import Table
 
@@ -185,7 +186,8 @@ def _table(database: str, view: View) -> RenderableType:
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(database, header_style="bold")
-    for heading in ("", "now", "last digest", "beginning"):
+    columns = ("last digest", "beginning") if watch.started_at else ("since opened",)
+    for heading in ("", "now", *columns):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     table.add_column("")
     for group, figures in find_figures(view.account):
@@ -193,13 +195,12 @@ def _table(database: str, view: View) -> RenderableType:
             table.add_row(group, "none", style="dim")
         for index, figure in enumerate(figures):
             value = view.account.now.get(figure.key)
-            last, begun = find_changes(figure, view.account)
+            changes = find_changes(figure, view.account)[: len(columns)]
             table.add_row(
                 "" if index else group,
                 figure.name,
                 "?" if value is None else say_value(figure, value),
-                say_change(figure, last) if last else "",
-                say_change(figure, begun) if begun else "",
+                *(say_change(figure, change) if change else "" for change in changes),
                 draw_sparkline(view.history.get(figure.key, ())),
             )
     return table

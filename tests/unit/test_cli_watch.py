@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import signal
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 from exporter.cli.page import read_families
-from exporter.cli.watch import draw_sparkline
+from exporter.cli.watch import View, collect, draw_sparkline, render
 from exporter.cli.watch import watch as command
+from exporter.config.watch import Watch
 from exporter.digests.account import Account
 from exporter.digests.memory import Memory, write_memory
 from exporter.metrics.figures import read_figures
@@ -149,12 +152,44 @@ def test_a_page_without_end_is_refused(
     assert "more than a page of metrics" in look(write_config(tmp_path), daemon.url)[1]
 
 
-def test_a_daemon_that_is_not_there_or_no_watch_is_exit_code_2(tmp_path: Path) -> None:
+def test_a_daemon_that_is_not_there_is_exit_code_2(tmp_path: Path) -> None:
     gone = look(write_config(tmp_path), "http://127.0.0.1:1")
-    none = look(write_config(tmp_path, started_at=None), "http://127.0.0.1:1")
 
     assert gone == (2, "chatqueue: http://127.0.0.1:1/metrics does not answer (ConnectionError)")
-    assert none == (2, "chatqueue: there is no watch, expected watch.started_at")
+
+
+def test_without_a_watch_the_present_is_shown(daemon: Fake, tmp_path: Path) -> None:
+    # A state file of an earlier watch says nothing about the present.
+    file = write_config(tmp_path, started_at=None, digests={"state_file": "state.json"})
+    (tmp_path / "state.json").write_text("garbage")
+    code, output = look(file, daemon.url)
+
+    assert code == 0
+    assert output.startswith(
+        "no deployment watch (watch.started_at) calm main now since opened Chats waiting 4 ▁ "
+    )
+    assert "Invalid none Errors none Releases none" in output
+
+
+def test_without_a_watch_trouble_is_exit_code_1(daemon: Fake, tmp_path: Path) -> None:
+    page = PAGE.replace('reply"} 0', 'reply"} 3')
+    daemon.answer = lambda *_: reply(page.encode())
+
+    assert look(write_config(tmp_path, started_at=None), daemon.url)[0] == 1
+
+
+def test_without_a_watch_changes_are_since_it_was_opened(daemon: Fake) -> None:
+    views: dict[str, View] = {}
+    collect(views, f"{daemon.url}/metrics", 1)
+    later = PAGE.replace("} 30", "} 37").replace('assignment"} 4', 'assignment"} 9')
+    daemon.answer = lambda *_: reply(later.encode())
+    collect(views, f"{daemon.url}/metrics", 1)
+    console = Console(width=120, file=io.StringIO(), record=True)
+    console.print(render(views, Watch(), []))
+    output = " ".join(console.export_text().split())
+
+    assert "now since opened Chats waiting 9 +5 ▁█ assigned 12 ▁▁ " in output
+    assert "Releases assignments 7 +7 ▁█" in output
 
 
 def test_a_sparkline_goes_from_low_to_high() -> None:
