@@ -45,7 +45,8 @@ matrix: $(STAMPS)/test
 test-prometheus3: $(STAMPS)/test tools
 	@.ci/prometheus3 $(ARGS)
 
-# Three days of the demo's people, watched: what digests tell and what the report says of them.
+# Three days of the demo's people, watched: what digests tell and what the report says of them;
+# and how long a second page takes, by the clock.
 watched-days: $(STAMPS)/test tools
 	@$(BIN)/pytest -m long $(ARGS)
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Self
 
@@ -27,11 +27,13 @@ class Received:
         path: With its query.
         headers: Names in lower case.
         document: The body, read as JSON.
+        at_s: When, on the monotonic clock.
     """
 
     path: str
     headers: dict[str, str]
     document: Any
+    at_s: float = field(default_factory=time.monotonic)
 
 
 Behaviour = Callable[[socket.socket, threading.Event], None]

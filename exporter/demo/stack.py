@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _PROGRAMS = {
     "prometheus": (("prometheus",), "prometheus"),
     "alertmanager": (("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager"),
 }
+# A newcomer waits seconds for what an installation bundles for half a minute.
+DEMO_GROUP_TIMING = {"group_wait": "5s", "group_interval": "5s"}
 _READY_S = 30.0
 _END_S = 10.0
 
@@ -89,6 +91,7 @@ def run_stack(
     targets: Sequence[str],
     receivers: Sequence[dict[str, Any]] | None = None,
     interval: str = "1s",
+    group_timing: Mapping[str, str] = DEMO_GROUP_TIMING,
 ) -> Iterator[Stack]:
     """Run both until the block ends.
 
@@ -98,13 +101,14 @@ def run_stack(
         targets: `host:port` of the exporters.
         receivers: Alertmanager's; by default they exist and send nothing.
         interval: Between scrapes, and between evaluations of the rules.
+        group_timing: Replaces group_wait and group_interval of the shipped route.
 
     Raises:
         StackNotStarted: One of them does not start.
     """
     ports = find_free_port(), find_free_port()
     prometheus, alertmanager = (f"http://{HOST}:{port}" for port in ports)
-    files = write_stack_config(folder, targets, ports[1], receivers, interval)
+    files = write_stack_config(folder, targets, ports[1], receivers, interval, group_timing)
     commands = {
         "alertmanager": [
             programs.alertmanager,
@@ -138,6 +142,7 @@ def write_stack_config(
     alertmanager_port: int,
     receivers: Sequence[dict[str, Any]] | None,
     interval: str,
+    group_timing: Mapping[str, str],
 ) -> tuple[Path, Path]:
     """Write both configurations and the rules; return Prometheus's and Alertmanager's file."""
     write_rules(folder / "rules", Links())
@@ -155,8 +160,7 @@ def write_stack_config(
     alertmanager["receivers"] = list(
         receivers or [{"name": receiver["name"]} for receiver in alertmanager["receivers"]]
     )
-    # A newcomer waits seconds for what an installation bundles for half a minute.
-    alertmanager["route"] |= {"group_wait": "5s", "group_interval": "5s"}
+    alertmanager["route"] |= group_timing
     written = []
     for name, document in (("prometheus", prometheus), ("alertmanager", alertmanager)):
         file = folder / f"{name}.yml"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,11 @@ def wait_until(condition: Callable[[], Any], say: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline, say()
         time.sleep(0.1)
+
+
+def alert_and_instance(labels: Mapping[str, str]) -> tuple[str, str]:
+    """What tells two pages of one database apart."""
+    return labels["alertname"], labels.get("instance", "")
 
 
 def reload_with(daemon: Command, config: Path, critical: str) -> None:
@@ -139,3 +144,58 @@ def test_one_trouble_is_one_page_and_a_reload_changes_what_pages(
     assert pager.pages("firing", database="tuned") == [["ChatQueueOldestWait"]]
     assert ("ChatQueueOldestWait", "tuned") not in still
     assert any(path == "watchdog" for path, _ in pager.notes)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(500)
+def test_a_second_page_of_one_database_is_delivered_within_a_minute(
+    platform: Platform, tmp_path: Path
+) -> None:
+    programs = Programs(
+        str(require_tool("prometheus", "prometheus")),
+        str(require_tool("prometheus-alertmanager", "prometheus-alertmanager")),
+    )
+    # Nobody is there: another kind of page, a minute behind the one for the wait.
+    make_waiting_chat(platform, age_s=600)
+    databases = {"first": platform, "second": platform}
+    fired_s: dict[tuple[str, str], float] = {}
+    with run_watched(tmp_path, databases) as daemons, Pager() as pager:
+        for name, daemon in daemons.items():
+            config = tmp_path / f"{name}.yaml"
+            document = yaml.safe_load(config.read_text())
+            # Two exporters of one database: their alerts differ by instance, and share a group.
+            document["databases"] = {"main": document["databases"][name]}
+            config.write_text(yaml.safe_dump(document))
+            reload_with(daemon, config, "5m" if name == "first" else "1h")
+        addresses = {name: daemon.address for name, daemon in daemons.items()}
+        expected = {
+            ("ChatQueueOldestWait", addresses["first"]),
+            ("ChatQueueOldestWait", addresses["second"]),
+            ("ChatQueueNoOperator", addresses["first"]),
+        }
+        folder = tmp_path / "stack"
+        folder.mkdir()
+        targets = list(addresses.values())
+        # The shipped timing, as an installation has it.
+        with run_stack(programs, folder, targets, pager.receivers(), group_timing={}) as stack:
+
+            def delivered() -> dict[tuple[str, str], float]:
+                answer = requests.get(f"{stack.prometheus_url}/api/v1/alerts", timeout=10).json()
+                for alert in answer["data"]["alerts"]:
+                    if alert["state"] == "firing":
+                        fired_s.setdefault(alert_and_instance(alert["labels"]), time.monotonic())
+                return {
+                    alert_and_instance(alert["labels"]): request.at_s
+                    for request in reversed(pager.received)
+                    if request.path == "/page"
+                    for alert in request.document["alerts"]
+                }
+
+            wait_until(
+                lambda: ("ChatQueueOldestWait", addresses["first"]) in delivered(), delivered
+            )
+            reload_with(daemons["second"], tmp_path / "second.yaml", "5m")
+            wait_until(lambda: expected <= delivered().keys(), delivered)
+            delays_s = {key: delivered()[key] - fired_s[key] for key in expected}
+
+    assert max(delays_s.values()) < 60 + 5, delays_s
