@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from exporter.logs.entries import LEVELS
-from exporter.metrics.snapshot import Family, Sample
+from exporter.metrics.snapshot import Family, make_family
 
 FILE_DROPS = ("truncated", "long_line")
 RECEIVER_DROPS = ("unauthorized", "busy", "too_large", "malformed", "unsupported", "incomplete")
@@ -17,8 +17,6 @@ RECEIVER_DROPS = ("unauthorized", "busy", "too_large", "malformed", "unsupported
 
 @dataclass(slots=True)
 class _Source:
-    """What is known of one source."""
-
     reasons: tuple[str, ...]
     up: bool = False
     last_s: float = 0.0
@@ -43,22 +41,24 @@ class Counts:
             old, self._kinds = self._sources, kinds
             self._sources = {}
             for name, which in reasons.items():
-                known = old.get(name)
-                self._sources[name] = known if known and known.reasons is which else _Source(which)
+                source = old.get(name)
+                if source is None or source.reasons is not which:
+                    source = _Source(which)
+                self._sources[name] = source
 
     def add(self, source: str, events: Mapping[tuple[str, str], int]) -> None:
-        """Count lines by kind and level; of a source that is gone nothing is counted."""
+        """Count lines by kind and level; nothing for a source that is no longer configured."""
         with self._lock:
-            known = self._sources.get(source)
-            if known is not None and events:
-                known.lines += sum(events.values())
-                known.events.update(events)
-                known.last_s = self._now()
+            counts = self._sources.get(source)
+            if counts is not None and events:
+                counts.lines += sum(events.values())
+                counts.events.update(events)
+                counts.last_s = self._now()
 
     def total(self) -> int:
         """Return a number that grows with every count."""
         with self._lock:
-            return sum(each.lines + each.drops.total() for each in self._sources.values())
+            return sum(s.lines + s.drops.total() for s in self._sources.values())
 
     def drop(self, source: str, reason: str, count: int = 1) -> None:
         """Count what was lost or refused."""
@@ -67,12 +67,12 @@ class Counts:
                 self._sources[source].drops[reason] += count
 
     def set_up(self, source: str, *, up: bool) -> bool:
-        """Say whether a source can be read; return whether that is news."""
+        """Record whether a source can be read; return whether that changed."""
         with self._lock:
-            known = self._sources.get(source)
-            if known is None or known.up is up:
+            counts = self._sources.get(source)
+            if counts is None or counts.up is up:
                 return False
-            known.up = up
+            counts.up = up
             return True
 
     def families(self) -> tuple[Family, ...]:
@@ -84,51 +84,40 @@ class Counts:
 
 
 def _build_families(sources: Mapping[str, _Source], kinds: tuple[str, ...]) -> tuple[Family, ...]:
-    prefix = "chatqueue_log"
-    each = [((("source", name),), source) for name, source in sources.items()]
+    labelled = [((("source", name),), source) for name, source in sources.items()]
     return (
-        Family(
-            f"{prefix}_events_total",
-            "counter",
+        make_family(
+            "chatqueue_log_events_total",
             "Log lines by the pattern that names them and their level; each counts once.",
-            "",
-            tuple(
-                Sample((*label, ("kind", kind), ("level", level)), source.events[kind, level])
-                for label, source in each
+            [
+                ((*label, ("kind", kind), ("level", level)), source.events[kind, level])
+                for label, source in labelled
                 for kind in kinds
                 for level in LEVELS
-            ),
+            ],
         ),
-        Family(
-            f"{prefix}_lines_total",
-            "counter",
+        make_family(
+            "chatqueue_log_lines_total",
             "Log lines read or received.",
-            "",
-            tuple(Sample(label, source.lines) for label, source in each),
+            [(label, source.lines) for label, source in labelled],
         ),
-        Family(
-            f"{prefix}_dropped_total",
-            "counter",
+        make_family(
+            "chatqueue_log_dropped_total",
             "Files truncated, lines of which only the beginning was read, and requests refused.",
-            "",
-            tuple(
-                Sample((*label, ("reason", reason)), source.drops[reason])
-                for label, source in each
+            [
+                ((*label, ("reason", reason)), source.drops[reason])
+                for label, source in labelled
                 for reason in source.reasons
-            ),
+            ],
         ),
-        Family(
-            f"{prefix}_source_up",
-            "gauge",
+        make_family(
+            "chatqueue_log_source_up",
             "Whether the file is open and readable; a receiver is up as long as it is configured.",
-            "",
-            tuple(Sample(label, float(source.up)) for label, source in each),
+            [(label, source.up) for label, source in labelled],
         ),
-        Family(
-            f"{prefix}_last_line_timestamp_seconds",
-            "gauge",
+        make_family(
+            "chatqueue_log_last_line_timestamp_seconds",
             "Unix time when the latest line came; 0 before the first.",
-            "seconds",
-            tuple(Sample(label, source.last_s) for label, source in each),
+            [(label, source.last_s) for label, source in labelled],
         ),
     )

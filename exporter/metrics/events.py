@@ -1,16 +1,15 @@
 """Rows that are events, counted once each while the daemon runs. No I/O.
 
 A query of events asks for what happened since a watermark: the database's time at the previous
-successful poll, less an overlap. The overlap is there for transactions that stamp their rows when
-they begin and show them when they commit; what it brings again is known by its key and not counted
-twice. The first poll only learns what is there: counting starts at the daemon's start, and a
-restart is an ordinary counter reset.
+successful poll, less an overlap for transactions that stamp their rows at their start and show them
+at their commit. Rows that the overlap returns again are recognised by their key. The first poll
+counts nothing: counting starts at the daemon's start, and a restart is an ordinary counter reset.
 
 How a query of events is written:
 
 - `%(since)s` (timestamptz, NULL on the first run) bounds its window column from below;
-- `%(seen)s` (text[]) holds the keys counted already, for a query that would rather not work out the
-  figures of those rows again; it may leave them out, or return them all the same;
+- `%(seen)s` (text[]) holds the keys counted already, so that a query need not compute the values of
+  those rows again; it may leave them out or return them;
 - `%(pending)s` (text[]) holds the keys whose `at` was NULL: begun, and yet to happen.
 
 Bounds: a key is forgotten when the watermark has passed its window time and it is no longer
@@ -21,6 +20,7 @@ are asked for again; beyond that the oldest are given up.
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,14 +45,14 @@ _LONG_AGO = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 def first_values(query: Query) -> dict[str, Any]:
-    """Return what a query is asked with on its first run, beside the shared parameters."""
+    """Return a query's parameters for its first run, beside the shared ones."""
     return {"since": None, "seen": [], "pending": []} if query.events is not None else {}
 
 
 def families_of(
     query: Query, columns: Sequence[str], rows: Sequence[Row], began_at: datetime.datetime
 ) -> tuple[Family, ...]:
-    """Turn one look at a query into families: figures, or counters that have counted nothing.
+    """Turn one run's rows into families: gauges, or the counters of events, still at 0.
 
     Raises:
         RowMismatch: The rows do not fit the mapping.
@@ -78,19 +78,22 @@ class EventCounter:
         self._since: datetime.datetime | None = None
         self._seen: dict[str, datetime.datetime] = {}
         self._pending: list[str] = []
-        self._tallies = {metric.name: _tally(metric) for metric in query.metrics}
+        self._tallies = tuple(
+            (_Histogram if metric.type == "histogram" else _Counter)(metric)
+            for metric in query.metrics
+        )
 
     def parameters(self) -> dict[str, Any]:
-        """Return what the query is to be asked with now."""
+        """Return the query's parameters for its next run."""
         return {"since": self._since, "seen": list(self._seen), "pending": list(self._pending)}
 
     def counts_like(self, query: Query) -> bool:
-        """Return whether that query's events are told apart and counted as this one's are."""
+        """Return whether that query identifies and counts its events as this one does."""
         return (query.metrics, query.events) == (self.query.metrics, self.query.events)
 
     def families(self) -> tuple[Family, ...]:
-        """Return every metric as it stands, in catalogue order."""
-        return tuple(tally.family() for tally in self._tallies.values())
+        """Return every metric's current value, in catalogue order."""
+        return tuple(tally.family() for tally in self._tallies)
 
     def absorb(
         self, columns: Sequence[str], rows: Sequence[Row], now: datetime.datetime
@@ -99,23 +102,23 @@ class EventCounter:
 
         Args:
             columns: Names of the columns returned.
-            rows: Column name to value; figures in base units.
+            rows: Column name to value; base units.
             now: The database's time at the start of the transaction that read them.
 
         Returns:
-            Every metric as it now stands.
+            Every metric's new value.
 
         Raises:
             RowMismatch: The rows do not fit the mapping; nothing of them was counted.
         """
         self._check(columns, rows)
         events = self._events
-        fresh = [row for row in rows if self._is_fresh(row)]
-        # All is worked out before anything is counted, so that a mismatch counts nothing.
+        # All rows are read before any is counted, so that a mismatch counts nothing.
         observations = [
             (tally, labels, value)
-            for row in fresh
-            for tally in self._tallies.values()
+            for row in rows
+            if row[events.at] is not None and str(row[events.key]) not in self._seen
+            for tally in self._tallies
             for labels, value in tally.read(self.query, row)
         ]
         if self._since is not None:
@@ -134,12 +137,8 @@ class EventCounter:
         self._seen = {**kept, **happened}
         return self.families()
 
-    def _is_fresh(self, row: Row) -> bool:
-        """Whether a row has happened and was not counted yet."""
-        return row[self._events.at] is not None and str(row[self._events.key]) not in self._seen
-
     def _check(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        """What must hold of the rows as a whole."""
+        """Check shape, keys and types; raise RowMismatch where one is wrong."""
         query, events = self.query, self._events
         check_shape(query, columns, rows)
         keys = [row[events.key] for row in rows]
@@ -167,15 +166,11 @@ class _Counter:
         self.values: dict[Labels, float] = dict.fromkeys(expand_labels(metric), 0.0)
 
     def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
-        """What a row adds; nothing where a label or the value is NULL."""
+        """Yield what a row adds; nothing where a label or the value is NULL."""
         labels = _labels(query, self.metric, row)
         value = _amount(query, self.column, row) if self.column else 1.0
         if labels is not None and value is not None:
-            if value < 0:
-                raise RowMismatch(
-                    f"{query.path.name} column {self.column!r} returned {value!r}, expected 0 or "
-                    "more for a counter"
-                )
+            self._check(query, value)
             yield labels, value
 
     def count(self, labels: Labels, value: float) -> None:
@@ -183,56 +178,46 @@ class _Counter:
         self.values[labels] = self.values.get(labels, 0.0) + value
 
     def family(self) -> Family:
-        """As it stands."""
+        """Return the current value."""
         metric = self.metric
-        samples = tuple(Sample(labels, value) for labels, value in self.values.items())
-        return Family(metric.name, metric.type, metric.help, metric.unit, samples)
+        return Family(metric.name, metric.type, metric.help, metric.unit, tuple(self._samples()))
+
+    def _check(self, query: Query, value: float) -> None:
+        if value < 0:
+            raise RowMismatch(
+                f"{query.path.name} column {self.column!r} returned {value!r}, expected 0 or "
+                "more for a counter"
+            )
+
+    def _samples(self) -> Iterator[Sample]:
+        return itertools.starmap(Sample, self.values.items())
 
 
-class _Histogram:
-    """A histogram of one column of the events."""
+class _Histogram(_Counter):
+    """A histogram of one column of the events; `values` are its sums."""
 
     def __init__(self, metric: Metric) -> None:
-        self.metric = metric
-        self.column = metric.series[0].column
-        self.bounds = metric.buckets
-        self.counts: dict[Labels, list[int]] = {
-            labels: [0] * (len(self.bounds) + 1) for labels in expand_labels(metric)
-        }
-        self.sums: dict[Labels, float] = dict.fromkeys(self.counts, 0.0)
-
-    def read(self, query: Query, row: Row) -> Iterator[tuple[Labels, float]]:
-        """What a row observes; nothing where a label or the value is NULL."""
-        labels = _labels(query, self.metric, row)
-        value = _amount(query, self.column, row)
-        if labels is not None and value is not None:
-            yield labels, value
+        super().__init__(metric)
+        self.counts = {labels: [0] * (len(metric.buckets) + 1) for labels in self.values}
 
     def count(self, labels: Labels, value: float) -> None:
-        """Observe; a clock that ran backwards between two rows counts as no time at all."""
+        """Observe; a clock that ran backwards between two rows counts as 0 s."""
         value = max(value, 0.0)
-        counts = self.counts.setdefault(labels, [0] * (len(self.bounds) + 1))
-        counts[bisect_left(self.bounds, value)] += 1
-        self.sums[labels] = self.sums.get(labels, 0.0) + value
+        super().count(labels, value)
+        counts = self.counts.setdefault(labels, [0] * (len(self.metric.buckets) + 1))
+        counts[bisect_left(self.metric.buckets, value)] += 1
 
-    def family(self) -> Family:
-        """As it stands, buckets cumulative."""
-        metric = self.metric
-        samples: list[Sample] = []
+    def _check(self, query: Query, value: float) -> None:
+        """A difference of two clocks may be below 0."""
+
+    def _samples(self) -> Iterator[Sample]:
+        bounds = (*map(repr, self.metric.buckets), "+Inf")
         for labels, counts in self.counts.items():
-            running = 0
-            for bound, count in zip((*self.bounds, float("inf")), counts, strict=True):
-                running += count
-                le = (*labels, ("le", "+Inf" if bound == float("inf") else repr(bound)))
-                samples.append(Sample(le, float(running), "_bucket"))
-            samples.append(Sample(labels, float(running), "_count"))
-            samples.append(Sample(labels, self.sums[labels], "_sum"))
-        return Family(metric.name, metric.type, metric.help, metric.unit, tuple(samples))
-
-
-def _tally(metric: Metric) -> _Counter | _Histogram:
-    """What counts that metric."""
-    return _Histogram(metric) if metric.type == "histogram" else _Counter(metric)
+            cumulative = tuple(itertools.accumulate(counts))
+            for bound, count in zip(bounds, cumulative, strict=True):
+                yield Sample((*labels, ("le", bound)), float(count), "_bucket")
+            yield Sample(labels, float(cumulative[-1]), "_count")
+            yield Sample(labels, self.values[labels], "_sum")
 
 
 def _amount(query: Query, column: str, row: Row) -> float | None:

@@ -1,8 +1,8 @@
 """Snapshots to bytes: rendered once per change, per format and encoding, never per scrape.
 
-A page is rendered again when a poller publishes, when a figure outlives its `max_age`, and at the
-latest after `MAX_PAGE_AGE_S`, so that the process's own figures keep moving. Whoever publishes pays
-for the rendering of every format that was ever asked for; a scrape only hands out bytes.
+A page is rendered again when a poller publishes, when a family outlives its `max_age`, and at the
+latest after `MAX_PAGE_AGE_S`, so that the process's metrics stay current. The publishing thread
+renders every format that was ever requested; a scrape only hands out bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter import __version__
-from exporter.metrics.snapshot import Family, Labels, Sample, Snapshot
+from exporter.metrics.snapshot import Family, Labels, Snapshot, make_family
 
 MAX_PAGE_AGE_S = 15.0
 _GZIP_LEVEL = 5
@@ -72,7 +72,7 @@ class Exposition:
     """The rendered page, kept ready.
 
     Args:
-        source: Returns what is known now; called for each rendering.
+        source: Returns the latest state; called for each rendering.
         monotonic: Clock of `Snapshot.families`.
     """
 
@@ -172,59 +172,42 @@ def _known_form(accept: str) -> str:
 def own_families(
     *, reload_success: bool, reload_success_time_s: float, watch: Sequence[float] = ()
 ) -> tuple[Family, ...]:
-    """Return the families that speak of the exporter and carry no `database`.
+    """Return the families about the exporter itself, which carry no `database`.
 
     Args:
         reload_success: Whether the latest load of the configuration succeeded.
         reload_success_time_s: Unix time of the latest load that did.
-        watch: Unix times of the watch's beginning and end; empty where there is none.
+        watch: Unix times of the watch's start and end; empty where there is none.
     """
-    build: Labels = (
-        ("version", __version__),
-        ("pythonversion", platform.python_version()),
-    )
-    prefix = "chatqueue_exporter"
-    return (
-        Family(
-            f"{prefix}_build_info",
-            "gauge",
+    build = (("version", __version__), ("pythonversion", platform.python_version()))
+    values: list[tuple[str, str, Labels, float]] = [
+        (
+            "exporter_build_info",
             "Version of the exporter and of the Python it runs on; always 1.",
-            "",
-            (Sample(build, 1.0),),
+            build,
+            1,
         ),
-        Family(
-            f"{prefix}_config_last_reload_successful",
-            "gauge",
+        (
+            "exporter_config_last_reload_successful",
             "Whether the latest load of the configuration succeeded.",
-            "",
-            (Sample((), float(reload_success)),),
+            (),
+            reload_success,
         ),
-        Family(
-            f"{prefix}_config_last_reload_success_timestamp_seconds",
-            "gauge",
+        (
+            "exporter_config_last_reload_success_timestamp_seconds",
             "Unix time of the latest successful load of the configuration.",
-            "seconds",
-            (Sample((), reload_success_time_s),),
+            (),
+            reload_success_time_s,
         ),
-        *_watch_families(watch),
-    )
-
-
-def _watch_families(watch: Sequence[float]) -> tuple[Family, ...]:
-    """The watch after a deployment, as two moments; no family where there is none."""
-    meanings = {
-        "started": "Unix time when the watch after the deployment began.",
-        "ends": "Unix time when the watch after the deployment is over.",
-    }
+    ]
+    if watch:
+        start = "Unix time when the watch after the deployment began."
+        end = "Unix time when the watch after the deployment is over."
+        values.append(("watch_started_timestamp_seconds", start, (), watch[0]))
+        values.append(("watch_ends_timestamp_seconds", end, (), watch[1]))
     return tuple(
-        Family(
-            f"chatqueue_watch_{name}_timestamp_seconds",
-            "gauge",
-            meaning,
-            "seconds",
-            (Sample((), moment),),
-        )
-        for (name, meaning), moment in zip(meanings.items(), watch, strict=False)
+        make_family(f"chatqueue_{name}", help_text, [(labels, value)])
+        for name, help_text, labels, value in values
     )
 
 

@@ -1,15 +1,14 @@
-"""Rows to samples, and the immutable picture of one database that a scrape shows. No I/O.
+"""Rows to samples, and the immutable snapshot of one database that a scrape shows. No I/O.
 
-A `Snapshot` is built whole by its poller and published by one assignment; whoever holds one can
-read it for as long as they like. What a figure's age does to it is decided here as well: a snapshot
-is asked for its families *at a moment*, and leaves out what has outlived its `max_age`.
+A `Snapshot` is built whole by its poller and published by one assignment, so that a reader may keep
+it. It also decides about age: its families are read *at a time*, without those past `max_age`.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -63,7 +62,7 @@ class QueryResult:
     Attributes:
         query: Name in the catalogue.
         families: Of the last success; empty before the first.
-        success: Whether the latest run gave figures.
+        success: Whether the latest run gave rows that fit.
         last_success_s: Unix time of the last success; 0 before the first.
         expires_at: Monotonic time from which the families are too old to be shown.
         interval_s: Time between runs now in force; longer than configured for a costly query.
@@ -95,7 +94,7 @@ class Snapshot:
         clock_skew_s: Database clock minus this host's; None before the first contact.
         in_recovery: Whether the server is a standby; None before the first contact.
         hidden: Relation and whether row-level security hides rows of it from this role.
-        results: One a query, in catalogue order.
+        results: One per query, in catalogue order.
         thresholds: The configured thresholds as families.
         reopened: Kept connections that had been closed while idle, since the daemon started.
     """
@@ -113,114 +112,103 @@ class Snapshot:
 
     def next_expiry(self, at: float) -> float:
         """Return the monotonic time at which this snapshot will next read differently."""
-        moments = [self.up_until, *(result.expires_at for result in self.results)]
-        return min((moment for moment in moments if moment > at), default=float("inf"))
+        expiries = [self.up_until, *(result.expires_at for result in self.results)]
+        return min((expiry for expiry in expiries if expiry > at), default=float("inf"))
 
     def families(self, at: float) -> tuple[Family, ...]:
         """Return every family to show at that monotonic time, without the `database` label."""
-        figures = itertools.chain.from_iterable(
+        fresh = itertools.chain.from_iterable(
             result.families for result in self.results if at < result.expires_at
         )
         return (
-            *merge_families(figures),
+            *merge_families(fresh),
             *self.thresholds,
             *self._database_families(at),
             *self._query_families(at),
         )
 
-    def _database_families(self, at: float) -> tuple[Family, ...]:
+    def _database_families(self, at: float) -> Iterator[Family]:
         """State of the database itself."""
-        families = [
-            _gauge(
-                "chatqueue_database_up",
-                "Whether the database answers now.",
-                [((), float(self.up and at < self.up_until))],
-            ),
-            _gauge(
-                "chatqueue_database_row_security_hidden",
-                "Whether row-level security hides rows of the relation from the exporter's role.",
-                [((("relation", relation),), float(hidden)) for relation, hidden in self.hidden],
-            ),
-            Family(
-                "chatqueue_database_reconnections_total",
-                "counter",
-                "Connections that were closed while idle and opened again for the next poll.",
-                "",
-                (Sample((), float(self.reopened)),),
-            ),
-        ]
+        yield make_family(
+            "chatqueue_database_up",
+            "Whether the database answers now.",
+            [((), self.up and at < self.up_until)],
+        )
+        yield make_family(
+            "chatqueue_database_row_security_hidden",
+            "Whether row-level security hides rows of the relation from the exporter's role.",
+            [((("relation", relation),), hidden) for relation, hidden in self.hidden],
+        )
+        yield make_family(
+            "chatqueue_database_reconnections_total",
+            "Connections that were closed while idle and opened again for the next poll.",
+            [((), self.reopened)],
+        )
         if self.clock_skew_s is not None:
-            families.append(
-                _gauge(
-                    "chatqueue_database_clock_skew_seconds",
-                    "Database clock minus the exporter host's clock.",
-                    [((), self.clock_skew_s)],
-                    "seconds",
-                )
+            yield make_family(
+                "chatqueue_database_clock_skew_seconds",
+                "Database clock minus the exporter host's clock.",
+                [((), self.clock_skew_s)],
             )
         if self.in_recovery is not None:
-            families.append(
-                _gauge(
-                    "chatqueue_database_in_recovery",
-                    "Whether the server is a standby in recovery.",
-                    [((), float(self.in_recovery))],
-                )
+            yield make_family(
+                "chatqueue_database_in_recovery",
+                "Whether the server is a standby in recovery.",
+                [((), self.in_recovery)],
             )
-        return tuple(families)
 
-    def _query_families(self, at: float) -> tuple[Family, ...]:
+    def _query_families(self, at: float) -> Iterator[Family]:
         """Freshness and errors of each query."""
-
-        def of_each(name: str, help_text: str, values: Iterable[float], unit: str = "") -> Family:
-            labelled = zip(self.results, values, strict=True)
-            samples = [((("query", r.query),), value) for r, value in labelled]
-            return _gauge(f"chatqueue_exporter_query_{name}", help_text, samples, unit)
-
-        results = self.results
-        return (
-            of_each(
+        results, prefix = self.results, "chatqueue_exporter_query"
+        gauges: tuple[tuple[str, str, Iterable[float]], ...] = (
+            (
                 "success",
                 "Whether the query's latest run gave figures that are still fresh.",
-                (float(r.success and at < r.expires_at) for r in results),
+                (result.success and at < result.expires_at for result in results),
             ),
-            of_each(
+            (
                 "last_success_timestamp_seconds",
                 "Unix time of the query's last success; 0 before the first.",
-                (r.last_success_s for r in results),
-                "seconds",
+                (result.last_success_s for result in results),
             ),
-            of_each(
+            (
                 "duration_seconds",
                 "Time the query's latest run took, network included.",
-                (r.duration_s for r in results),
-                "seconds",
+                (result.duration_s for result in results),
             ),
-            of_each("rows", "Rows of the query's last success.", (float(r.rows) for r in results)),
-            of_each(
+            ("rows", "Rows of the query's last success.", (result.rows for result in results)),
+            (
                 "interval_seconds",
                 "Time between runs in force; longer than configured where a run costs too much.",
-                (r.interval_s for r in results),
-                "seconds",
+                (result.interval_s for result in results),
             ),
-            Family(
-                "chatqueue_exporter_query_errors_total",
-                "counter",
-                "Runs of the query that gave no figures, by reason.",
-                "",
-                tuple(
-                    Sample((("query", r.query), ("reason", str(reason))), float(r.errors[reason]))
-                    for r in results
-                    for reason in Reason
-                ),
-            ),
+        )
+        labels = [(("query", result.query),) for result in results]
+        for name, help_text, values in gauges:
+            yield make_family(f"{prefix}_{name}", help_text, zip(labels, values, strict=True))
+        yield make_family(
+            f"{prefix}_errors_total",
+            "Runs of the query that gave no figures, by reason.",
+            [
+                ((("query", result.query), ("reason", str(reason))), result.errors[reason])
+                for result in results
+                for reason in Reason
+            ],
         )
 
 
-def _gauge(
-    name: str, help_text: str, samples: Iterable[tuple[Labels, float]], unit: str = ""
-) -> Family:
-    """A gauge family from label and value pairs."""
-    return Family(name, "gauge", help_text, unit, tuple(Sample(*pair) for pair in samples))
+def make_family(name: str, help_text: str, samples: Iterable[tuple[Labels, float]]) -> Family:
+    """Return a family of the exporter itself: the end of its name says type and base unit.
+
+    Args:
+        name: Exported name; one that ends in `_total` is a counter, any other a gauge.
+        help_text: One sentence.
+        samples: Labels and value, in the unit that the name ends with.
+    """
+    unit = next((unit for unit in ("seconds", "ratio") if name.endswith(f"_{unit}")), "")
+    kind = "counter" if name.endswith("_total") else "gauge"
+    values = tuple(Sample(labels, float(value)) for labels, value in samples)
+    return Family(name, kind, help_text, unit, values)
 
 
 def merge_families(families: Iterable[Family]) -> tuple[Family, ...]:
@@ -230,12 +218,9 @@ def merge_families(families: Iterable[Family]) -> tuple[Family, ...]:
     """
     merged: dict[str, Family] = {}
     for family in families:
-        known = merged.get(family.name)
-        if known is not None:
-            family = Family(  # noqa: PLW2901 - the joined family takes its place
-                known.name, known.type, known.help, known.unit, known.samples + family.samples
-            )
-        merged[family.name] = family
+        first = merged.get(family.name)
+        samples = family.samples if first is None else first.samples + family.samples
+        merged[family.name] = replace(first or family, samples=samples)
     return tuple(merged.values())
 
 
@@ -245,7 +230,7 @@ def build_families(query: Query, columns: Sequence[str], rows: Sequence[Row]) ->
     Args:
         query: Catalogue entry; its labels identify a row.
         columns: Names of the columns returned, known even where there is no row.
-        rows: Column name to value, one mapping a row; seconds and bytes. May be empty.
+        rows: Column name to value, one mapping per row; seconds and bytes. May be empty.
 
     Returns:
         One family per mapped metric, in catalogue order. NULL gives no sample. A metric with

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from exporter.config import Config, Threshold, burn_rates, limit_seconds
-from exporter.metrics.snapshot import Family, Labels, Sample
+from exporter.metrics.snapshot import Family, Labels, make_family
 
 OLDEST_AGE_STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply")
 SEVERITIES = ("warning", "critical")
@@ -135,12 +135,4 @@ def _or_infinite(limit: float | None) -> float:
 
 
 def _threshold(name: str, help_text: str, *samples: tuple[Labels, float]) -> Family:
-    """A family of the thresholds; a base unit that ends the name is its unit."""
-    unit = name.rpartition("_")[2]
-    return Family(
-        f"chatqueue_threshold_{name}",
-        "gauge",
-        help_text,
-        unit if unit in ("seconds", "ratio") else "",
-        tuple(Sample(labels, value) for labels, value in samples),
-    )
+    return make_family(f"chatqueue_threshold_{name}", help_text, samples)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.config.release import MODES
-from exporter.metrics.snapshot import Family, Labels, Sample
+from exporter.metrics.snapshot import Family, make_family
 from exporter.release.facts import BARS, Decision
 
 
@@ -47,31 +47,25 @@ def build_figures(
         gauges: Of the latest look.
     """
     families = [
-        _family(
-            "mode",
-            "gauge",
+        make_family(
+            "chatqueue_release_mode",
             "Mode of the releaser in force: 1 for one of off, observe and enforce.",
-            [((("mode", name),), float(name == mode)) for name in MODES],
+            [((("mode", name),), name == mode) for name in MODES],
         ),
-        _family(
-            "decisions_total",
-            "counter",
+        make_family(
+            "chatqueue_release_decisions_total",
             "Decisions on confirmed stuck chats; one that stays the same counts once a chat.",
-            [((("decision", str(d)),), float(decisions.get(d, 0))) for d in Decision],
+            [((("decision", str(d)),), decisions.get(d, 0)) for d in Decision],
         ),
-        _family(
-            "last_timestamp_seconds",
-            "gauge",
+        make_family(
+            "chatqueue_release_last_timestamp_seconds",
             "Unix time of the last release by this daemon; 0 before the first.",
             [((), times_s[0])],
-            "seconds",
         ),
-        _family(
-            "last_cycle_timestamp_seconds",
-            "gauge",
+        make_family(
+            "chatqueue_release_last_cycle_timestamp_seconds",
             "Unix time when the releaser last finished a cycle; 0 before the first.",
             [((), times_s[1])],
-            "seconds",
         ),
     ]
     if gauges is not None:
@@ -97,22 +91,13 @@ def _look_families(gauges: Gauges) -> list[Family]:
         ("tokens", "Releases that the rate allows now.", gauges.tokens),
     )
     families = [
-        _family(name, "gauge", text, [((), float(value))])
+        make_family(f"chatqueue_release_{name}", text, [((), value)])
         for name, text, value in values
         if value is not None
     ]
-    barred = _family(
-        "barred_chats",
-        "gauge",
+    barred = make_family(
+        "chatqueue_release_barred_chats",
         "Assigned chats whose assignment rows allow no release, whatever their operator does.",
-        [((("reason", name),), float(gauges.barred.get(name, 0))) for name in BARS],
+        [((("reason", name),), gauges.barred.get(name, 0)) for name in BARS],
     )
     return [*families, barred]
-
-
-def _family(
-    name: str, kind: str, text: str, samples: list[tuple[Labels, float]], unit: str = ""
-) -> Family:
-    return Family(
-        f"chatqueue_release_{name}", kind, text, unit, tuple(Sample(*pair) for pair in samples)
-    )
