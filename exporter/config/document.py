@@ -8,7 +8,7 @@ only `true` and `false` are booleans, `1:30` and `2026-01-01` are text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 import yaml
 
 from exporter.config.dsn import mask_urls, redact
-from exporter.config.syntax import SAFE_TAGS, DocumentLoader, explain
+from exporter.config.syntax import DEPTH_LIMIT, SAFE_TAGS, DocumentLoader, explain
 from exporter.errors import ConfigError, ConfigMissing, Fault
 
 KeyPath = tuple[str | int, ...]
@@ -33,6 +33,12 @@ class Unusable:
 
 
 UNUSABLE: Final = Unusable()
+
+_READERS: Final[dict[str, Callable[[str], object]]] = {
+    SAFE_TAGS["bool"]: {"true": True, "false": False}.__getitem__,
+    SAFE_TAGS["int"]: int,
+    SAFE_TAGS["float"]: lambda text: float(re.sub(r"\.(?=inf|nan)", "", text)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ def read_document(
         found = f"the file holds {'a single value' if hidden else _describe(root)}"
         _fail(_at(name, root), found, f"a YAML mapping with {holds}")
     builder = _Builder(name, environ)
-    data = builder.build_mapping(root, ())
+    data = builder.entries(root, ())
     builder.locations[()] = Location(_line(root), _line(root), "the file")
     return Document(name, data, builder.locations, tuple(builder.faults))
 
@@ -154,11 +160,7 @@ def _read_text(path: Path) -> str:
 
 def _compose(text: str, name: str) -> yaml.Node | None:
     try:
-        loader = DocumentLoader(text)
-        try:
-            return loader.get_single_node()
-        finally:
-            loader.dispose()
+        return DocumentLoader(text).get_single_node()
     except yaml.YAMLError as error:
         line, found, expected = explain(error, text)
         fault = Fault(f"{name}:{line}", "", found, expected)
@@ -191,6 +193,9 @@ def _describe(node: yaml.Node) -> str:
     return repr(text) if node.tag == SAFE_TAGS["str"] else text
 
 
+Pairs = dict[str, tuple[yaml.Node, yaml.Node]]
+
+
 @dataclass(slots=True)
 class _Builder:
     """Walks the nodes of one file, once, gathering data, whereabouts and faults."""
@@ -199,8 +204,7 @@ class _Builder:
     environ: Mapping[str, str] | None
     locations: dict[KeyPath, Location] = field(default_factory=dict)
     faults: list[tuple[int, KeyPath, Fault]] = field(default_factory=list)
-    open_nodes: set[int] = field(default_factory=set)
-    checked: set[int] = field(default_factory=set)
+    pairs_of: dict[int, Pairs | None] = field(default_factory=dict)
     visits: int = 0
 
     def fault(self, line: int, path: KeyPath, found: str, expected: str) -> Unusable:
@@ -208,86 +212,63 @@ class _Builder:
         self.faults.append((line, path, fault))
         return UNUSABLE
 
-    def enter(self, node: yaml.Node) -> None:
-        """Bound what aliases can do: neither grow without end nor hold themselves."""
+    def build(self, node: yaml.Node, path: KeyPath, key_line: int) -> object:
         self.visits += 1
         if self.visits > NODE_LIMIT:
             expected = f"at most {NODE_LIMIT} values in all"
             _fail(_at(self.name, node), "too many values, aliases expanded", expected)
-        if id(node) in self.open_nodes:
-            expected = "aliases of finished values only"
-            _fail(_at(self.name, node), "an alias holds itself", expected)
-        self.open_nodes.add(id(node))
-
-    def build(self, node: yaml.Node, path: KeyPath, key_line: int) -> object:
-        self.enter(node)
-        try:
-            scalar = isinstance(node, yaml.ScalarNode)
-            line = _line(node) if scalar else key_line
-            self.locations[path] = Location(line, key_line, self.show(node))
-            if node.tag not in SAFE_TAGS.values():
-                expected = "plain YAML, or quotes around a value that begins with !"
-                return self.fault(line, path, "has a YAML tag (!)", expected)
-            if isinstance(node, yaml.MappingNode):
-                return self.entries(node, path)
-            if isinstance(node, yaml.SequenceNode):
-                return [self.build(n, (*path, i), _line(n)) for i, n in enumerate(node.value)]
-            return self.scalar(node.tag, node.value, path, line)
-        finally:
-            self.open_nodes.discard(id(node))
-
-    def build_mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
-        self.enter(node)
-        return self.entries(node, path)
+        if len(path) >= DEPTH_LIMIT:  # an alias of what holds it has no end
+            expected = f"at most {DEPTH_LIMIT} levels"
+            _fail(_at(self.name, node), "nested too deep, aliases expanded", expected)
+        line = _line(node) if isinstance(node, yaml.ScalarNode) else key_line
+        self.locations[path] = Location(line, key_line, self.show(node))
+        if node.tag not in SAFE_TAGS.values():
+            expected = "plain YAML, or quotes around a value that begins with !"
+            return self.fault(line, path, "has a YAML tag (!)", expected)
+        if isinstance(node, yaml.MappingNode):
+            return self.entries(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(n, (*path, i), _line(n)) for i, n in enumerate(node.value)]
+        return self.scalar(node.tag, node.value, path, line)
 
     def entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
-        pairs = self.pairs(node, path)
         return {
             name: self.build(value, (*path, name), _line(key))
-            for name, (key, value) in pairs.items()
+            for name, (key, value) in self.pairs(node, path).items()
         }
 
-    def pairs(
-        self, node: yaml.MappingNode, path: KeyPath
-    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """List a mapping's keys; its own first, then those merged by `<<`, which never override."""
-        first_visit = id(node) not in self.checked
-        self.checked.add(id(node))
-        pairs: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        merges: list[yaml.Node] = []
+    def pairs(self, node: yaml.MappingNode, path: KeyPath) -> Pairs:
+        """List a mapping's keys; its own first, then those merged by `<<`, which never override.
+
+        PyYAML's own merge keeps every repetition, so that a few aliases could fill the memory.
+        """
+        done = self.pairs_of.get(id(node))
+        if done is not None:  # behind an alias, whose faults are reported already
+            return done
+        self.pairs_of[id(node)] = None
+        pairs: Pairs = {}
+        merged: list[yaml.Node] = []
         for key, value in node.value:
             if key.tag == SAFE_TAGS["merge"]:
-                merges.append(value)
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
             elif not isinstance(key, yaml.ScalarNode):
-                if first_visit:
-                    self.fault(_line(key), path, f"{_describe(key)} stands as a key", "text")
-            elif key.value not in pairs:
-                pairs[key.value] = (key, value)
-            elif first_visit:
+                self.fault(_line(key), path, f"{_describe(key)} stands as a key", "text")
+            elif key.value in pairs:
                 found = f"set twice, first on line {_line(pairs[key.value][0])}"
                 self.fault(_line(key), (*path, key.value), found, "each key once")
-        for merged in merges:
-            for name, pair in self.merged_pairs(merged, path).items():
-                pairs.setdefault(name, pair)
+            else:
+                pairs[key.value] = (key, value)
+        for source in merged:
+            if (
+                isinstance(source, yaml.MappingNode)
+                and self.pairs_of.get(id(source), {}) is not None
+            ):
+                pairs = self.pairs(source, path) | pairs
+            else:
+                expected = "an alias of a finished one"
+                self.fault(_line(source), (*path, "<<"), "does not merge a mapping", expected)
+        self.pairs_of[id(node)] = pairs
         return pairs
-
-    def merged_pairs(
-        self, node: yaml.Node, path: KeyPath
-    ) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        self.enter(node)
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self.pairs(node, path)
-            if isinstance(node, yaml.SequenceNode):
-                found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-                for item in node.value:
-                    for name, pair in self.merged_pairs(item, path).items():
-                        found.setdefault(name, pair)
-                return found
-            self.fault(_line(node), (*path, "<<"), "does not merge a mapping", "an alias of one")
-            return {}
-        finally:
-            self.open_nodes.discard(id(node))
 
     def show(self, node: yaml.Node) -> str:
         shown = _describe(node)
@@ -298,17 +279,12 @@ class _Builder:
     def scalar(self, tag: str, text: str, path: KeyPath, line: int) -> object:
         if tag == SAFE_TAGS["null"]:
             return None
-        kind = tag if self.environ is not None else SAFE_TAGS["str"]
+        if self.environ is None or tag == SAFE_TAGS["str"]:
+            return self.expand(text, path, line)
         try:
-            if kind == SAFE_TAGS["bool"]:
-                return {"true": True, "false": False}[text.lower()]
-            if kind == SAFE_TAGS["int"]:
-                return int(text)
-            if kind == SAFE_TAGS["float"]:
-                return float(re.sub(r"\.(?=inf|nan)", "", text.lower()))
+            return _READERS[tag](text.lower())
         except (KeyError, ValueError):
             return self.fault(line, path, "does not fit its YAML type", "a plain value")
-        return self.expand(text, path, line)
 
     def expand(self, text: str, path: KeyPath, line: int) -> object:
         """Replace `${NAME}` once, from left to right; what comes in is not looked at again."""
