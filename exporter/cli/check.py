@@ -28,7 +28,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         ctx.exit()
 
 
-@click.command("check-config", short_help="Check the configuration and the queries.")
+@click.command("check-config")
 @options.config_file
 @click.option(
     "--live",

@@ -18,7 +18,7 @@ class CannotWriteError(ChatqueueError):
     """A file cannot be written where it was wanted."""
 
 
-@click.command(short_help="Write the Grafana dashboards.")
+@click.command()
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),

@@ -12,7 +12,7 @@ from exporter.demo.scenarios import SCENARIOS
 from exporter.service import configure_logging
 
 
-@click.command(short_help="Watch a living platform on this machine.")
+@click.command()
 @click.option(
     "--scenario",
     type=click.Choice(sorted(SCENARIOS)),

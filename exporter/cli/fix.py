@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 applies = click.option("--apply", "applies", is_flag=True, help="Do it; without this, only look.")
 
 
-@click.group(short_help="Put one chat right.")
+@click.group()
 def fix() -> None:
     """Put one chat right. Without --apply nothing is changed, and what would be is shown.
 

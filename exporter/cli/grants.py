@@ -7,7 +7,7 @@ import click
 from exporter.release.grants import READER, RELEASER, UnsafeRoleName, build_grants
 
 
-@click.command(short_help="Print the SQL of two least-privilege roles.")
+@click.command()
 @click.option("--reader", default=READER, show_default=True, help="Role that watches.")
 @click.option("--releaser", default=RELEASER, show_default=True, help="Role of release_dsn.")
 @click.option(

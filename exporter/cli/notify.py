@@ -13,7 +13,7 @@ from exporter.config import load_config
 from exporter.errors import ChatqueueError
 
 
-@click.command(short_help="Try the webhooks.")
+@click.command()
 @options.config_file
 @click.option("--test", "is_test", is_flag=True, help="Send one test notice, once.")
 @click.option("--webhook", "names", multiple=True, help="Only this one; may be given repeatedly.")

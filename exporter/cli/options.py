@@ -1,4 +1,4 @@
-"""Options that several commands share, named as Prometheus names its own."""
+"""Options that several commands share, with the names that Prometheus uses."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from exporter.errors import ChatqueueError
 
 DEFAULT_ADDRESS = ":10847"
 CONFIG_FILES = (Path("chatqueue.yaml"), Path("/etc/chatqueue/chatqueue.yaml"))
-"""Where the configuration is looked for, in this order, unless it is named."""
+"""Searched for the configuration in this order if --config.file is not given."""
 
 _Section = TypeVar("_Section")
 
 
 class Span(click.ParamType[timedelta]):
-    """A duration as in the configuration, and more than none."""
+    """A duration above 0, written as in the configuration."""
 
     name = "duration"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> timedelta:
-        """Read it, or say what was expected."""
+        """Parse a duration; the error names the expected form."""
         if isinstance(value, timedelta):
             return value
         try:
@@ -35,35 +35,35 @@ class Span(click.ParamType[timedelta]):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if not span:
-            self.fail("0 is no time, expected a duration such as 2h", param, ctx)
+            self.fail("0 is too short, expected a duration such as 2h", param, ctx)
         return span
 
 
 def pick_database(databases: Mapping[str, _Section], name: str | None) -> tuple[str, _Section]:
-    """Return the database that `--database` means, and its name; the only one where none is given.
+    """Return name and section of the database that `--database` names, by default the only one.
 
     Raises:
-        ChatqueueError: There is none of that name, or there are several.
+        ChatqueueError: No database has that name, or none is named and there are several.
     """
     if name is None and len(databases) == 1:
         return next(iter(databases.items()))
     if name is None or name not in databases:
-        found = "is not configured" if name else "is not given"
-        raise ChatqueueError(f"--database {found}, expected one of {', '.join(databases)}")
+        problem = f"{name} is not configured" if name else "is not given"
+        raise ChatqueueError(f"--database {problem}, expected one of {', '.join(databases)}")
     return name, databases[name]
 
 
 def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:
-    """The named file, or the first of `CONFIG_FILES` that is there."""
+    """Return the given file, or the first of `CONFIG_FILES` that exists."""
     path = value or next((path for path in CONFIG_FILES if path.exists()), None)
     if path is None and not ctx.resilient_parsing:
         places = " nor ".join(str(path) for path in CONFIG_FILES)
-        raise click.UsageError(f"neither {places} is there, name a file with --config.file")
+        raise click.UsageError(f"neither {places} exists, name a file with --config.file")
     return path or CONFIG_FILES[0]
 
 
 def _find_config_file_if_any(_: click.Context, __: click.Parameter, value: Path | None) -> Path:
-    """As above, for a command that may not need one; to load a missing one is an error then."""
+    """The same without an error, for a command that may not need the file."""
     return value or next((path for path in CONFIG_FILES if path.exists()), CONFIG_FILES[0])
 
 
@@ -73,7 +73,7 @@ config_file, config_file_if_any = (
         "config_file",
         type=click.Path(path_type=Path),
         callback=callback,
-        help="The configuration; unless given, chatqueue.yaml here or in /etc/chatqueue.",
+        help="Configuration file; by default chatqueue.yaml here or in /etc/chatqueue.",
     )
     for callback in (_find_config_file, _find_config_file_if_any)
 )
@@ -96,7 +96,7 @@ log_level = click.option(
     type=click.Choice(("debug", "info", "warning", "error")),
     default="info",
     show_default=True,
-    help="Drop log lines below this level.",
+    help="Only log messages with this level or above.",
 )
 log_format = click.option(
     "--log.format",
@@ -104,15 +104,18 @@ log_format = click.option(
     type=click.Choice(("logfmt", "json")),
     default="logfmt",
     show_default=True,
-    help="Form of the log lines on standard error.",
+    help="Format of log messages on standard error.",
 )
 dsn_from = click.option(
     "--dsn-from",
     metavar="VARIABLE",
-    help="Environment variable with the connection string to write with; release_dsn, or else "
-    "dsn, unless given.",
+    help="Environment variable that holds the connection string for writing; by default "
+    "release_dsn, else dsn.",
 )
 database = click.option(
-    "--database", "name", default=None, help="Which database; needed where there are several."
+    "--database",
+    "name",
+    default=None,
+    help="Name of the database; required if several are configured.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="JSON for scripts.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -1,6 +1,6 @@
-"""Where commands print: any terminal, file or pipe, whatever it can show or hold.
+"""Output of commands to any terminal, file or pipe, whatever its encoding.
 
-Owns the one console, and what becomes of a device that fails; exit codes are the caller's.
+Owns the console and the errors of a device that fails; exit codes are used by the caller.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 CANNOT_WRITE = 2
 READER_GONE = 141
-"""As a shell says of a program that a closed pipe ended: 128 and SIGPIPE's number."""
+"""What a shell reports for a program ended by a closed pipe: 128 plus SIGPIPE's number."""
 
 _WIDEST = 100_000
 _ERRORS = "chatqueue.plain"
-# Stand-ins for what a device may not know; of one character where a column depends on it.
+# Replacements for characters outside a device's encoding; one character where columns align.
 _PLAIN = {
     "✓": "+", "✗": "x", "→": "->", "…": "...", "█": "#", "▒": "=", "░": ".", "▁": "_",
     "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#", "·": ".", "≤": "<=", "≥": ">=",
@@ -36,35 +36,34 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class CannotWrite(ChatqueueError):
-    """The device took not all of the output: a full disk, or one that failed."""
+    """The output was not written completely: the disk is full or failed."""
 
     exit_code = CANNOT_WRITE
 
 
 class ReaderGone(ChatqueueError):
-    """The other end of the pipe is closed; there is nothing to say, and nobody to say it to."""
+    """The other end of the pipe is closed; nothing more is printed."""
 
     exit_code = READER_GONE
 
 
 def build_console() -> Console:
-    """Return a console that prints every row of a table in one line, as wide as it is.
+    """Return a console that prints each table row on one line, however wide.
 
-    A terminal breaks what is too long for it by itself; a name or an id stays whole, to be copied
-    or searched for.
+    The terminal wraps long lines itself; names and ids stay whole for copying and searching.
     """
     from rich.console import Console
 
     class _Console(Console):
         def on_broken_pipe(self) -> NoReturn:
-            """Leave it to `printing` rather than end with the exit code 1."""
+            """Let `printing` handle it; rich would exit with code 1."""
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     return _Console(highlight=False, emoji=False, width=_WIDEST)
 
 
 def one_line(value: object) -> str:
-    """Return a value's text for a cell: markup escaped, control characters shown, not obeyed."""
+    """Return a value's text for a table cell, with markup and control characters escaped."""
     from rich.markup import escape
 
     return escape(_CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value)))
@@ -72,7 +71,7 @@ def one_line(value: object) -> str:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Let output be written whatever the device can show, and flush it at the end.
+    """Write output in any encoding, and flush it at the end.
 
     Raises:
         CannotWrite: The device is full or failed.
@@ -92,13 +91,13 @@ def printing() -> Iterator[None]:
             raise
         _give_up_output()
         if error.errno == errno.EPIPE:
-            raise ReaderGone("the output's reader is gone") from None
+            raise ReaderGone("the output's pipe is closed") from None
         what = error.strerror or type(error).__name__
         raise CannotWrite(f"the output cannot be written: {what}") from None
 
 
 def _make_lenient(stream: object) -> None:
-    """Let a stream write a stand-in for what its encoding does not know."""
+    """Let a stream replace characters that its encoding does not have."""
     if isinstance(stream, io.TextIOWrapper):
         codecs.register_error(_ERRORS, _replace)
         stream.reconfigure(errors=_ERRORS)
@@ -107,13 +106,13 @@ def _make_lenient(stream: object) -> None:
 def _replace(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    found = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(char, "?") for char in found), error.end
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(char, "?") for char in text), error.end
 
 
 def _give_up_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter's own flush does not fail."""
+    """Discard what is still buffered, so that the interpreter's own flush does not fail."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        os.close(devnull)

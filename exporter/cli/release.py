@@ -40,7 +40,7 @@ reason = click.option("--reason", required=True, help="Why; shown to whoever ask
 by = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
 
 
-@click.command(short_help="Release one chat, and print what was checked.")
+@click.command()
 @options.config_file
 @options.database
 @chat_argument
@@ -80,7 +80,7 @@ def release(
     sys.exit(0 if result.decision in DONE else 1)
 
 
-@click.command(short_help="Show every condition of a release. Read-only.")
+@click.command()
 @options.config_file
 @options.database
 @chat_argument
@@ -100,7 +100,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
     sys.exit(0 if all(finding.passed for finding in findings) else 1)
 
 
-@click.command(short_help="Let nothing be released for a time.")
+@click.command()
 @options.config_file
 @options.database
 @span
@@ -115,7 +115,7 @@ def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by:
     _each(config_file, name, act)
 
 
-@click.command(short_help="End a pause, or a trip that waits for it.")
+@click.command()
 @options.config_file
 @options.database
 def resume(config_file: Path, name: str | None) -> None:
@@ -156,7 +156,7 @@ def exempt(
     click.echo(f"{plan.database}: {kind} {subject} is exempt until {until}")
 
 
-@click.command(short_help="Show what was released and escalated.")
+@click.command()
 @options.config_file
 @options.database
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
@@ -181,7 +181,7 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
     build_console().print(table)
 
 
-@click.command(short_help="Print or run the SQL of the schema chatqueue.")
+@click.command()
 @options.config_file_if_any
 @options.database
 @click.option("--apply", "applies", is_flag=True, help="Run it instead of printing it.")
@@ -201,9 +201,6 @@ def install(config_file: Path, name: str | None, applies: bool) -> None:
         )
 
     _each(config_file, name, act)
-
-
-COMMANDS = (release, explain, pause, resume, exempt, audit, install)
 
 
 def _plan(config_file: Path, name: str | None) -> ReleasePlan:

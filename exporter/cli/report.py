@@ -52,7 +52,7 @@ def _read_length(_: click.Context, __: click.Parameter, value: str | None) -> ti
     return length
 
 
-@click.command(short_help="Judge the deployment.")
+@click.command()
 @options.config_file
 @click.option(
     "--format",

@@ -62,7 +62,7 @@ def _check_namespace(_context: click.Context, _option: click.Parameter, name: st
     return name
 
 
-@click.command(short_help="Print or write the alert rules for Prometheus.")
+@click.command()
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),

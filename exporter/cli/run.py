@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from exporter.cli import options
-from exporter.daemon import Daemon
-from exporter.server.routes import build_place
-from exporter.service import configure_logging, serve
 
 
 @click.command()
@@ -21,20 +19,20 @@ from exporter.service import configure_logging, serve
     multiple=True,
     default=[options.DEFAULT_ADDRESS],
     show_default=True,
-    help="Address to serve on; may be given more than once.",
+    help="Address to listen on; repeatable.",
 )
 @click.option(
     "--web.external-url",
     "external_url",
     metavar="URL",
-    help="The address under which people reach the daemon, through a proxy for example; links and "
-    "redirects follow it. A path alone is enough.",
+    help="URL under which the daemon is reachable from outside, for example through a proxy; "
+    "used for links and redirects. May be only a path.",
 )
 @click.option(
     "--web.route-prefix",
     "route_prefix",
     metavar="PATH",
-    help="What the path of every request begins with.  [default: the path of the external URL]",
+    help="Prefix for the paths of all endpoints.  [default: path of the external URL]",
 )
 @options.web_config_file
 @options.enable_lifecycle
@@ -54,6 +52,11 @@ def run(
 
     SIGTERM and SIGINT stop it, SIGHUP reloads the configuration.
     """
+    _import_structlog_without_rich()
+    from exporter.daemon import Daemon
+    from exporter.server.routes import build_place
+    from exporter.service import configure_logging, serve
+
     try:
         place = build_place(external_url, route_prefix)
     except ValueError as error:
@@ -67,3 +70,12 @@ def run(
         enable_lifecycle=enable_lifecycle,
         place=place,
     )
+
+
+def _import_structlog_without_rich() -> None:
+    """Keep rich out of the daemon: structlog imports it for coloured tracebacks (3.5 MB)."""
+    if not {"rich", "structlog"} & sys.modules.keys():
+        sys.modules["rich"] = None  # type: ignore[assignment]  # Python's way to say "not installed"
+        import structlog  # noqa: F401
+
+        del sys.modules["rich"]

@@ -24,7 +24,7 @@ CALM, CROSSED, CANNOT_TELL = 0, 1, 2
 _COLOURS = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown": "magenta"}
 
 
-@click.command(short_help="Look at every queue once.")
+@click.command()
 @options.config_file
 @options.as_json
 def status(config_file: Path, as_json: bool) -> None:

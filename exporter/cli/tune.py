@@ -25,7 +25,7 @@ class PlotImpossible(ChatqueueError):
     """A plot cannot be drawn or written."""
 
 
-@click.command(short_help="Find the right stuck_after in the history. Read-only.")
+@click.command()
 @options.config_file
 @options.database
 @click.option(

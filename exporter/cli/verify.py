@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.ops.verify.look import Inspection
 
 
-@click.command(short_help="Check the fix and the watch after a deployment.")
+@click.command()
 @options.config_file
 @click.option("--database", "name", default=None, help="Only this database.")
 @click.option(

@@ -45,7 +45,7 @@ class View:
     history: dict[str, deque[float]] = field(default_factory=dict)
 
 
-@click.command(short_help="Follow the deployment watch.")
+@click.command()
 @options.config_file
 @click.option(
     "--url",

@@ -719,7 +719,7 @@ class TestCommand:
         chat = str(make_lost_chat(installed))
         for arguments, found in (
             ((), "is not given"),
-            (("--database", "c"), "is not configured"),
+            (("--database", "c"), "c is not configured"),
         ):
             with pytest.raises(SystemExit):
                 main(["fix", "requeue", chat, "--config.file", str(config), *arguments])

@@ -337,7 +337,7 @@ def test_a_database_must_be_named_where_there_are_several(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = write_config(tmp_path, {"a": "host=127.0.0.1 port=1", "b": "host=127.0.0.1 port=1"})
-    for flags, found in (((), "is not given"), (("--database", "c"), "is not configured")):
+    for flags, found in (((), "is not given"), (("--database", "c"), "c is not configured")):
         with pytest.raises(SystemExit):
             main(["tune", "--config.file", str(config), *flags])
         assert capsys.readouterr().err == (f"chatqueue: --database {found}, expected one of a, b\n")

@@ -196,7 +196,7 @@ def test_the_configuration_is_looked_for_here_and_then_in_etc(
 
     nowhere = invoke(command)
     assert nowhere.exit_code == 2
-    words = f"neither chatqueue.yaml nor {etc} is there, name a file with --config.file"
+    words = f"neither chatqueue.yaml nor {etc} exists, name a file with --config.file"
     assert words in " ".join(nowhere.stderr.split())
     etc.parent.mkdir()
     for file in (etc, here):

@@ -12,10 +12,9 @@ import pytest
 from rich.table import Table
 
 from exporter.cli import main
+from exporter.cli import rules as RULES  # noqa: N812
 from exporter.cli.output import build_console, one_line, printing
 
-# The package's attribute of that name is the command.
-RULES = sys.modules["exporter.cli.rules"]
 PROGRAM = (sys.executable, "-c", "from exporter.cli import main; main()")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "help": ("--help",),
