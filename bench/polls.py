@@ -21,7 +21,7 @@ import psycopg
 from bench.dataset import Dataset
 from exporter.catalogue import Query
 from exporter.config import load_config
-from exporter.database import Ask, Connection
+from exporter.database import QueryRequest, Connection
 from exporter.metrics.events import EventCounter
 from exporter.polling.plan import build_plans
 from exporter.polling.worker import Plan
@@ -161,7 +161,7 @@ def _poll_often(
     while len(walls) < WARM_UPS + runs:
         working = [query for query in queries if query.name not in problems]
         asks = [
-            Ask(query, counters[query.name].parameters() if query.events else {})
+            QueryRequest(query, counters[query.name].parameters() if query.events else {})
             for query in working
         ]
         started = time.perf_counter()
