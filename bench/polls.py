@@ -21,7 +21,7 @@ import psycopg
 from bench.dataset import Dataset
 from exporter.catalogue import Query
 from exporter.config import load_config
-from exporter.database import QueryRequest, Connection
+from exporter.database import Connection, QueryRequest
 from exporter.metrics.events import EventCounter
 from exporter.polling.plan import build_plans
 from exporter.polling.worker import Plan

@@ -7,11 +7,11 @@
 --          straight from one operator to another. It is waiting_real_user_reply or completed where
 --          the last turn ended so and the user has not written since: only an admin can assign
 --          such a chat. Both were chosen by a person: no chat left the queue, so there is no speed
---          of answer, and a repeat is nobody's fault.
+--          of answer, and a repeat could not be avoided.
 --          The wait ends here for the queue, not for the user: it runs from the later of the chat's
 --          last release and its first unanswered message, else from its creation.
 --          "avoidable" is given where the operator had the same chat last: true when another chat
---          was waiting at that moment whose last operator was somebody else. What was waiting is
+--          was waiting at that time whose last operator was another one. What was waiting is
 --          read from what still waits and from what was taken from the queue since.
 --          A time that is infinite or ahead of the database's clock says nothing; an assignment
 --          stamped ahead of it counts when its time comes.

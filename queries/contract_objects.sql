@@ -1,7 +1,7 @@
 -- What the assignment fix (migrations 014 to 016) put into the database, and whether it is there.
 --
 -- Purpose: a later migration that drops an index, loosens a constraint or replaces a function is
---          noticed. Each object is described in one text, made the same way whoever wrote the DDL
+--          noticed. Each object is described in one text, made the same way however the DDL was written
 --          and whichever server prints it: casts, brackets, the order of AND and the spelling of
 --          `is_active = true` mean nothing. `chatqueue verify` shows expected, found and remedy.
 --          An index must be on the columns and the condition, valid and not unique; a constraint on

@@ -3,11 +3,11 @@
 -- Purpose: the longest run of unanswered user messages in a chat that waits or is assigned, from
 --          its first message. This, and not any state, is what a user feels: an idle release or a
 --          reassignment starts the state's clock again, never this one.
---          An operator's message ahead of the database's clock answers nobody. A user's message
+--          An operator's message ahead of the database's clock answers no user. A user's message
 --          whose time says nothing (infinite, or ahead of the clock) waits all the same: from the
 --          last answer, else from the chat's creation.
 --          A chat is put in the queue before anything is written in it: such a chat is owed
---          nothing, and has a count of its own.
+--          nothing, and is counted separately.
 -- Reads:   public.chats, public.messages.
 -- Cost:    in proportion to the waiting and assigned chats: two index look-ups a chat, two more
 --          where no unanswered message is found. The test on the operator names what the

@@ -1,11 +1,11 @@
--- By how much the platform's own figures differ from the true ones.
+-- By how much the platform's own counts and ages differ from the true ones.
 --
 -- Purpose: none of them is trusted silently. All are read in one snapshot, so the counts must agree
 --          to the chat: anything but 0 is a changed view or function, or chats of one that the
 --          other does not see. The waits differ by design, for the platform counts them from the
---          chat's creation, and takes in chats in which nobody has written: the figure says how far
+--          chat's creation, and takes in chats without any message: the value says how far
 --          it misleads today. There is none where an infinite creation makes the platform's so.
---          Each is the platform's figure minus the true one.
+--          Each is the platform's value minus the true one.
 -- Reads:   public.chat_state_summary, public.get_assignment_queue_status(), public.chats,
 --          public.chat_assignments, public.messages.
 -- Cost:    the view, the function and one more pass over the active chats; about 0.5 s at 1,000,000

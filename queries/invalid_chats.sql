@@ -3,7 +3,7 @@
 -- Purpose: states that should be impossible. The application writes its steps in separate requests,
 --          so a contradiction counts once each of the writes that make it up is older than
 --          checks.grace.
---          assigned_without_open_assignment: nobody can close what is not there.
+--          assigned_without_open_assignment: there is no row that a reply could close.
 --          several_open_assignments, operator_mismatch: the rows do not name one operator, the
 --          chat's. operator_on_several_chats: the platform allows one at a time; every chat of such
 --          an operator counts. inactive_operator: held by an operator who is switched off; nothing
@@ -12,7 +12,7 @@
 --          although the last message is the operator's.
 --          A row that an admin's reassignment left open is no open row: its copy, a row of the same
 --          chat and operator that the admin ended after the first had begun, says how it ended. A
---          row that a half-done reply left open stays one, for nothing tells it from a second
+--          row that a half-done reply left open stays one, for it looks like a second
 --          operator at work.
 --          A time more than a minute ahead of the database's clock is no recent write.
 -- Reads:   public.chats, public.chat_assignments, public.operators, public.messages.

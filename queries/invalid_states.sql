@@ -1,7 +1,7 @@
--- Chats that contradict themselves, where only a look at all active chats can tell.
+-- Chats that contradict themselves, found only by reading all active chats.
 --
 -- Purpose: as invalid_chats. lost_reply is the one that hurts: the chat waits for its user although
---          the last message is the user's, so nobody will ever look at it. Candidates are chats
+--          the last message is the user's, so no operator will look at it. Candidates are chats
 --          whose own last_message_at is after the operator's reply, or with a user's message in the
 --          last hour; the last message itself decides. (A message that falls between the two
 --          writes of an operator's reply is seen by the latter only, and so for an hour.)
@@ -10,7 +10,7 @@
 --          that ended. A time more than a minute ahead of the database's clock is no recent write,
 --          and an operator's message of such a time answers what came before operator_replied_at; a
 --          user's is the last one where the chat's own last_message_at is ahead as well.
---          Where a state has no clock of its own, the grace runs from the chat's latest write.
+--          Where a state has no separate clock, the grace runs from the chat's latest write.
 -- Reads:   public.chats, public.chat_assignments, public.messages.
 -- Cost:    one pass over all active chats; about 0.3 s at 1,000,000 chats, hence every 60 s.
 WITH setting AS (

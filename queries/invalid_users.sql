@@ -1,7 +1,7 @@
--- Users who are shut out although nobody decided it, and users who were shut out and are not.
+-- Users who are shut out although no admin decided it, and users who were shut out and are not.
 --
 -- Purpose: as invalid_chats. closed_but_written_to: the application does not ask whether a chat is
---          active when its user writes. The message is paid for and seen by nobody, and the user
+--          active when its user writes. The message is paid for and not seen, and the user
 --          can open no other chat with the same persona. It counts where the user wrote last,
 --          within a day, after the chat's end. The platform keeps no time of that: the end is the
 --          last release or later. Where the chat was in the queue or assigned, it may have been

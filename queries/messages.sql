@@ -4,7 +4,7 @@
 --          the user's unanswered messages to the operator's message that ends the run; the first
 --          response is that of a chat no operator has written in before.
 --          A user's message after the operator's brings the chat back to the queue. That is an
---          event of its own, with a key of its own, for the application writes the message first
+--          separate event, with a separate key, for the application writes the message first
 --          and the state later: as long as the chat still waits for its user, the change of state
 --          is yet to happen. Where it never does, invalid_states says so. It is no such event where
 --          the operator's turn had not ended when the user wrote: by operator_replied_at, or where

@@ -1,6 +1,6 @@
 -- Operators by what they are doing, each counted once.
 --
--- Purpose: is anybody there? disabled: not active. on_chat: holds an assigned chat and shows life.
+-- Purpose: is an operator there? disabled: not active. on_chat: holds an assigned chat and shows life.
 --          available: says so, holds none and shows life. stale: holds a chat or says available, but
 --          shows no life for the platform's idle timeout. away: active, and neither of these.
 --          Life on a chat is the heartbeat on the database's clock, or input by the browser's; a

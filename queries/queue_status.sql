@@ -1,6 +1,6 @@
 -- Queue status, as the platform's own function gives it.
 --
--- Purpose: the platform's answer, kept beside the true figures so that the two can be compared.
+-- Purpose: the platform's answer, kept beside the true values so that the two can be compared.
 --          Both waits count from the chat's creation and are 0 here when nothing waits. Where a
 --          chat's creation is infinite, the function fails before PostgreSQL 17; later it answers
 --          with an infinite wait, which is no sample here.

@@ -1,6 +1,6 @@
 -- Releases, as events: an assignment row ended.
 --
--- Purpose: how assignments end, and how long operators have a chat in hand. released_at has no
+-- Purpose: how assignments end, and how long operators handle a chat. released_at has no
 --          index, so open rows are remembered by the daemon and asked for again by id until they
 --          have ended; the first run finds them by the assigned chats and the last day's rows.
 --          Reasons are free text and never a label: events.release_reasons and the built-in

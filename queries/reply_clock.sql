@@ -1,7 +1,7 @@
 -- True time in the states where the platform waits for the user, or that it does not know.
 --
 -- Purpose: waiting_real_user_reply counts from operator_replied_at, else from creation. A NULL or
---          unheard-of state has no clock of its own; it counts from the chat's creation. A time
+--          unknown state has no separate clock; it counts from the chat's creation. A time
 --          that is infinite or ahead of the database's clock is none; a chat without any counts,
 --          without an age.
 -- Reads:   public.chats.
@@ -25,11 +25,11 @@ WITH clocked AS (
     WHERE
         c.is_active
         AND coalesce(c.chat_state, '') NOT IN ('waiting_assignment', 'assigned', 'completed')
-    -- Keeps the planner from working out `since` again for each figure below: five times the time.
+    -- Keeps the planner from computing `since` again for each column below: five times the time.
     OFFSET 0
 )
 
--- Moments are compared, and not ages, for the same reason; each is worked out once.
+-- Times are compared, and not ages, for the same reason; each is computed once.
 SELECT
     k.state,
     coalesce(

@@ -66,7 +66,7 @@ load AS (
 ),
 
 -- One number of operators after the other, until it keeps the objective. Only n > a is a queue that
--- settles at all; where the exponent is below what a double can hold, nobody waits that long.
+-- settles at all; where the exponent is below what a double can hold, no user waits that long.
 erlang_c AS (
     SELECT
         0 AS operators,

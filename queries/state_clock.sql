@@ -2,7 +2,7 @@
 --
 -- Purpose: how long chats have really been waiting or assigned. waiting_assignment counts from the
 --          later of the last release and the first unanswered user message, else from creation;
---          a chat in which nobody has written anything yet waits for nobody and has no age here:
+--          a chat without any message yet waits for no operator and has no age here:
 --          customer_wait counts those. assigned counts from assignment_time, else from the open
 --          assignment, else from creation. updated_at is no clock: any update resets it.
 --          A time that is infinite or ahead of the database's clock says nothing; the next one
@@ -70,7 +70,7 @@ WITH clocked AS (
     WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
 ),
 
--- Once a chat: otherwise every count below would work the age out anew.
+-- Once a chat: otherwise every count below would compute the age again.
 aged AS MATERIALIZED (
     SELECT
         k.state,

@@ -2,7 +2,7 @@
 --
 -- Purpose: the service level. A wait is a run of a user's unanswered messages. It is over for the
 --          count when it is answered, or when it has lasted longer than slo.answer_within,
---          whichever comes first: a queue where nobody is ever answered must not read as 0 of 0.
+--          whichever comes first: a queue where no user is ever answered must not read as 0 of 0.
 --          What is answered after its breach was counted by then. A chat that was closed before
 --          owes no answer; its last write says when.
 -- Reads:   public.messages, public.chats.

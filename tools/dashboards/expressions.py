@@ -1,7 +1,7 @@
-"""PromQL for the panels: every selector filtered by the variables, every figure per database.
+"""PromQL for the panels: every selector filtered by the variables, every value per database.
 
-Two exporters may watch one database (a standby, a roll-out): their equal figures are taken once, by
-`max by (database)`. Nothing here turns a missing figure into a 0.
+Two exporters may watch one database (a standby, a roll-out): their equal values are taken once, by
+`max by (database)`. Nothing here turns a missing value into a 0.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def worst(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
 
 
 def while_up(value: str) -> str:
-    """Return a figure only while every database answers: what outlives one would look calm."""
+    """Return a value only while every database answers: what outlives one would look calm."""
     return f"{value} and on () (min ({select('chatqueue_database_up')}) == 1)"
 
 
@@ -73,7 +73,7 @@ def threshold(name: str, *matchers: str) -> str:
 
 
 def judge(value: str, name: str, *matchers: str, words: tuple[str, str, str]) -> str:
-    """Return a figure with the label `verdict`, judged by the exporter's own two thresholds.
+    """Return a value with the label `verdict`, judged by the exporter's own two thresholds.
 
     Args:
         value: One series without labels.
@@ -92,7 +92,7 @@ def judge(value: str, name: str, *matchers: str, words: tuple[str, str, str]) ->
 
 
 def judge_by_one(value: str, name: str, *, words: tuple[str, str]) -> str:
-    """Return a figure with the label `verdict`, judged by a threshold without severities."""
+    """Return a value with the label `verdict`, judged by a threshold without severities."""
     limit = f"min ({select(f'chatqueue_threshold_{name}')})"
     return label_verdicts(
         (f"{value} < on () {limit}", words[0]), (f"{value} >= on () {limit}", words[1])

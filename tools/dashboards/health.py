@@ -1,4 +1,4 @@
-"""The dashboard on the watch itself: can its figures be believed, and what does it cost."""
+"""The dashboard on the watch itself: are its metrics reliable, and what does it cost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make_health() -> dict[str, Any]:
     return make_board(
         "chat-queue-exporter",
         "Chat queue: exporter health",
-        "Can the figures be believed: is the exporter there, does the database answer, and how old "
+        "Are the metrics reliable: is the exporter there, does the database answer, and how old "
         "is what it said?",
         "now-6h",
         (
@@ -73,7 +73,7 @@ def _now() -> list[Any]:
             _small(
                 "Hidden rows",
                 "Relations whose rows row-level security hides from the exporter's role. Above 0 "
-                "the figures that need them are missing: grant the role what deploy/ says.",
+                "the metrics that need them are missing: grant the role what deploy/ says.",
                 while_up(total("chatqueue_database_row_security_hidden", over=("relation",))),
                 "short",
                 "ChatQueueRowsHidden",
@@ -108,8 +108,8 @@ def _now() -> list[Any]:
         make_stat(
             Panel(
                 "Version",
-                "The exporters that run, by version. Two versions are a roll-out, or one that was "
-                "forgotten.",
+                "The exporters that run, by version. Two versions are a roll-out, or one that "
+                "was left over.",
                 (
                     Ask(
                         f"count by (version) ({select('chatqueue_exporter_build_info')})",
@@ -131,7 +131,7 @@ def _queries() -> list[Any]:
         make_table(
             Panel(
                 "Every query",
-                "State of each query: age of its figures, how often it runs, what it takes. An age "
+                "State of each query: age of its samples, how often it runs, what it takes. An age "
                 "of several intervals, or a red state: read the exporter's log for that query.",
                 (
                     Ask(f"min by (query) ({select(f'{_QUERY}_success')})"),
@@ -153,7 +153,7 @@ def _queries() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "Age of the figures",
+                "Age of the metrics",
                 "Time since each query's last success: a saw of its interval in health. A line "
                 "that climbs is a query that fails or waits; at the limit the watch is blind.",
                 (
@@ -238,7 +238,7 @@ def _database() -> list[Any]:
             Panel(
                 "Hidden by row-level security",
                 "Relations of which the exporter's role sees no rows. Anything above 0: its "
-                "figures are missing, not zero; check the role's grants and policies.",
+                "metrics are missing, not zero; check the role's grants and policies.",
                 (Ask(hidden, "{{database}} {{relation}}"),),
                 "short",
                 ("ChatQueueRowsHidden",),
@@ -260,7 +260,7 @@ def _database() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "The platform's own figures against these",
+                "The platform's own values against these",
                 "By how much the platform's view and queue function differ from the true figures. "
                 "Steady is their known way of counting; a step is a change of the platform.",
                 (Ask(gauge(wrong, 'figure!~".+_seconds"', by=("figure",)), "{{figure}}"),),
@@ -312,7 +312,7 @@ def _outside() -> list[Any]:
         make_lines(
             Panel(
                 "Notices by what became of them",
-                "What was told through webhooks. Any but delivered is a person who was not told: "
+                "Notices sent through webhooks; any but delivered did not reach its receiver: "
                 "`chatqueue notify --test` tries the receiver. No data: no webhook is configured.",
                 (Ask(only_present(notices, "outcome", "none"), "{{webhook}} {{outcome}}"),),
                 "short",

@@ -80,7 +80,7 @@ def _now() -> list[Any]:
         make_stat(
             _small(
                 "Occupancy",
-                "Share of the operators on duty who have a chat. Near 100 % nobody is left for the "
+                "Share of the operators on duty who have a chat. Near 100 % none is left for the "
                 "next user; low while users wait: the assignment does not work.",
                 (Ask(_occupancy()),),
                 "percentunit",
@@ -115,7 +115,7 @@ def _duty() -> list[Any]:
             Panel(
                 "Operators by status",
                 "Every operator once. Red is stale: on duty by their own word, without a sign of "
-                "life; the platform hands them chats nobody answers.",
+                "life; the platform hands them chats that stay unanswered.",
                 (Ask(total(_OPERATORS, 'status!="disabled"', by=("status",)), "{{status}}"),),
                 "short",
                 ("ChatQueueHeartbeatsStale", "ChatQueueNoOperator"),
@@ -200,7 +200,7 @@ def _fairness() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "Assignments behind these figures",
+                "Assignments behind these values",
                 "How many assignments share and inequality are computed from. Do not judge "
                 "fairness by fewer than several an operator.",
                 (
@@ -252,9 +252,9 @@ def _work() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "Time in hand now",
+                "Current handle time",
                 "How long the chats that operators have now have been with them. The mean rises "
-                "with all; the oldest alone is one forgotten chat: ask its operator.",
+                "with all; the oldest alone is one unanswered chat: ask its operator.",
                 (
                     Ask(worst("chatqueue_state_oldest_age_seconds", state), "oldest", PURPLE),
                     Ask(worst("chatqueue_state_mean_age_seconds", state), "mean", BLUE),
@@ -267,7 +267,7 @@ def _work() -> list[Any]:
             Panel(
                 "Unanswered chats",
                 "Chats in which the user spoke last, waiting or with an operator, rising: more "
-                "comes in than is answered. Empty: in the queue, and nobody has written yet.",
+                "comes in than is answered. Empty: in the queue, without any message yet.",
                 (
                     Ask(total("chatqueue_unanswered_chats"), "unanswered", YELLOW),
                     Ask(total("chatqueue_empty_waiting_chats"), "empty", BLUE),

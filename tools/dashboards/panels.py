@@ -75,7 +75,7 @@ class Panel:
         width, height: In cells of the 24 columns.
         colors: Series name, or /regular expression/, to color.
         zero: Whether the axis starts at 0.
-        decimals: Of the figures; Grafana's choice where None.
+        decimals: Of the values; Grafana's choice where None.
         minimum_step: Shortest step between two points, for events that are rare.
     """
 
@@ -103,15 +103,15 @@ def make_stat(
     empty: str = NO_DATA,
     empty_color: str = RED,
 ) -> Any:
-    """A figure, or a few beside each other, judged by color; red where there is none.
+    """A value, or a few beside each other, judged by color; red where there is none.
 
     Args:
         panel: What it shows; each series' last value.
         steps: From which value which color; the first value is None.
         mappings: From values to words.
-        names: Whether the series are named; False where the figure explains itself.
-        values: Whether they have figures; False where the names say it all.
-        warnings: Names of series for which a bad figure is orange, not red.
+        names: Whether the series are named; False where the value explains itself.
+        values: Whether they have values; False where the names say it all.
+        warnings: Names of series for which a bad value is orange, not red.
         empty, empty_color: What is shown where there is no series.
     """
     builder = _begin(stat.Panel(), panel, instant=True)
@@ -344,7 +344,7 @@ def _override_steps(steps: Iterable[tuple[float | None, str]]) -> model.DynamicC
 
 
 def _no_value(text: str, color: str) -> model.SpecialValueMap:
-    """Words instead of a value that is none: stale figures must not look calm."""
+    """Words instead of a value that is none: stale values must not look calm."""
     options = model.DashboardSpecialValueMapOptions(
         match=model.SpecialValueMatch.NULL_AND_NAN,
         result=model.ValueMappingResult(text=text, color=color, index=99),

@@ -91,7 +91,7 @@ def make_releases() -> list[Any]:
                 "Suspects",
                 "Chats held too long: by auto-release's rules, by the platform's idle detector, "
                 "those whose release would close them, and those left to a person because their "
-                "assignment rows bar a release. Lasting above 0: nobody takes them; what the idle "
+                "assignment rows bar a release. Lasting above 0: they stay untaken; what the idle "
                 "job takes shows that it runs.",
                 (
                     Ask(total("chatqueue_release_suspect_chats"), "suspects", PURPLE),

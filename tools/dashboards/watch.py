@@ -64,14 +64,14 @@ def _waits() -> list[Any]:
         make_lines(
             Panel(
                 "Chats by state",
-                "Work in hand, stacked; users who have their answer are on the right axis. A "
+                "Open work, stacked; users who have their answer are on the right axis. A "
                 "growing orange area is a queue: see how many operators are on duty.",
                 (
                     Ask(total("chatqueue_chats", WAITING), "waiting for an operator", YELLOW),
                     Ask(total("chatqueue_chats", ASSIGNED), "with an operator", BLUE),
                     Ask(
                         total("chatqueue_chats", 'state=~"completed|unknown"', over=("state",)),
-                        "in a state nobody sees",
+                        "in a state that is not shown",
                         RED,
                         apart=True,
                     ),
@@ -93,7 +93,7 @@ def _waits() -> list[Any]:
             Panel(
                 "Oldest wait in the queue",
                 "How long the chat at the head of the queue has truly waited, with the configured "
-                "limits. Above them: are operators available, and does anybody take chats?",
+                "limits. Above them: are operators available, and are chats taken?",
                 (
                     Ask(worst(oldest, WAITING), "oldest wait", BLUE),
                     *_limits("oldest_age_seconds", WAITING),
@@ -198,7 +198,7 @@ def _speed() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "Comes in and gets done",
+                "Message and assignment rate",
                 "User messages, assignments and operator messages a minute. Assignments at 0 while "
                 "chats wait and operators are available: the assignment itself is broken.",
                 (
@@ -258,10 +258,9 @@ def _correctness() -> list[Any]:
     return [
         make_table(
             Panel(
-                "Impossible chats by check",
+                "Invalid chats by check",
                 "Chats whose columns contradict each other, now and at most in the range. Healthy "
-                "is 0 everywhere; act first on lost_reply and closed_but_written_to: users whom "
-                "nobody sees.",
+                "is 0 everywhere; act first on lost_reply and closed_but_written_to: unseen users.",
                 (
                     Ask(total(invalid, by=by_check)),
                     Ask(f"max by (check) (max_over_time({select(invalid)}[$__range]))"),
@@ -278,7 +277,7 @@ def _correctness() -> list[Any]:
         ),
         make_lines(
             Panel(
-                "Impossible chats",
+                "Invalid chats",
                 "The same over time. A step up at a deployment is that deployment's fault: roll it "
                 "back before more chats are written.",
                 (Ask(only_present(total(invalid, by=by_check), "check", "none"), "{{check}}"),),
