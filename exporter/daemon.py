@@ -1,4 +1,4 @@
-"""The running whole: workers, releasers, notices, the page, and what a reload does to them."""
+"""The running whole: its periodic threads, the page, and what a reload does to them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -27,6 +28,7 @@ from exporter.polling.worker import Plan, Worker
 from exporter.release import admin
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
+from exporter.threads import PeriodicThread, switch_threads
 
 log = structlog.get_logger("chatqueue.daemon")
 
@@ -34,12 +36,16 @@ log = structlog.get_logger("chatqueue.daemon")
 class Daemon:
     """Watches every database of one configuration file.
 
+    A worker and a releaser per database, the log watch and the digests are its services: each is a
+    `PeriodicThread` with a plan that a reload replaces.
+
     Args:
         config_file: Read now and at every reload.
 
     Attributes:
         exposition: The page.
-        notifier: Tells people by the webhooks of the configuration.
+        logs: What follows the platform's logs.
+        notifier: Sends notices to the webhooks of the configuration.
         reload_hooks: Called at a reload, before anything is switched.
 
     Raises:
@@ -49,7 +55,6 @@ class Daemon:
 
     def __init__(self, config_file: Path) -> None:
         self._config_file = config_file
-        self._releasers: dict[str, Releaser] = {}
         self._config, plans = self._load()
         self.notifier = WebhookNotifier(self._config.notify.webhooks)
         self._loaded_at_s = time.time()
@@ -57,12 +62,8 @@ class Daemon:
         self._reload_lock = threading.Lock()
         self.exposition = Exposition(self._source)
         self.logs = LogWatch(self._config.logs, self.exposition.publish)
-        self._workers = {name: self._new_worker(plan) for name, plan in plans.items()}
-        self._releasers = {
-            name: self._new_releaser(plan)
-            for name, plan in build_release_plans(self._config).items()
-        }
-        self._teller = DigestScheduler(self._config.watch, self._read_figures, self.notifier)
+        self._services: dict[str, PeriodicThread[Any]] = {"logs": self.logs}
+        self._switch(plans)
         self.reload_hooks: list[Callable[[], None]] = []
 
     @property
@@ -72,13 +73,13 @@ class Daemon:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """One a database."""
-        return tuple(self._workers.values())
+        """One per database."""
+        return tuple(s for s in self._services.values() if isinstance(s, Worker))
 
     @property
     def releasers(self) -> tuple[Releaser, ...]:
-        """One a database, whatever its mode."""
-        return tuple(self._releasers.values())
+        """One per database, whatever its mode."""
+        return tuple(s for s in self._services.values() if isinstance(s, Releaser))
 
     @property
     def receiver(self) -> Receiver:
@@ -92,33 +93,25 @@ class Daemon:
             SchemaMissing: Releases are to be enforced where our schema is not installed.
         """
         _require_schemas(build_release_plans(self._config))
-        every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
-        for each in every:
-            each.start()
-        self.logs.start()
-        self._teller.start()
+        self._start_services()
 
     def stop(self, timeout_s: float) -> bool:
-        """Stop polling, in mid-query too; return whether every worker has ended in time.
+        """Stop polling, in mid-query too; return whether every service has ended in time.
 
-        What was committed meanwhile is still told, within half of that time.
+        What was committed meanwhile is still delivered, within half of that time.
         """
         deadline = time.monotonic() + timeout_s
-        every: tuple[Worker | Releaser, ...] = (*self.releasers, *self.workers)
-        for each in every:
-            each.ask_to_stop()
-        self.logs.ask_to_stop()
-        self._teller.stop(timeout_s / 4)
-        ended = [each.stop(max(0.0, deadline - time.monotonic())) for each in every]
-        ended.append(self.logs.stop(max(0.0, deadline - time.monotonic())))
+        services = tuple(self._services.values())
+        for service in services:
+            service.request_stop()
+        ended = [service.stop(max(0.0, deadline - time.monotonic())) for service in services]
         self.notifier.stop(max(0.0, min(deadline - time.monotonic(), timeout_s / 2)))
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:
-        """Return the databases whose poller no longer turns, and `logs`; none means healthy."""
-        every: tuple[Worker | Releaser, ...] = (*self.workers, *self.releasers)
-        stuck = [each.database for each in every if not each.is_alive()]
-        return tuple(dict.fromkeys([*stuck, *([] if self.logs.is_alive() else ["logs"])]))
+        """Return the databases, `logs` and `digests` whose thread is stalled; none is healthy."""
+        stalled = [s.name for s in self._services.values() if not s.is_alive()]
+        return tuple(dict.fromkeys(stalled))
 
     def is_ready(self) -> bool:
         """Return whether every database was polled once, with or without success."""
@@ -133,8 +126,7 @@ class Daemon:
         with self._reload_lock:
             try:
                 config, plans = self._load()
-                releases = build_release_plans(config)
-                _require_schemas(releases)
+                _require_schemas(build_release_plans(config))
                 # Certificates and users first: what can still be refused comes before the switch.
                 for hook in self.reload_hooks:
                     hook()
@@ -145,62 +137,44 @@ class Daemon:
                 raise
             self.notifier.apply(config.notify.webhooks)
             self._switch(plans)
-            self._switch_releasers(releases)
-            self.logs.apply(config.logs)
-            self._teller.apply(config.watch)
+            self._start_services()
             self._config, self._load_succeeded = config, True
             self._loaded_at_s = time.time()
             self.exposition.publish()
-            log.info("configuration reloaded", file=str(self._config_file), databases=len(plans))
+            log.info(
+                "configuration reloaded",
+                file=str(self._config_file),
+                databases=len(config.databases),
+            )
 
-    def _load(self) -> tuple[Config, dict[str, Plan]]:
-        """The configuration on disk and what it asks for."""
+    def _load(self) -> tuple[Config, dict[str, Any]]:
+        """The configuration on disk, and the plan of each service, by the service's key."""
         config = load_config(self._config_file, os.environ, check_dsn)
-        return config, build_plans(config)
+        workers, releasers = build_plans(config), build_release_plans(config)
+        return config, {
+            **{f"poller {name}": plan for name, plan in workers.items()},
+            **{f"releaser {name}": plan for name, plan in releasers.items()},
+            "logs": config.logs,
+            "digests": config.watch,
+        }
 
-    def _switch(self, plans: dict[str, Plan]) -> None:
-        """Hand every worker its new plan; start those that are new, stop those that are gone."""
-        workers = {}
-        started = []
-        for name, plan in plans.items():
-            worker = self._workers.get(name)
-            if worker is None:
-                worker = self._new_worker(plan)
-                started.append(worker)
-            else:
-                worker.apply(plan)
-            workers[name] = worker
-        gone = [worker for name, worker in self._workers.items() if name not in plans]
-        self._workers = workers
-        for worker in started:
-            worker.start()
-        for worker in gone:
-            worker.ask_to_stop()
+    def _switch(self, plans: Mapping[str, Any]) -> None:
+        """Hand every service its plan; a new one is not started yet."""
+        self._services = switch_threads(self._services, plans, self._create)
 
-    def _switch_releasers(self, plans: dict[str, ReleasePlan]) -> None:
-        """The same for the releasers."""
-        old, self._releasers = self._releasers, {}
-        for name, plan in plans.items():
-            if name in old:
-                old[name].apply(plan)
-                self._releasers[name] = old[name]
-            else:
-                self._releasers[name] = releaser = self._new_releaser(plan)
-                releaser.start()
-        for name, releaser in old.items():
-            if name not in plans:
-                releaser.ask_to_stop()
+    def _start_services(self) -> None:
+        for service in self._services.values():
+            service.start()
 
-    def _new_releaser(self, plan: ReleasePlan) -> Releaser:
-        """A releaser that renders the page when it has decided something."""
-        daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
-        return Releaser(
-            plan, daemon=daemon, notifier=self.notifier, on_change=self.exposition.publish
-        )
-
-    def _new_worker(self, plan: Plan) -> Worker:
-        """A worker that renders the page when it knows more."""
-        return Worker(plan, self.exposition.publish)
+    def _create(self, _: str, plan: Any) -> PeriodicThread[Any]:
+        """The service for a plan; what it finds goes to the page."""
+        publish = self.exposition.publish
+        if isinstance(plan, Plan):
+            return Worker(plan, publish)
+        if isinstance(plan, ReleasePlan):
+            daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
+            return Releaser(plan, daemon=daemon, notifier=self.notifier, on_change=publish)
+        return DigestScheduler(plan, self._read_figures, self.notifier)
 
     def _read_figures(self) -> dict[str, Reading]:
         """What a digest tells of each database; empty before all were polled once."""
@@ -208,7 +182,7 @@ class Daemon:
             return {}
         now, logs = time.monotonic(), self.logs.families()
         return {
-            worker.database: read_figures((*worker.snapshot.families(now), *logs))
+            worker.name: read_figures((*worker.snapshot.families(now), *logs))
             for worker in self.workers
         }
 

@@ -87,7 +87,7 @@ class Watcher:
     def change(self, **changes: Any) -> None:
         """Put another plan into force, as a reload does."""
         self.worker.apply(replace(self.worker._plan, **changes))
-        self.worker._take_over()
+        self.worker._apply_pending_plan()
 
     def change_query(self, name: str, **changes: Any) -> None:
         """Put another form of one query into force, as a reload does."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +14,7 @@ from exporter.digests.memory import Memory, read_memory, write_memory
 from exporter.digests.schedule import due_moment, next_moment
 from exporter.metrics.figures import Reading
 from exporter.notify.notices import Notifier
+from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.watch")
 
@@ -28,7 +28,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class DigestScheduler:
+class DigestScheduler(PeriodicThread[Watch]):
     """Looks at the figures each minute of a watch, and tells of them when a digest is due.
 
     Args:
@@ -45,36 +45,14 @@ class DigestScheduler:
         notifier: Notifier,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
+        super().__init__("digests", watch)
         self._read = read
         self._notifier = notifier
         self._now = now
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._stopping = False
         self._write_failed = False
         self._memory: Memory | None = None
         self._awake_since = now()
-        self._thread = threading.Thread(target=self._run, name="digests", daemon=True)
-        self._take(watch)
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._thread.start()
-
-    def apply(self, watch: Watch) -> None:
-        """Take a new configuration over; a watch that keeps its beginning goes on."""
-        with self._lock:
-            if watch != self._watch:
-                self._take(watch)
-        self._wake.set()
-
-    def stop(self, timeout_s: float) -> bool:
-        """End, with a last look; return whether that was done in time."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        self._begin()
 
     def look(self) -> float | None:
         """Look at the figures, tell what is due; return the seconds until the next look.
@@ -82,42 +60,46 @@ class DigestScheduler:
         Returns:
             None where there is nothing to wait for: no watch, or one that is over and told.
         """
-        with self._lock:
-            now, memory = self._now(), self._memory
-            if memory is None:
-                return None
-            coming = next_moment(self._watch, now)
-            due = due_moment(self._watch, memory.last, self._awake_since, now)
-            if due is None and coming is None:
-                return None
-            if now < memory.started_at:
-                return (memory.started_at - now).total_seconds()
-            readings = self._read()
-            if not readings:
-                return _RETRY_S
-            accounts = {
-                database: memory.accounts.get(database, Account()).look(reading)
-                for database, reading in readings.items()
-            }
-            if due is not None:
-                self._tell(due, accounts)
-            else:
-                self._remember(Memory(memory.started_at, memory.last, accounts))
-            return None if coming is None else min(LOOK_EVERY, coming - now).total_seconds()
+        now, memory = self._now(), self._memory
+        if memory is None:
+            return None
+        coming = next_moment(self._plan, now)
+        due = due_moment(self._plan, memory.last, self._awake_since, now)
+        if due is None and coming is None:
+            return None
+        if now < memory.started_at:
+            return (memory.started_at - now).total_seconds()
+        readings = self._read()
+        if not readings:
+            return _RETRY_S
+        accounts = {
+            database: memory.accounts.get(database, Account()).look(reading)
+            for database, reading in readings.items()
+        }
+        if due is not None:
+            self._tell(due, accounts)
+        else:
+            self._remember(Memory(memory.started_at, memory.last, accounts))
+        return None if coming is None else min(LOOK_EVERY, coming - now).total_seconds()
 
     def _tell(self, due: datetime, accounts: Mapping[str, Account]) -> None:
         """Remember first, so that a crash between the two rather loses a digest than repeats it."""
-        started_at = self._watch.started_at
+        started_at = self._plan.started_at
         assert started_at is not None  # noqa: S101 - a moment is due
         told = {database: account.told() for database, account in accounts.items()}
         self._remember(Memory(started_at, due, told))
         for database, account in accounts.items():
-            self._notifier.notify(build_digest(database, account, self._watch, due))
+            self._notifier.notify(build_digest(database, account, self._plan, due))
         log.info("digest told", moment=due.isoformat(), databases=len(accounts))
 
-    def _take(self, watch: Watch) -> None:
-        """Begin a watch, or go on with the one that the file or this process remembers."""
-        self._watch = watch
+    def _on_new_plan(self, old: Watch) -> None:
+        """A watch that keeps its beginning goes on."""
+        if self._plan != old:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin the watch, or go on with the one that the file or this process remembers."""
+        watch = self._plan
         if watch.started_at is None:
             self._memory = None
         elif self._memory is None or self._memory.started_at != watch.started_at:
@@ -138,7 +120,7 @@ class DigestScheduler:
     def _remember(self, memory: Memory) -> None:
         """Keep what is known, here and in the file; a change for the worse is logged once."""
         self._memory = memory
-        file = self._watch.digests.state_file
+        file = self._plan.digests.state_file
         if file is None:
             return
         try:
@@ -150,18 +132,14 @@ class DigestScheduler:
         else:
             self._write_failed = False
 
-    def _run(self) -> None:
-        """Look until stopped; what goes wrong in a look is logged, and the next one is taken."""
-        while not self._stopping:
-            self._wake.clear()
-            wait_s: float | None = LOOK_EVERY.total_seconds()
-            try:
-                wait_s = self.look()
-            except Exception:
-                log.exception("digest failed")
-            if not self._stopping:
-                self._wake.wait(wait_s)
-        try:
-            self.look()
-        except Exception:
-            log.exception("digest failed")
+    def _run_once(self) -> float | None:
+        return self.look()
+
+    def _on_defect(self) -> float:
+        """Look again at the next usual time."""
+        log.exception("digest failed")
+        return LOOK_EVERY.total_seconds()
+
+    def _close(self) -> None:
+        """Look a last time, so that what was counted is remembered."""
+        self.look()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from exporter.logs.follower import Follower
 from exporter.logs.patterns import Judge, build_judge
 from exporter.logs.receiver import Receiver
 from exporter.metrics.snapshot import Family
+from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.logs")
 
@@ -26,7 +26,7 @@ _PUBLISH_INTERVAL_S = 5.0
 _STUCK_AFTER_S = 60.0
 
 
-class LogWatch:
+class LogWatch(PeriodicThread[Logs]):
     """Counts what the platform's logs say.
 
     Attributes:
@@ -41,15 +41,11 @@ class LogWatch:
     def __init__(
         self, config: Logs, on_change: Callable[[], None], now: Callable[[], float] = time.time
     ) -> None:
+        super().__init__("logs", Logs())
         self._counts = Counts(now)
         self._on_change = on_change
-        self._config = Logs()
         self._judge: Judge | None = None
-        self._followers: dict[str, Follower] = {}  # the thread's alone
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
-        self._turned_at = time.monotonic()
+        self._followers: dict[str, Follower] = {}  # the thread's own
         self._published_at = 0.0
         self._published_total = 0
         self.receiver = Receiver(self._counts)
@@ -59,58 +55,36 @@ class LogWatch:
         """Put sources and patterns in force; a file that stays is read on where it was."""
         if not (config.files or config.receivers):
             self._judge = None
-        elif self._judge is None or config.patterns != self._config.patterns:
+        elif self._judge is None or config.patterns != self._pending.patterns:
             self._judge = build_judge(config.patterns)
-        self._config = config
         kinds = () if self._judge is None else self._judge.kinds
         self._counts.apply(config.files, config.receivers, kinds)
         self.receiver.apply(config.receivers, self._judge)
-        self._wake.set()
+        super().apply(config)
 
     def families(self) -> tuple[Family, ...]:
         """Return the counts as families; none without a source."""
         return self._counts.families()
 
-    def start(self) -> None:
-        """Begin to follow the files."""
-        self._thread.start()
+    @property
+    def stuck_after_s(self) -> float:
+        """A chunk of a file takes far less."""
+        return _STUCK_AFTER_S
 
-    def ask_to_stop(self) -> None:
-        """End the thread soon."""
-        self._stopping = True
-        self._wake.set()
+    def _run_once(self) -> float | None:
+        """Count what is new in each file."""
+        changes = [self._follow(name, each) for name, each in self._followers.items()]
+        if any(changes) or self._is_due():
+            self._publish()
+        return None if self._judge is None else POLL_INTERVAL_S
 
-    def stop(self, timeout_s: float) -> bool:
-        """End the thread; return whether it has ended in time."""
-        self.ask_to_stop()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def is_alive(self) -> bool:
-        """Return whether the files are still looked at."""
-        if self._thread.ident is None:
-            return True
-        is_late = self._followers and time.monotonic() - self._turned_at > _STUCK_AFTER_S
-        return self._thread.is_alive() and not is_late
-
-    def _run(self) -> None:
-        while True:
-            # Cleared before anything is looked at, so that no call in between is slept over.
-            self._wake.clear()
-            if self._stopping:
-                break
-            self._take_over(self._config)
-            turns = [self._follow(name, each) for name, each in self._followers.items()]
-            if any(turns) or self._is_due():
-                self._publish()
-            self._wake.wait(None if self._judge is None else POLL_INTERVAL_S)
+    def _close(self) -> None:
         for follower in self._followers.values():
             follower.close()
 
-    def _take_over(self, config: Logs) -> None:
+    def _on_new_plan(self, _: Logs) -> None:
         """Begin with files that are new, let go of those that are gone."""
-        followers = {}
+        config, followers = self._plan, {}
         for name, path in config.files.items():
             known = self._followers.pop(name, None)
             if known is not None and known.path != path:
@@ -126,12 +100,12 @@ class LogWatch:
         try:
             for lines in follower.poll():
                 self._count(name, lines)
-                self._turned_at = time.monotonic()
+                self._note_step()
                 if self._wake.is_set():
                     break
         except Exception:
             log.exception("log file not read", source=name)
-        self._turned_at = time.monotonic()
+        self._note_step()
         for reason, count in follower.take_drops().items():
             self._counts.drop(name, reason, count)
         if (was_up, problem) != (follower.is_up, follower.problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
@@ -15,6 +16,7 @@ from exporter.notify.bodies import build_body
 from exporter.notify.figures import State
 from exporter.notify.notices import TEST, Notice
 from exporter.notify.pace import Pace
+from exporter.threads import PeriodicThread
 
 if TYPE_CHECKING:
     from exporter.notify.sending import Post
@@ -24,34 +26,49 @@ log = structlog.get_logger("chatqueue.notify")
 QUEUE_LIMIT = 100
 
 
-class Delivery:
+@dataclass(slots=True)
+class _Current:
+    """The notice that is being sent; times are monotonic seconds.
+
+    Attributes:
+        notice: What is sent.
+        failures: Requests that failed.
+        began_at: When it was taken from the queue.
+        not_before: When the next request is due.
+    """
+
+    notice: Notice
+    failures: int = 0
+    began_at: float = field(default_factory=time.monotonic)
+    not_before: float = 0.0
+
+
+class Delivery(PeriodicThread[Webhook]):
     """Delivers notices to one webhook, one after the other in their order, until stopped.
+
+    Its thread starts with the first notice: an idle webhook costs neither a thread nor `requests`.
 
     Args:
         name: In the configuration.
-        webhook: Where to and how; `apply` replaces it.
+        webhook: Where to and how; `apply` replaces it, for what is queued too.
         pace: How patiently.
     """
 
     def __init__(self, name: str, webhook: Webhook, pace: Pace) -> None:
-        self.name = name
-        self._webhook = webhook
+        super().__init__(name, webhook, kind="webhook")
         self._pace = pace
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._queue: deque[Notice] = deque()
-        self._current: Notice | None = None
+        self._current: _Current | None = None
         self._post: Post | None = None
         self._outcomes: Counter[Outcome] = Counter()
         self._failures: Counter[str] = Counter()
-        self._is_failing = self._is_full = False
-        self._is_finishing = self._has_given_up = False
-        # Started with the first notice: an idle webhook costs neither a thread nor `requests`.
-        self._thread = threading.Thread(target=self._run, name=f"webhook-{name}", daemon=True)
+        self._is_failing = self._is_full = self._is_finishing = False
 
     @property
     def state(self) -> State:
         """Queue and counts as they are now."""
-        with self._changed:
+        with self._lock:
             queued = len(self._queue) + (self._current is not None)
             return State(self.name, queued, Counter(self._outcomes), Counter(self._failures))
 
@@ -60,11 +77,11 @@ class Delivery:
 
         The newest says best how things are, and the log has them all.
         """
-        with self._changed:
-            if notice.event not in (*self._webhook.events, TEST):
+        with self._lock:
+            if notice.event not in (*self._pending.events, TEST):
                 return
-            if self._has_given_up:
-                self._lose(notice, Outcome.DROPPED, "stopped")
+            if self._stopping.is_set():
+                self._count_lost(notice, Outcome.DROPPED, "stopped")
                 return
             if len(self._queue) >= QUEUE_LIMIT:
                 self._queue.popleft()
@@ -73,36 +90,26 @@ class Delivery:
                     log.error("webhook's queue is full, the oldest notices go", webhook=self.name)
                 self._is_full = True
             self._queue.append(notice)
-            if self._thread.ident is None:
-                self._thread.start()
-            self._changed.notify_all()
-
-    def apply(self, webhook: Webhook) -> None:
-        """Change where to and how, for what is queued too; a wait for a retry ends where it did."""
-        with self._changed:
-            if webhook != self._webhook:
-                self._webhook = webhook
-                self._changed.notify_all()
+            self.start()
+        self.wake()
 
     def finish(self) -> None:
         """Deliver what is queued as far as it goes without a failure, then end; do not wait."""
-        with self._changed:
-            self._is_finishing = True
-            self._changed.notify_all()
+        self._is_finishing = True
+        self.wake()
 
-    def stop(self, timeout_s: float) -> None:
+    def stop(self, timeout_s: float) -> bool:
         """Finish within a time; what is undelivered then is dropped."""
         self.finish()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        self.drop()
+        has_ended = self._join(timeout_s)
+        self.request_stop()
+        return has_ended
 
-    def drop(self) -> None:
+    def request_stop(self) -> None:
         """End at once; what is undelivered is counted and logged."""
-        with self._changed:
-            self._is_finishing = self._has_given_up = True
-            self._changed.notify_all()
-            left = [*filter(None, (self._current,)), *self._queue]
+        super().request_stop()
+        with self._lock:
+            left = [*([self._current.notice] if self._current else []), *self._queue]
             self._queue.clear()
             self._current = None
             self._outcomes[Outcome.DROPPED] += len(left)
@@ -114,55 +121,55 @@ class Delivery:
             events = ", ".join(f"{count} {event}" for event, count in counts.items())
             log.error("notices not delivered", webhook=self.name, notices=len(left), events=events)
 
-    # The rest runs in the thread of its own.
+    def _on_new_plan(self, old: Webhook) -> None:
+        """A wait for a retry ends where there is another configuration."""
+        if self._plan != old and self._current is not None:
+            self._current.not_before = 0.0
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._is_finishing)
-                if not self._queue:
-                    return
-                notice = self._current = self._queue.popleft()
-            outcome, words = self._deliver(notice)
-            with self._changed:
-                if self._has_given_up or outcome is None:
-                    return  # `stop` counts what is left
-                self._current = None
-                self._is_full = self._is_full and bool(self._queue)
-                if outcome is Outcome.DELIVERED:
-                    self._outcomes[outcome] += 1
-                else:
-                    self._lose(notice, outcome, words)
+    def _run_once(self) -> float | None:
+        """Send the next notice once, if that is due."""
+        # A failure under way when the end came is tried once more, as one waiting to be is.
+        is_last_try = self._is_finishing
+        with self._lock:
+            if self._current is None and self._queue:
+                self._current = _Current(self._queue.popleft())
+            current = self._current
+        if current is None:
+            if is_last_try:
+                self._stopping.set()
+            return None
+        left_s = current.not_before - time.monotonic()
+        if left_s > 0 and not is_last_try:
+            return left_s
+        answer = self._send(current.notice, self._plan)
+        self._note(answer)
+        return self._settle(current, answer, is_last_try=is_last_try)
 
-    def _deliver(self, notice: Notice) -> tuple[Outcome | None, str]:
-        """Send a notice until something came of it; None where the end came first."""
-        began_s = time.monotonic()
-        failures = 0
-        while not self._has_given_up:
-            failures += 1
-            webhook = self._webhook
-            # A failure under way when the end came is tried once more, as one waiting to be is.
-            was_finishing = self._is_finishing
-            answer = self._send(notice, webhook)
-            self._note(answer)
-            if not answer.failure:
-                return Outcome.DELIVERED, answer.words
-            if answer.is_final:
-                return Outcome.REJECTED, answer.words
-            if was_finishing:
-                break
-            wait_s = self._pace.wait_s(failures, answer.asked_s, time.monotonic() - began_s)
-            if wait_s is None:
-                return Outcome.EXPIRED, answer.words
-            self._wait(wait_s, webhook)
-        return None, ""
-
-    def _wait(self, wait_s: float, webhook: Webhook) -> None:
-        """Wait for the next try; shorter where the end or another configuration comes first."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: self._is_finishing or self._webhook is not webhook, wait_s
-            )
+    def _settle(self, current: _Current, answer: Answer, *, is_last_try: bool) -> float | None:
+        """Count what came of a notice; return the time until the next request."""
+        with self._lock:
+            if self._stopping.is_set():
+                return None  # `request_stop` has counted what is left
+            outcome = Outcome.REJECTED if answer.failure else Outcome.DELIVERED
+            if answer.failure and not answer.is_final:
+                if is_last_try:
+                    self._stopping.set()
+                    return None
+                current.failures += 1
+                now = time.monotonic()
+                elapsed_s = now - current.began_at
+                wait_s = self._pace.wait_s(current.failures, answer.asked_s, elapsed_s)
+                if wait_s is not None:
+                    current.not_before = now + wait_s
+                    return wait_s
+                outcome = Outcome.EXPIRED
+            self._current = None
+            self._is_full = self._is_full and bool(self._queue)
+            if outcome is Outcome.DELIVERED:
+                self._outcomes[outcome] += 1
+            else:
+                self._count_lost(current.notice, outcome, answer.words)
+            return 0.0
 
     def _send(self, notice: Notice, webhook: Webhook) -> Answer:
         """One request; a defect of ours loses its notice and nothing else."""
@@ -180,10 +187,10 @@ class Delivery:
 
     def _note(self, answer: Answer) -> None:
         """Count a failure; log where failing begins and ends."""
-        if self._has_given_up:
+        if self._stopping.is_set():
             return  # that the request was cut off says nothing of the receiver
         if answer.failure:
-            with self._changed:
+            with self._lock:
                 self._failures[answer.failure] += 1
             if not self._is_failing:
                 log.warning("webhook fails", webhook=self.name, error=answer.words)
@@ -191,7 +198,7 @@ class Delivery:
             log.info("webhook works again", webhook=self.name)
         self._is_failing = bool(answer.failure)
 
-    def _lose(self, notice: Notice, outcome: Outcome, words: str) -> None:
+    def _count_lost(self, notice: Notice, outcome: Outcome, words: str) -> None:
         """Count a lost notice and say so; the caller holds the lock."""
         self._outcomes[outcome] += 1
         log.error(

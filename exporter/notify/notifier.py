@@ -11,6 +11,7 @@ from exporter.notify.delivery import Delivery
 from exporter.notify.figures import build_figures
 from exporter.notify.notices import Notice
 from exporter.notify.pace import Pace
+from exporter.threads import switch_threads
 
 
 class WebhookNotifier:
@@ -38,17 +39,7 @@ class WebhookNotifier:
 
     def apply(self, webhooks: Mapping[str, Webhook]) -> None:
         """Take a new configuration over; a name that stays keeps its queue and its counts."""
-        old = self._deliveries
-        for name, webhook in webhooks.items():
-            if name in old:
-                old[name].apply(webhook)
-        self._deliveries = {
-            name: old.get(name) or Delivery(name, webhook, self._pace)
-            for name, webhook in webhooks.items()
-        }
-        for name, delivery in old.items():
-            if name not in webhooks:
-                delivery.drop()
+        self._deliveries = switch_threads(self._deliveries, webhooks, self._create)
 
     def stop(self, timeout_s: float) -> None:
         """Deliver what is queued within a time; the rest is dropped, counted and logged."""
@@ -57,3 +48,6 @@ class WebhookNotifier:
             delivery.finish()
         for delivery in self._deliveries.values():
             delivery.stop(max(0.0, deadline - time.monotonic()))
+
+    def _create(self, name: str, webhook: Webhook) -> Delivery:
+        return Delivery(name, webhook, self._pace)

@@ -24,12 +24,14 @@ from exporter.metrics.events import EventCounter, first_values
 from exporter.metrics.snapshot import Family, Labels, QueryResult, Snapshot, build_families
 from exporter.polling.quarantine import Quarantine
 from exporter.polling.schedule import Schedule
+from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.poller")
 
 FIRST_RETRY_S = 0.25
-# Beyond its interval, a poll may take this long before its worker counts as stuck.
+# Beyond a query's own limit, a step may take this long before its worker counts as stuck.
 STUCK_AFTER_S = 60.0
+LONGEST_PAUSE_S = 15.0
 FRESH_INTERVALS = 3.0
 # Losses of the connection at one query after another before the database itself is given up.
 MOST_LOSSES_A_TURN = 3
@@ -87,8 +89,8 @@ class Plan:
         return min((query.interval_s for query in self.queries), default=15.0)
 
 
-class Worker:
-    """Polls one database until stopped.
+class Worker(PeriodicThread[Plan]):
+    """Polls one database until stopped, in mid-query too.
 
     Args:
         plan: What to do.
@@ -105,10 +107,8 @@ class Worker:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._plan = plan
-        self._wanted = plan
+        super().__init__(plan.database, plan, kind="poller", monotonic=monotonic)
         self._on_change = on_change
-        self._monotonic = monotonic
         self._wall = wall
         self._schedule = Schedule()
         self._random = random.Random()  # noqa: S311 - jitter
@@ -116,94 +116,46 @@ class Worker:
         self._quarantine = Quarantine(monotonic)
         self._outage: _Outage | None = None
         self._retry_at = 0.0
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
-        self._turned_at = monotonic()
         self._failing: dict[str, Reason] = {}
         self._counters = _counters(plan)
-        self._thread = threading.Thread(
-            target=self._run, name=f"poller-{plan.database}", daemon=True
-        )
         self.first_poll_done = threading.Event()
         self.snapshot = self._empty_snapshot(plan)
         self._schedule.configure((query.name, query.interval_s) for query in plan.queries)
 
-    @property
-    def database(self) -> str:
-        """Name in the configuration."""
-        return self._plan.database
-
-    def start(self) -> None:
-        """Begin to poll."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float) -> bool:
-        """Stop, in mid-query too.
-
-        Args:
-            timeout_s: How long to wait; a worker that hangs in a name look-up or a connection
-                attempt beyond that is abandoned (its thread is a daemon).
-
-        Returns:
-            Whether the thread has ended.
-        """
-        self.ask_to_stop()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def ask_to_stop(self) -> None:
-        """Stop without waiting."""
-        self._stopping.set()
-        self._wake.set()
+    def request_stop(self) -> None:
+        """End the query under way, too."""
+        super().request_stop()
         self._connection.abort()
 
-    def apply(self, plan: Plan) -> None:
-        """Change what this worker does; it takes over before its next poll, which comes at once."""
-        self._wanted = plan
-        self._wake.set()
-
-    def is_alive(self) -> bool:
-        """Return whether the worker still gets round, whatever the database does."""
+    @property
+    def stuck_after_s(self) -> float:
+        """As long as the slowest query may take, whatever the database does, and some more."""
         slowest_s = max((query.timeout_s for query in self._plan.queries), default=0.0)
-        return self._thread.is_alive() and (
-            self._monotonic() - self._turned_at < STUCK_AFTER_S + slowest_s
-        )
+        return STUCK_AFTER_S + slowest_s
 
-    # The rest runs in the worker's own thread.
+    def _run_once(self) -> float:
+        """Poll what is due."""
+        if self._monotonic() >= self._retry_at:
+            self._poll(self._schedule.take_due())
+        return self._pause_s()
 
-    def _run(self) -> None:
-        """Poll what is due, wait, and so on."""
-        while not self._stopping.is_set():
-            self._turn()
-            try:
-                self._take_over()
-                if self._monotonic() >= self._retry_at:
-                    self._poll(self._schedule.take_due())
-            except Exception:
-                # A defect of ours must not end the watch, nor pass for a calm database.
-                log.exception("poller failed", database=self.database)
-                self._lose(DatabaseUnavailable("the poller failed", Reason.OTHER), ())
-            self._wake.wait(self._pause_s())
-            self._wake.clear()
+    def _on_defect(self) -> float:
+        """A defect of ours must not pass for a calm database."""
+        log.exception("poller failed", database=self.name)
+        self._on_unavailable(DatabaseUnavailable("the poller failed", Reason.OTHER), ())
+        return self._pause_s()
+
+    def _close(self) -> None:
         self._connection.close()
 
-    def _turn(self) -> None:
-        """Show that the worker gets round."""
-        self._turned_at = self._monotonic()
-
     def _pause_s(self) -> float:
-        """Seconds until there is something to do; short enough to be seen turning."""
+        """Seconds until there is something to do; short enough to notice a clock that was set."""
         now = self._monotonic()
-        if now < self._retry_at:
-            return min(self._retry_at - now, STUCK_AFTER_S / 4)
-        return min(self._schedule.idle_s(), STUCK_AFTER_S / 4)
+        idle_s = self._retry_at - now if now < self._retry_at else self._schedule.idle_s()
+        return min(idle_s, LONGEST_PAUSE_S)
 
-    def _take_over(self) -> None:
-        """Put a new plan into force."""
-        plan, old = self._wanted, self._plan
-        if plan is old:
-            return
-        self._plan = plan
+    def _on_new_plan(self, old: Plan) -> None:
+        plan = self._plan
         if (plan.dsn, plan.connect_timeout_s) != (old.dsn, old.connect_timeout_s):
             self._connection.close()
             self._connection = self._connect_to(plan)
@@ -265,7 +217,7 @@ class Worker:
         try:
             poll = self._connection.poll(requests, self._plan.needs, self._plan.parameters)
         except DatabaseUnavailable as error:
-            self._lose(error, queries)
+            self._on_unavailable(error, queries)
             return None
         if self._stopping.is_set():
             return None
@@ -277,7 +229,7 @@ class Worker:
         }
         for outcome in poll.outcomes:
             if outcome.error is None and self._quarantine.succeed(outcome.query.name):
-                log.info("query is back", database=self.database, query=outcome.query.name)
+                log.info("query is back", database=self.name, query=outcome.query.name)
         if poll.lost is not None and poll.lost_at is not None:
             self._suspect(poll.lost_at, poll.lost)
         self._publish(self._next_snapshot(poll, updates))
@@ -289,7 +241,7 @@ class Worker:
         if self._quarantine.lose(name, self._schedule.interval_s(name)):
             log.warning(
                 "connection lost at a query, which runs apart until it has succeeded",
-                database=self.database,
+                database=self.name,
                 query=name,
                 reason=str(lost.reason),
                 error=str(lost),
@@ -317,7 +269,7 @@ class Worker:
                 "query costs too much for its interval"
                 if self._schedule.interval_s(query.name) > query.interval_s
                 else "query is back at its interval",
-                database=self.database,
+                database=self.name,
                 query=query.name,
                 duration_s=round(outcome.duration_s, 3),
                 interval_s=round(self._schedule.interval_s(query.name), 3),
@@ -332,10 +284,10 @@ class Worker:
                 interval_s=interval_s,
             )
         if self._failing.pop(query.name, None):
-            log.info("query works again", database=self.database, query=query.name)
+            log.info("query works again", database=self.name, query=query.name)
         log.debug(
             "query done",
-            database=self.database,
+            database=self.name,
             query=query.name,
             rows=len(outcome.rows),
             duration_s=round(outcome.duration_s, 6),
@@ -358,13 +310,13 @@ class Worker:
         self._failing[query.name] = error.reason
         log.warning(
             "query failed",
-            database=self.database,
+            database=self.name,
             query=query.name,
             reason=str(error.reason),
             error=str(error),
         )
 
-    def _lose(self, error: DatabaseUnavailable, queries: Sequence[Query]) -> None:
+    def _on_unavailable(self, error: DatabaseUnavailable, queries: Sequence[Query]) -> None:
         """Note that the database could not be asked."""
         if self._stopping.is_set():
             return
@@ -392,7 +344,7 @@ class Worker:
             outage.logged.add(text)
             log.error(
                 "database is unavailable",
-                database=self.database,
+                database=self.name,
                 reason=str(error.reason),
                 error=str(error),
             )
@@ -409,7 +361,7 @@ class Worker:
         if outage is not None:
             log.info(
                 "database is back",
-                database=self.database,
+                database=self.name,
                 failures=outage.failures,
                 unavailable_s=round(self._monotonic() - outage.since, 3),
                 reason=str(outage.error.reason),
@@ -440,7 +392,9 @@ class Worker:
 
     def _connect_to(self, plan: Plan) -> Connection:
         """A connection for that plan, not yet open."""
-        return Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s, on_step=self._turn)
+        return Connection(
+            plan.dsn, connect_timeout_s=plan.connect_timeout_s, on_step=self._note_step
+        )
 
     def _empty_snapshot(self, plan: Plan) -> Snapshot:
         """What is known before the first poll."""

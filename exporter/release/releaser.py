@@ -6,7 +6,6 @@ polls is only what must start over after a restart anyway.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from exporter.release.policy import (
 )
 from exporter.release.transaction import Engine
 from exporter.release.turns import Turns
+from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.release")
 
@@ -46,7 +46,7 @@ OBSERVED_HOLD_S = 600.0
 _FUTURE_S = 60.0
 
 
-class Releaser:
+class Releaser(PeriodicThread[ReleasePlan]):
     """Hands stuck chats of one database back until stopped.
 
     Args:
@@ -64,7 +64,7 @@ class Releaser:
         notifier: Notifier | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        self._plan = self._wanted = plan
+        super().__init__(plan.database, plan, kind="releaser")
         self._daemon = daemon
         self._notifier = notifier or NullNotifier()
         self._on_change = on_change
@@ -82,87 +82,48 @@ class Releaser:
         self._last_cycle_s = 0.0
         self._mode = plan.limits.mode
         self._trouble = ""
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
-        self._turned_at = time.monotonic()
-        self._cycle_began_at: float | None = None
-        self._thread = threading.Thread(
-            target=self._run, name=f"releaser-{plan.database}", daemon=True
-        )
         self.families: tuple[Family, ...] = ()
         self._publish(None)
 
     @property
-    def database(self) -> str:
-        """Name in the configuration."""
-        return self._plan.database
-
-    @property
     def labels(self) -> Labels:
         """Labels of every series, `database` first."""
-        return (("database", self.database), *self._plan.labels)
+        return (("database", self.name), *self._plan.labels)
 
-    def start(self) -> None:
-        """Begin to poll."""
-        self._thread.start()
-
-    def ask_to_stop(self) -> None:
-        """Stop without waiting; what is not committed is undone."""
-        self._stopping.set()
-        self._wake.set()
+    def request_stop(self) -> None:
+        """Undo what is not committed, too."""
+        super().request_stop()
         self._engine.session.abort()
 
-    def stop(self, timeout_s: float) -> bool:
-        """Stop; return whether the thread has ended in time."""
-        self.ask_to_stop()
-        if self._thread.ident is None:
-            self._engine.session.close()
-            return True
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
-    def apply(self, plan: ReleasePlan) -> None:
-        """Change what this releaser does, before its next poll."""
-        self._wanted = plan
-        self._wake.set()
+    @property
+    def stuck_after_s(self) -> float:
+        """More than any statement may take, whatever the database does."""
+        return STUCK_AFTER_S + self._plan.interval_s
 
     def is_alive(self) -> bool:
-        """Return whether the releaser still gets round, whatever the database does.
+        """A cycle must come to its end, too, even one that takes a step now and then."""
+        began_at = self._began_at
+        is_endless = began_at is not None and self._monotonic() - began_at >= CYCLE_LIMIT_S
+        return super().is_alive() and not is_endless
 
-        A cycle must come to its end, too, even one that takes a step now and then.
-        """
-        now, began_at = time.monotonic(), self._cycle_began_at
-        return (
-            self._thread.is_alive()
-            and now - self._turned_at < STUCK_AFTER_S + self._plan.interval_s
-            and (began_at is None or now - began_at < CYCLE_LIMIT_S)
-        )
+    def _run_once(self) -> float:
+        """Poll once an interval."""
+        due = self._monotonic() + self._plan.interval_s
+        self.poll()
+        return max(0.0, due - self._monotonic())
 
-    # The rest runs in the releaser's own thread, or in a test's.
+    def _on_defect(self) -> float:
+        """A defect of ours releases nothing."""
+        self._confirmations.reset()
+        self._count(Decision.DEFECT)
+        log.exception("releaser failed", database=self.name)
+        return self._plan.interval_s
 
-    def _run(self) -> None:
-        """Poll, wait, and so on."""
-        due = 0.0
-        while not self._stopping.is_set():
-            self._turn()
-            if time.monotonic() >= due or self._wanted is not self._plan:
-                due = time.monotonic() + self._wanted.interval_s
-                self._cycle_began_at = time.monotonic()
-                try:
-                    self.poll()
-                except Exception:
-                    # A defect of ours releases nothing and does not end the watch.
-                    self._confirmations.reset()
-                    self._count(Decision.DEFECT)
-                    log.exception("releaser failed", database=self.database)
-                self._cycle_began_at = None
-            self._wake.wait(min(max(0.0, due - time.monotonic()), STUCK_AFTER_S / 4))
-            self._wake.clear()
+    def _close(self) -> None:
         self._engine.session.close()
 
     def poll(self) -> None:
         """Look once and do what is due."""
-        self._take_over()
         if self._plan.limits.mode == "off":
             self._mode = "off"
             self._last_cycle_s = time.time()
@@ -172,24 +133,18 @@ class Releaser:
             self._settle()
             look, control = self._engine.scan()
         except DatabaseError as error:
-            self._lose(error)
+            self._on_unavailable(error)
             return
         if self._trouble:
-            log.info("releaser works again", database=self.database)
+            log.info("releaser works again", database=self.name)
             self._trouble = ""
         self._act(look, control)
         self._last_cycle_s = time.time()
         self._publish(self._gauges(look, control))
 
-    def _turn(self) -> None:
-        self._turned_at = time.monotonic()
-
-    def _take_over(self) -> None:
-        """Put a new plan into force; what was confirmed under the old one starts over."""
-        plan, old = self._wanted, self._plan
-        if plan is old:
-            return
-        self._plan = plan
+    def _on_new_plan(self, old: ReleasePlan) -> None:
+        """What was confirmed under the old plan starts over."""
+        plan = self._plan
         if (plan.dsn, plan.connect_timeout_s, plan.limits) != (
             old.dsn,
             old.connect_timeout_s,
@@ -201,7 +156,9 @@ class Releaser:
             self._answers.clear()
 
     def _new_engine(self, plan: ReleasePlan) -> Engine:
-        session = Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s, on_step=self._turn)
+        session = Session(
+            plan.dsn, connect_timeout_s=plan.connect_timeout_s, on_step=self._note_step
+        )
         return Engine(session, plan.limits, daemon=self._daemon)
 
     def _settle(self) -> None:
@@ -211,7 +168,7 @@ class Releaser:
             self._unsettled.pop(0)
             self._tell(settled)
 
-    def _lose(self, error: DatabaseError) -> None:
+    def _on_unavailable(self, error: DatabaseError) -> None:
         """Note that nothing could be seen: whatever was confirmed starts over."""
         self._confirmations.reset()
         if self._stopping.is_set():
@@ -220,7 +177,7 @@ class Releaser:
             self._trouble = str(error.reason)
             log.error(
                 "releaser cannot look, nothing is released",
-                database=self.database,
+                database=self.name,
                 reason=self._trouble,
                 error=str(error),
             )
@@ -270,7 +227,7 @@ class Releaser:
         if mode != self._mode:
             log.warning(
                 "release mode changed",
-                database=self.database,
+                database=self.name,
                 mode=mode,
                 configured=self._plan.limits.mode,
                 cap=cap,
@@ -296,17 +253,17 @@ class Releaser:
                 self._trip = self._engine.note_breaker(outage or is_news, gap_s)
                 self._is_trip_shared = self._trip.tripped_at_s is not None
             except DatabaseError as error:
-                log.error("breaker not noted", database=self.database, error=str(error))
+                log.error("breaker not noted", database=self.name, error=str(error))
         is_new = before.tripped_at_s is None and shared.tripped_at_s is None
         if self._trip.tripped_at_s is not None and is_new:
             suspects, assigned = len(find_suspects(look, self._plan.limits)), len(look.chats)
             log.error(
                 "release breaker tripped",
-                database=self.database,
+                database=self.name,
                 suspects=suspects,
                 assigned=assigned,
             )
-            self._notify(build_trip_notice(self.database, suspects, assigned, hold_s))
+            self._notify(build_trip_notice(self.name, suspects, assigned, hold_s))
 
     def _mind_clocks(self, look: Look) -> None:
         """Report browsers whose clock is ahead, once each while it lasts."""
@@ -315,7 +272,7 @@ class Releaser:
             chat.chat_id for chat in look.chats if (chat.browser_beat_s or 0) > now_s + _FUTURE_S
         }
         for chat_id in ahead - self._skewed:
-            log.warning("heartbeat from the future", database=self.database, chat=str(chat_id))
+            log.warning("heartbeat from the future", database=self.name, chat=str(chat_id))
         self._skewed = ahead
 
     def _tell(self, result: Result) -> None:
@@ -333,9 +290,9 @@ class Releaser:
             return
         self._count(decision)
         level = "error" if decision in (Decision.DEFECT, Decision.UNKNOWN) else "info"
-        getattr(log, level)("release decided", database=self.database, **describe(result))
+        getattr(log, level)("release decided", database=self.name, **describe(result))
         if decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.DEFECT):
-            self._notify(build_notice(str(decision), self.database, result))
+            self._notify(build_notice(str(decision), self.name, result))
 
     def _maybe_escalate(self, result: Result) -> None:
         """Hand a chat that only a human may help to one, once."""
@@ -348,20 +305,20 @@ class Releaser:
         except CommitUnknown:
             is_first = True  # better told twice than never
         except DatabaseError as error:
-            log.error("escalation not noted", database=self.database, error=str(error))
+            log.error("escalation not noted", database=self.name, error=str(error))
             return
         self._escalated.add(key)
         if is_first:
             self._count(Decision.ESCALATED)
-            log.warning("chat needs a human", database=self.database, **describe(result))
-            self._notify(build_notice("escalated", self.database, result))
+            log.warning("chat needs a human", database=self.name, **describe(result))
+            self._notify(build_notice("escalated", self.name, result))
 
     def _notify(self, notice: Notice) -> None:
         """Pass a notice on; nothing that goes wrong there matters here."""
         try:
             self._notifier.notify(notice)
         except Exception:
-            log.exception("notifier failed", database=self.database)
+            log.exception("notifier failed", database=self.name)
 
     def _count(self, decision: Decision) -> None:
         self._counts[decision] += 1

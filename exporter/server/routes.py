@@ -240,7 +240,7 @@ def _html(page: str, *headers: tuple[str, str]) -> Response:
 def _landing_row(worker: Worker) -> str:
     """One database, judged as the page of figures judges it now."""
     snapshot, now = worker.snapshot, time.monotonic()
-    name = f"<tr><td>{html.escape(worker.database)}</td>"
+    name = f"<tr><td>{html.escape(snapshot.database)}</td>"
     if not worker.first_poll_done.is_set():
         return f"{name}<td>not asked yet</td><td></td></tr>"
     up = snapshot.up and now < snapshot.up_until

@@ -421,7 +421,7 @@ def test_a_releaser_whose_cycle_never_ends_is_not_healthy(
     def hang(self: Releaser) -> None:
         polling.set()
         while not end.wait(0.01):
-            self._turn()
+            self._note_step()
 
     monkeypatch.setattr(Releaser, "poll", hang)
     releaser = make_releaser(platform)

@@ -108,6 +108,12 @@ def make_teller(
     return DigestScheduler(watch, read, listener, clock)
 
 
+def take(teller: DigestScheduler, watch: Watch) -> None:
+    """Put another configuration into force, as the thread does before it looks."""
+    teller.apply(watch)
+    teller._apply_pending_plan()
+
+
 steps = st.lists(
     st.tuples(st.integers(1, 7200), st.booleans()), min_size=1, max_size=60
 )  # seconds until the next look, and whether the process dies before it
@@ -190,11 +196,11 @@ def test_another_beginning_is_another_watch(tmp_path: Path) -> None:
     teller.look()
 
     later = make_watch(started_at=BEGUN + 10 * MINUTE, digests={"state_file": file})
-    teller.apply(later)
+    take(teller, later)
     assert teller.look() == 60.0
     clock.now += 10 * MINUTE
     teller.look()
-    teller.apply(make_watch(started_at=None))
+    take(teller, make_watch(started_at=None))
     assert teller.look() is None
 
     assert listener.moments == [BEGUN + 15 * MINUTE, BEGUN + 25 * MINUTE]
@@ -207,7 +213,7 @@ def test_a_reload_that_keeps_the_beginning_forgets_nothing() -> None:
     clock.now += 15 * MINUTE
     teller.look()
 
-    teller.apply(make_watch(digests={"first_hour": "5m"}))
+    take(teller, make_watch(digests={"first_hour": "5m"}))
     teller.look()
     clock.now += 5 * MINUTE
     teller.look()
@@ -458,6 +464,7 @@ def test_a_reload_wakes_the_thread(
 ) -> None:
     teller, clock, listener = running
     teller.apply(make_watch())
+    wait_until(lambda: teller._memory is not None)
     clock.now += 15 * MINUTE
     teller.apply(make_watch())
 

@@ -76,8 +76,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path)
     running.daemon.start()
     # What is written before the first look is passed over.
-    followers = running.daemon.logs._followers
-    wait_until(lambda: running.daemon.logs._followers is not followers)
+    wait_until(lambda: "app" in running.daemon.logs._followers)
     app = running.daemon.logs._followers["app"]
     wait_until(lambda: app.problem == "No such file or directory")
     yield running
@@ -200,7 +199,7 @@ def test_a_line_that_cannot_be_judged_does_not_end_the_watch(
 def test_a_watch_that_no_longer_turns_is_told(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running.daemon.logs.ask_to_stop()
+    running.daemon.logs.request_stop()
 
     wait_until(lambda: "logs" in running.daemon.is_healthy())
 
@@ -230,7 +229,7 @@ def test_a_reload_interrupts_a_long_file(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_watch_that_was_never_started_stops() -> None:
     logs = LogWatch(Logs(), lambda: None)
 
-    assert logs.is_alive()
+    assert not logs.is_alive()
     assert logs.stop(1)
 
 
