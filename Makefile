@@ -56,8 +56,7 @@ chaos: $(STAMPS)/test tools
 
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo
-	@$(BIN)/python -m tools.reference.configuration
-	@$(BIN)/python -m tools.reference.metrics
+	@$(BIN)/python -m tools.reference
 
 # The Grafana dashboards, from their Python; dashboards-preview draws them over simulated days.
 dashboards: $(STAMPS)/test

@@ -6,6 +6,7 @@ means is for `catalogue` and `database` to say.
 
 from exporter.config.dsn import redact
 from exporter.config.durations import format_duration, parse_duration
+from exporter.config.exported import limit_seconds
 from exporter.config.load import load_config
 from exporter.config.logs import LogReceiver, Logs
 from exporter.config.model import (
@@ -21,7 +22,6 @@ from exporter.config.thresholds import (
     Threshold,
     Thresholds,
     burn_rates,
-    limit_seconds,
 )
 from exporter.config.values import RESERVED_LABELS
 

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.config.dsn import redact
 from exporter.config.durations import format_duration
+from exporter.config.exported import Exported, QueryParameter
 from exporter.config.logs import Logs
 from exporter.config.notify import Notify
 from exporter.config.prometheus import Prometheus
@@ -180,11 +181,16 @@ class Queries(Section):
 class Operators(Section):
     """How operators appear in metrics."""
 
-    max_series: Annotated[WholeNumber, from_to(0, 10_000), whole_number_schema(0, 10_000)] = Field(
+    max_series: Annotated[
+        WholeNumber,
+        from_to(0, 10_000),
+        whole_number_schema(0, 10_000),
+        QueryParameter("operators_max_series"),
+    ] = Field(
         default=200,
         description='How many operators get series of their own; the rest is operator="other".',
     )
-    label: OperatorLabel = Field(
+    label: Annotated[OperatorLabel, QueryParameter("operators_label")] = Field(
         default="name",
         description="What the operator label shows: name, or id where names are personal data.",
     )
@@ -193,7 +199,7 @@ class Operators(Section):
 class Events(Section):
     """How events are counted."""
 
-    overlap: Annotated[Duration, between("1s", "10m")] = Field(
+    overlap: Annotated[Duration, between("1s", "10m"), QueryParameter("event_overlap")] = Field(
         default=timedelta(seconds=30),
         description="How far behind the previous poll each poll looks again. Longer than the "
         "platform's longest transaction: a row that is stamped when its transaction begins and "
@@ -210,7 +216,12 @@ class Events(Section):
 class Checks(Section):
     """How chats in an impossible state are found."""
 
-    grace: Annotated[Duration, between("0s", "1h")] = Field(
+    grace: Annotated[
+        Duration,
+        between("0s", "1h"),
+        QueryParameter("checks_grace"),
+        Exported("checks_grace_seconds"),
+    ] = Field(
         default=timedelta(seconds=30),
         description="How long a chat may contradict itself before it counts as invalid: the "
         "application writes its steps in separate requests.",

@@ -5,13 +5,13 @@ Each is exported as a metric, which alert rules and panels compare with.
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from exporter.config.durations import format_duration
+from exporter.config.exported import Exported, QueryParameter
 from exporter.config.limits import LimitCount, LimitShare, Objective
 from exporter.config.section import Section
 from exporter.config.values import (
@@ -90,94 +90,6 @@ class OldestAge(Section):
     )
 
 
-class Fairness(Section):
-    """When the work counts as unevenly spread over the operators."""
-
-    gini: LimitShare = Field(
-        default=0.4,
-        description="Gini coefficient of a day's assignments above which the distribution is worth "
-        "a look: 0 is even, near 1 is all for one. off disables it.",
-    )
-    min_assignments: Annotated[
-        WholeNumber, from_to(1, 1_000_000), whole_number_schema(1, 1_000_000)
-    ] = Field(
-        default=100,
-        description="Assignments a day below which nobody judges: among a handful nothing is fair.",
-    )
-
-
-class Thresholds(Section):
-    """What counts as late. Exported as metrics, so a reload re-tunes the alerts."""
-
-    oldest_age: OldestAge = Field(
-        default=OldestAge(), description="Time of the oldest chat in each state."
-    )
-    customer_wait: CustomerWait = Field(
-        default=CustomerWait(),
-        description="The longest time a customer has waited for an answer.",
-    )
-    data_age: Annotated[Duration, between("1s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="How old figures may become before the watch itself counts as broken. Keep it "
-        "above the interval.",
-    )
-    idle_grace: Annotated[Duration, between("0s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="How long past its idle timeout the platform may take to release a chat before "
-        "its idle detector counts as late.",
-    )
-    stuck_hours: Annotated[WholeNumber, from_to(1, 8760), whole_number_schema(1, 8760)] = Field(
-        default=1,
-        description="Whole hours without any change after which the platform's own "
-        "detect_stuck_chats calls a chat stuck.",
-    )
-    stale_operators: LimitShare = Field(
-        default=0.5,
-        description="Share of the operators on duty without a sign of life, above which the "
-        "heartbeats themselves are in doubt; off disables it.",
-    )
-    fairness: Fairness = Field(
-        default=Fairness(), description="Distribution of the work over the operators."
-    )
-    database_drops: LimitCount = Field(
-        default=3,
-        description="Losses of the database within 15 minutes from which it counts as unstable, "
-        "however short each is; off disables it.",
-    )
-    clock_skew: Limit = Field(
-        default=timedelta(seconds=5),
-        description="How far the clocks of the database and of this host may be apart; off "
-        "disables it.",
-    )
-    release_paused: Annotated[Limit, between("1h", "23h")] = Field(
-        default=timedelta(hours=4),
-        description="How long auto-release may be paused within a day; off disables it. At "
-        "least 1h, at most 23h.",
-    )
-
-
-class ServiceLevel(Section):
-    """What the team promises its users."""
-
-    answer_within: Annotated[Duration, between("1s", "1d")] = Field(
-        default=timedelta(minutes=2),
-        description="A user's wait, from the first unanswered message to the operator's reply, "
-        "counts as breached when it is longer.",
-    )
-    objective: Objective = Field(
-        default=0.9,
-        description="Share of waits that must not be breached; at least 0.5 and below 1. The burn "
-        "rates that alert are worked out from it.",
-    )
-    min_breaches: Annotated[
-        WholeNumber, from_to(1, 1_000_000), whole_number_schema(1, 1_000_000)
-    ] = Field(
-        default=5,
-        description="Breached waits below which no burn rate alerts, however high it is: where "
-        "few users write, two late answers are no trend.",
-    )
-
-
 def burn_rates(objective: float) -> dict[str, float]:
     """Return the burn rate of the error budget from which each severity alerts.
 
@@ -193,6 +105,130 @@ def burn_rates(objective: float) -> dict[str, float]:
     }
 
 
-def limit_seconds(limit: timedelta | None) -> float:
-    """Give a threshold as its metric's value: seconds, or +Inf where it is off."""
-    return math.inf if limit is None else limit.total_seconds()
+class Fairness(Section):
+    """When the work counts as unevenly spread over the operators."""
+
+    gini: Annotated[LimitShare, Exported("operator_gini_ratio")] = Field(
+        default=0.4,
+        description="Gini coefficient of a day's assignments above which the distribution is worth "
+        "a look: 0 is even, near 1 is all for one. off disables it.",
+    )
+    min_assignments: Annotated[
+        WholeNumber,
+        from_to(1, 1_000_000),
+        whole_number_schema(1, 1_000_000),
+        Exported("operator_window_assignments"),
+    ] = Field(
+        default=100,
+        description="Assignments a day below which nobody judges: among a handful nothing is fair.",
+    )
+
+
+class Thresholds(Section):
+    """What counts as late. Exported as metrics, so a reload re-tunes the alerts."""
+
+    oldest_age: Annotated[
+        OldestAge,
+        QueryParameter("oldest_age"),
+        Exported("oldest_age_seconds", labels=("state", "severity")),
+    ] = Field(default=OldestAge(), description="Time of the oldest chat in each state.")
+    customer_wait: Annotated[
+        CustomerWait,
+        QueryParameter("customer_wait"),
+        Exported("customer_wait_seconds", labels=("severity",)),
+    ] = Field(
+        default=CustomerWait(),
+        description="The longest time a customer has waited for an answer.",
+    )
+    data_age: Annotated[Duration, between("1s", "1d"), Exported("data_age_seconds")] = Field(
+        default=timedelta(minutes=2),
+        description="How old figures may become before the watch itself counts as broken. Keep it "
+        "above the interval.",
+    )
+    idle_grace: Annotated[
+        Duration, between("0s", "1d"), QueryParameter("idle_grace"), Exported("idle_grace_seconds")
+    ] = Field(
+        default=timedelta(minutes=2),
+        description="How long past its idle timeout the platform may take to release a chat before "
+        "its idle detector counts as late.",
+    )
+    stuck_hours: Annotated[
+        WholeNumber,
+        from_to(1, 8760),
+        whole_number_schema(1, 8760),
+        QueryParameter("stuck_hours"),
+        Exported(
+            "stuck_seconds",
+            convert=lambda hours: timedelta(hours=hours),
+            help="thresholds.stuck_hours, in seconds.",
+        ),
+    ] = Field(
+        default=1,
+        description="Whole hours without any change after which the platform's own "
+        "detect_stuck_chats calls a chat stuck.",
+    )
+    stale_operators: Annotated[LimitShare, Exported("stale_operators_ratio")] = Field(
+        default=0.5,
+        description="Share of the operators on duty without a sign of life, above which the "
+        "heartbeats themselves are in doubt; off disables it.",
+    )
+    fairness: Fairness = Field(
+        default=Fairness(), description="Distribution of the work over the operators."
+    )
+    database_drops: Annotated[LimitCount, Exported("database_drops")] = Field(
+        default=3,
+        description="Losses of the database within 15 minutes from which it counts as unstable, "
+        "however short each is; off disables it.",
+    )
+    clock_skew: Annotated[Limit, Exported("clock_skew_seconds")] = Field(
+        default=timedelta(seconds=5),
+        description="How far the clocks of the database and of this host may be apart; off "
+        "disables it.",
+    )
+    release_paused: Annotated[Limit, between("1h", "23h"), Exported("release_paused_seconds")] = (
+        Field(
+            default=timedelta(hours=4),
+            description="How long auto-release may be paused within a day; off disables it. At "
+            "least 1h, at most 23h.",
+        )
+    )
+
+
+class ServiceLevel(Section):
+    """What the team promises its users."""
+
+    answer_within: Annotated[
+        Duration,
+        between("1s", "1d"),
+        QueryParameter("slo_answer_within"),
+        Exported("slo_answer_within_seconds"),
+    ] = Field(
+        default=timedelta(minutes=2),
+        description="A user's wait, from the first unanswered message to the operator's reply, "
+        "counts as breached when it is longer.",
+    )
+    objective: Annotated[
+        Objective,
+        QueryParameter("slo_objective"),
+        Exported("slo_objective_ratio"),
+        Exported(
+            "slo_burn_rate",
+            labels=("severity",),
+            convert=burn_rates,
+            help="Burn rate of the error budget from which to alert, computed from slo.objective.",
+        ),
+    ] = Field(
+        default=0.9,
+        description="Share of waits that must not be breached; at least 0.5 and below 1. The burn "
+        "rates that alert are 6 and 14.4, or less where it leaves no room for these.",
+    )
+    min_breaches: Annotated[
+        WholeNumber,
+        from_to(1, 1_000_000),
+        whole_number_schema(1, 1_000_000),
+        Exported("slo_breaches"),
+    ] = Field(
+        default=5,
+        description="Breached waits below which no burn rate alerts, however high it is: where "
+        "few users write, two late answers are no trend.",
+    )

@@ -7,9 +7,10 @@ from typing import Any
 
 from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
 from exporter.config import Config
+from exporter.config.exported import QueryParameter, find_marked, plain_values
 from exporter.config.resources import find_resource
 from exporter.errors import ConfigError, Fault
-from exporter.metrics.thresholds import OLDEST_AGE_STATES, build_thresholds, limits_of
+from exporter.metrics.thresholds import build_thresholds
 from exporter.polling.worker import Plan
 
 # The platform's release reasons as LIKE patterns, and what each counts as; the first match decides,
@@ -35,32 +36,20 @@ def build_parameters(config: Config) -> dict[str, Any]:
     return {**config.queries.parameters, **_built_in_parameters(config)}
 
 
-def _built_in_parameters(config: Config) -> dict[str, str | int | float | bool]:
+def _built_in_parameters(config: Config) -> dict[str, Any]:
     """The parameters that follow from the rest of the configuration."""
-    thresholds = config.thresholds
     built_in: dict[str, Any] = {
-        "stuck_hours": thresholds.stuck_hours,
-        "idle_grace": thresholds.idle_grace.total_seconds(),
-        "operators_max_series": config.operators.max_series,
-        "operators_label": config.operators.label,
+        "_".join((parameter.name, *keys)): value
+        for parameter, field in find_marked(config, QueryParameter)
+        for keys, value in plain_values(field.value)
     }
     own = config.events.release_reasons
     # The operator's come first, and instead of a built-in one that is written alike.
     patterns = {**own, **{key: RELEASE_REASONS[key] for key in RELEASE_REASONS if key not in own}}
-    built_in |= {
-        "event_overlap": config.events.overlap.total_seconds(),
+    return built_in | {
         "release_patterns": list(patterns.keys()),
         "release_outcomes": list(patterns.values()),
-        "slo_answer_within": config.slo.answer_within.total_seconds(),
-        "slo_objective": config.slo.objective,
-        "checks_grace": config.checks.grace.total_seconds(),
     }
-    for state in OLDEST_AGE_STATES:
-        for severity, limit_s in limits_of(getattr(thresholds.oldest_age, state)):
-            built_in[f"oldest_age_{state}_{severity}"] = limit_s
-    for severity, limit_s in limits_of(thresholds.customer_wait):
-        built_in[f"customer_wait_{severity}"] = limit_s
-    return built_in
 
 
 def load_queries(config: Config) -> tuple[Query, ...]:

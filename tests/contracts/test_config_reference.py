@@ -17,7 +17,6 @@ import pytest
 from exporter.config import RESERVED_LABELS, Config, load_config
 from exporter.config.schema import config_schema
 from exporter.config.syntax import DocumentLoader
-from tools.reference.configuration import main, rendered_files
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config.example.yaml"
@@ -109,27 +108,6 @@ def _at(data: Any, path: tuple[str, ...]) -> Any:
     for part in path:
         data = data[part]
     return data
-
-
-@pytest.mark.parametrize("name", rendered_files())
-def test_generated_file_is_up_to_date(name: str) -> None:
-    assert (ROOT / name).read_text(encoding="utf-8") == rendered_files()[name], (
-        "run python -m tools.reference.configuration"
-    )
-
-
-def test_the_generator_writes_below_a_source_tree_only(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="is not the source tree"):
-        main(tmp_path)
-    (tmp_path / "pyproject.toml").touch()
-
-    subprocess.run(
-        [sys.executable, "-W", "error", "-m", "tools.reference.configuration", str(tmp_path)],
-        check=True,
-    )
-
-    written = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*") if p.is_file()}
-    assert written == {*rendered_files(), "pyproject.toml"}
 
 
 def test_the_example_loads_and_changes_no_default() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from exporter.config import burn_rates
+from exporter.metrics.thresholds import PREFIX, build_thresholds
 from tests.prometheus import promtool
 from tests.prometheus.alert_cases import (
     ALL,
@@ -35,37 +36,27 @@ from tests.prometheus.alert_cases import (
     Case,
     Series,
 )
-from tests.prometheus.promtool import FILES, RULE_FILES, RULES, expand, render
+from tests.prometheus.promtool import FILES, RULE_FILES, RULES, expand, render, used_by_rules
 from tests.servers import require_tool
+from tools.reference.alerts import DEFAULTS, Input, find_inputs
 
-LIMITED = tuple(case for case in CASES if case.threshold)
-# All that rules compare with; off, unless a test is about it.
-THRESHOLDS: Series = {
-    **{
-        f'chatqueue_threshold_{name}{{severity="{severity}"}}': "+Inf"
-        for name in ("customer_wait_seconds", "slo_burn_rate")
-        for severity in ("warning", "critical")
-    },
-    **{
-        f'chatqueue_threshold_oldest_age_seconds{{state="{state}", severity="{severity}"}}': "+Inf"
-        for state in ("waiting_assignment", "assigned", "waiting_real_user_reply")
-        for severity in ("warning", "critical")
-    },
-    **{
-        f"chatqueue_threshold_{name}": "+Inf"
-        for name in (
-            "data_age_seconds",
-            "operator_gini_ratio",
-            "stale_operators_ratio",
-            "clock_skew_seconds",
-            "database_drops",
-            "release_paused_seconds",
-        )
-    },
-    "chatqueue_threshold_slo_objective_ratio": "0.9",
-    "chatqueue_threshold_slo_breaches": "5",
-    "chatqueue_threshold_operator_window_assignments": "100",
-}
+# What rules count against: without so many events nothing is judged. It has no off.
+COUNTED = ("slo_objective_ratio", "slo_breaches", "operator_window_assignments")
+
+
+def thresholds() -> Series:
+    """All that rules compare with; off, unless a test is about it."""
+    series = {}
+    for family in build_thresholds(DEFAULTS):
+        for sample in family.samples:
+            pairs = ", ".join(f'{name}="{value}"' for name, value in sample.labels)
+            is_counted = family.name.removeprefix(PREFIX) in COUNTED
+            name = f"{family.name}{{{pairs}}}" if pairs else family.name
+            series[name] = f"{sample.value:g}" if is_counted else "+Inf"
+    return series
+
+
+THRESHOLDS = thresholds()
 
 
 def label(series: str, labels: Mapping[str, str]) -> str:
@@ -200,23 +191,27 @@ def missing(name: str, query: str = "") -> Case:
     )
 
 
-COMPARED = sorted(
-    {case.threshold.partition("{")[0] for case in LIMITED}
-    | {"chatqueue_threshold_slo_objective_ratio", "chatqueue_threshold_slo_breaches"}
-    | {"chatqueue_threshold_operator_window_assignments"}
-)
-FIGURES = {
-    "state_clock": WAITING,
-    "customer_wait": "chatqueue_customer_oldest_wait_seconds",
-    "operators": AVAILABLE,
-    "assignments": "chatqueue_assignments_total",
-    "waits": ALL,
-    "invalid_states": 'chatqueue_invalid_chats{check="lost_reply"}',
-    "invalid_users": 'chatqueue_invalid_chats{check="closed_but_written_to"}',
-}
+INPUTS = find_inputs([*RULES.values()])
 
 
-@pytest.mark.parametrize("name", COMPARED)
+def test_the_inputs_are_every_threshold_compared_with_and_what_pages_need() -> None:
+    compared = {name for name in used_by_rules() if name.startswith(PREFIX)}
+    given = {needed.query: needed.selector for needed in INPUTS if needed.query}
+
+    assert {needed.metric for needed in INPUTS if not needed.query} == compared
+    assert given == {
+        "assignments": "chatqueue_assignments_total",
+        "customer_wait": "chatqueue_customer_oldest_wait_seconds",
+        "disagreement": "chatqueue_platform_disagreement",
+        "invalid_states": 'chatqueue_invalid_chats{check="lost_reply"}',
+        "invalid_users": 'chatqueue_invalid_chats{check="closed_but_written_to"}',
+        "operators": "chatqueue_operators",
+        "state_clock": WAITING,
+        "waits": "chatqueue_waits_breached_total",
+    }
+
+
+@pytest.mark.parametrize("name", [needed.metric for needed in INPUTS if not needed.query])
 def test_a_threshold_that_is_not_there_is_an_alert_of_its_own(name: str, tmp_path: Path) -> None:
     case = missing(name)
     rest = {known: value for known, value in THRESHOLDS.items() if not known.startswith(name)}
@@ -227,12 +222,12 @@ def test_a_threshold_that_is_not_there_is_an_alert_of_its_own(name: str, tmp_pat
     assert promtool.run_tests(tmp_path, tests, promtool.only(tmp_path, case.alert)) == ""
 
 
-@pytest.mark.parametrize("query", FIGURES)
+@pytest.mark.parametrize("needed", [n for n in INPUTS if n.query], ids=lambda n: n.query)
 def test_a_figure_that_pages_and_is_not_there_is_an_alert_of_its_own(
-    query: str, tmp_path: Path
+    needed: Input, tmp_path: Path
 ) -> None:
-    figure = FIGURES[query]
-    case = missing(figure.partition("{")[0], query)
+    figure = needed.selector
+    case = missing(needed.metric, needed.query)
     series = {
         "gone": case.firing,
         "there": {**case.firing, figure: "0x40"},

@@ -10,9 +10,10 @@ import pytest
 
 from exporter.catalogue import Events, Label, Metric, Need, Query, Series, load_catalogue
 from exporter.config import Override, Poll, load_config
-from exporter.config.resources import find_resource
 from exporter.errors import CatalogueError
-from exporter.polling.plan import build_parameters, load_queries
+from exporter.polling.plan import load_queries
+from tests.counting import EVENT_QUERIES
+from tests.watch import BUILT_IN
 
 MAPPING = """
 metrics:
@@ -292,72 +293,14 @@ def test_a_byte_order_mark_is_no_part_of_the_statement(tmp_path: Path) -> None:
     assert load(tmp_path)["q"].sql == "/* chatqueue-exporter: q */ SELECT 1 AS v"
 
 
-def test_every_built_in_query_loads() -> None:
-    queries = load_catalogue(
-        [find_resource("queries")], poll=Poll(), overrides={}, parameters=_BUILT_IN_PARAMETERS
-    )
+def test_every_built_in_query_loads(tmp_path: Path) -> None:
+    file = tmp_path / "chatqueue.yaml"
+    file.write_text("databases: {main: {dsn: host=db}}")
+    queries = load_queries(load_config(file))
 
-    assert {query.name for query in queries} == {
-        "assignments",
-        "contract_objects",
-        "customer_wait",
-        "database_errors",
-        "disagreement",
-        "fairness",
-        "idle_detector",
-        "invalid_chats",
-        "invalid_states",
-        "invalid_times",
-        "invalid_users",
-        "messages",
-        "operator_load",
-        "operators",
-        "queue_status",
-        "releases",
-        "reply_clock",
-        "staffing",
-        "state_clock",
-        "state_summary",
-        "stuck_chats",
-        "waits",
-    }
+    assert [query.name for query in queries] == list(BUILT_IN)
     assert {query.interval_s for query in queries} == {15, 30, 60, 300, 3600}
     # Those two read system catalogues alone, which every role may.
     catalogues = {"contract_objects", "database_errors"}
     assert {query.name for query in queries if not query.needs} == catalogues
-    assert {query.name for query in queries if query.events} == {
-        "assignments",
-        "messages",
-        "releases",
-        "waits",
-    }
-
-
-_BUILT_IN_PARAMETERS = {
-    "stuck_hours",
-    "idle_grace",
-    "operators_max_series",
-    "operators_label",
-    "event_overlap",
-    "release_patterns",
-    "release_outcomes",
-    "slo_answer_within",
-    "slo_objective",
-    "checks_grace",
-    *(
-        f"oldest_age_{state}_{severity}"
-        for state in ("waiting_assignment", "assigned", "waiting_real_user_reply")
-        for severity in ("warning", "critical")
-    ),
-    "customer_wait_warning",
-    "customer_wait_critical",
-}
-
-
-def test_the_planning_names_every_parameter_of_the_built_in_queries(tmp_path: Path) -> None:
-    file = tmp_path / "chatqueue.yaml"
-    file.write_text("databases: {main: {dsn: host=db}}")
-    config = load_config(file)
-
-    assert set(build_parameters(config)) == _BUILT_IN_PARAMETERS
-    assert load_queries(config)
+    assert {query.name for query in queries if query.events} == {*EVENT_QUERIES}

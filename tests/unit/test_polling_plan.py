@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 
 from exporter.config import Config, burn_rates, load_config
-from exporter.config.resources import find_resource
+from exporter.config.exported import Exported, find_marked, plain_values
 from exporter.errors import ConfigError
 from exporter.metrics.snapshot import Family
 from exporter.metrics.thresholds import build_thresholds
 from exporter.polling.plan import build_parameters, build_plans
+from tests.watch import BUILT_IN
 
 DATABASES = "databases: {main: {dsn: host=db}}\n"
 
@@ -42,7 +44,9 @@ def values_of(families: tuple[Family, ...]) -> dict[str, dict[str, float]]:
 
 
 def test_parameters_are_seconds(tmp_path: Path) -> None:
-    assert build_parameters(config_of(tmp_path)) == {
+    parameters = build_parameters(config_of(tmp_path))
+
+    expected = {
         "stuck_hours": 1,
         "idle_grace": 120.0,
         "operators_max_series": 200,
@@ -80,6 +84,7 @@ def test_parameters_are_seconds(tmp_path: Path) -> None:
         "customer_wait_warning": 300.0,
         "customer_wait_critical": 600.0,
     }
+    assert {name: parameters[name] for name in expected} == expected
 
 
 def test_parameters_follow_the_file_and_the_operators_own_join_them(tmp_path: Path) -> None:
@@ -132,7 +137,7 @@ def reasons_of(parameters: Mapping[str, Any]) -> list[tuple[str, str]]:
 def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: Path) -> None:
     thresholds = build_thresholds(config_of(tmp_path))
 
-    assert values_of(thresholds) == {
+    expected = {
         "chatqueue_threshold_oldest_age_seconds": {
             "waiting_assignment,warning": 120,
             "waiting_assignment,critical": 300,
@@ -160,20 +165,26 @@ def test_every_threshold_is_a_metric_and_one_that_is_off_is_infinite(tmp_path: P
         },
         "chatqueue_threshold_slo_breaches": {"": 5},
     }
+    values = values_of(thresholds)
+    assert {name: values[name] for name in expected} == expected
     assert {f.type for f in thresholds} == {"gauge"}
-    assert {f.name: f.unit for f in thresholds if f.unit != "seconds"} == {
-        "chatqueue_threshold_slo_objective_ratio": "ratio",
-        "chatqueue_threshold_stale_operators_ratio": "ratio",
-        "chatqueue_threshold_operator_gini_ratio": "ratio",
-        "chatqueue_threshold_operator_window_assignments": "",
-        "chatqueue_threshold_database_drops": "",
-        "chatqueue_threshold_slo_burn_rate": "",
-        "chatqueue_threshold_slo_breaches": "",
-    }
+    for family in thresholds:
+        ending = family.name.rpartition("_")[2]
+        assert family.unit == (ending if ending in ("seconds", "ratio") else "")
+        assert re.fullmatch(r"(\w+\.)+\w+: .+\.|.+ \w+\.\w+\.|\w+\.\w+, .+\.", family.help)
     assert {name for f in thresholds for s in f.samples for name, _ in s.labels} == {
         "state",
         "severity",
     }
+
+
+def test_every_key_of_thresholds_and_slo_is_exported(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    exported = {field.key for _, field in find_marked(config, Exported)}
+    keys = [f"thresholds.{'.'.join(path)}" for path, _ in plain_values(config.thresholds)]
+    keys += [f"slo.{'.'.join(path)}" for path, _ in plain_values(config.slo)]
+
+    assert [key for key in keys if not key.startswith(tuple(exported))] == []
 
 
 def test_every_threshold_that_can_be_off_is_then_infinite(tmp_path: Path) -> None:
@@ -302,8 +313,7 @@ def test_a_database_label_may_not_hide_a_querys(tmp_path: Path) -> None:
 
 
 def test_a_watch_without_any_query_is_refused(tmp_path: Path) -> None:
-    names = [path.stem for path in find_resource("queries").glob("*.sql")]
-    overrides = ", ".join(f"{name}: {{enabled: false}}" for name in names)
+    overrides = ", ".join(f"{name}: {{enabled: false}}" for name in BUILT_IN)
 
     assert faults_of(config_of(tmp_path, f"queries: {{overrides: {{{overrides}}}}}\n")) == [
         "the configuration: queries.overrides: disables all, expected at least one query to run"

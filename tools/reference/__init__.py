@@ -1,1 +1,1 @@
-"""The references in docs/ that are generated from the code."""
+"""What repeats the code, the catalogue or the rules in other files: `python -m tools.reference`."""
