@@ -25,7 +25,7 @@ from exporter.config.dsn import redact
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
-from exporter.server import HttpServer, ServerThread
+from exporter.server import HttpServer
 from exporter.server.routes import ROOT, SLOW_PATHS, Place, build_application
 
 log = structlog.get_logger("chatqueue")
@@ -142,8 +142,7 @@ def serve(
             uploads=daemon.receiver,
         )
         daemon.reload_hooks.append(server.reload_web_config)
-        thread = ServerThread(server)
-        thread.start()
+        server.start()
         try:
             daemon.start()
             log.info(
@@ -160,7 +159,7 @@ def serve(
             if not daemon.stop(STOP_POLLING_S):
                 log.warning("a poller hangs in connecting and is left behind")
         finally:
-            thread.stop(STOP_SERVING_S)
+            server.stop(STOP_SERVING_S)
         log.info("stopped", duration_s=round(time.monotonic() - started, 3))
 
 

@@ -19,7 +19,7 @@ from exporter.cli import options
     multiple=True,
     default=[options.DEFAULT_ADDRESS],
     show_default=True,
-    help="Address to listen on; repeatable.",
+    help="Address to listen on, host:port or unix:/path; repeatable.",
 )
 @click.option(
     "--web.external-url",

@@ -79,10 +79,10 @@ class Receiver:
             admitted = bool(headers.get(receiver.signature_header))
         return None if admitted else _signed(receiver, self._refuse(name, _UNAUTHORIZED))
 
-    def refused(self, path: str, status: int) -> None:
-        """Count a request that the server refused before it came here."""
-        name, _ = self._find(path)
-        self._counts.drop(name, _REASONS.get(status, "malformed"))
+    def refuse(self, path: str, response: Response) -> Response:
+        """Count a request that the server refuses; its sender must recognise that response too."""
+        name, receiver = self._find(path)
+        return _signed(receiver, self._refuse(name, response))
 
     def answer(self, request: Request) -> Response:
         """Count a body's lines; takes as long as that takes.

@@ -1,18 +1,14 @@
 """HTTP for the daemon: sockets, limits, TLS and basic authentication around one function.
 
-What is served is the business of the `Application` handed in; this package knows nothing of
-metrics. `HttpServer` runs on an asyncio loop, `ServerThread` gives it a thread and a loop of its
-own.
+What is served is decided by the `Application` and the `Uploads` handed in.
 """
 
 from __future__ import annotations
 
 from exporter.server.http_server import HttpServer
-from exporter.server.limits import Limits
 from exporter.server.listen import ListenError
-from exporter.server.message import Application, Request, Response
-from exporter.server.thread import ServerThread
-from exporter.server.uploads import Uploads
+from exporter.server.message import Application, Request, Response, Uploads
+from exporter.server.protocol import Limits
 from exporter.server.web_config import WebConfig, load_web_config
 
 __all__ = [
@@ -22,7 +18,6 @@ __all__ = [
     "ListenError",
     "Request",
     "Response",
-    "ServerThread",
     "Uploads",
     "WebConfig",
     "load_web_config",

@@ -1,16 +1,14 @@
-"""Basic authentication against bcrypt hashes, without paying bcrypt on every scrape.
+"""Basic authentication against bcrypt hashes, without a bcrypt check for every scrape.
 
-A bcrypt check takes tens of milliseconds on purpose. It runs in a pool of its own, and a right
-answer is remembered under a keyed digest of the credentials, so that neither the password nor
-anything that could be guessed offline stays in memory. Wrong answers are not remembered: each
-costs a check, of which only a bounded number may wait, fewer yet from one address.
+A check takes tens of milliseconds by design and runs in its own pool. Correct credentials are
+remembered by a keyed digest: memory holds neither the password nor anything to guess it from
+offline. Wrong ones cost a check each; only a limited number may wait, in all and per address.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import secrets
 from collections import Counter, OrderedDict
@@ -18,95 +16,80 @@ from collections.abc import Mapping
 
 import bcrypt
 
-from exporter.server.pool import BoundedPool, PoolFull
+from exporter.server.message import BUSY, Refused
+from exporter.server.pool import BoundedPool
 
 _REMEMBERED = 256
 _CHECKS_PER_PEER = 8
-# bcrypt looks at 72 bytes; the library raises beyond that where htpasswd's users expect a cut.
+# bcrypt reads 72 bytes; the library refuses more, where htpasswd cuts them off.
 _BCRYPT_BYTES = 72
-# The digest under which an absent user is checked: well-formed, and of no known password.
-_DUMMY_TAIL = b"." * 53
 
 
 class Authenticator:
-    """Says whether an `Authorization` header names a known user and the right password.
+    """Checks `Authorization` headers against one set of users; for the event loop only.
 
-    One object belongs to one set of users: a reload makes a new one, and so forgets every
-    remembered answer. To be used on the event loop alone.
+    A reload creates a new one, which has forgotten all remembered credentials.
 
     Args:
         users: User name to bcrypt hash; at least one.
-        pool: Where bcrypt runs; outlives this object.
+        pool: Where bcrypt runs; used after this object as well.
     """
 
     def __init__(self, users: Mapping[str, bytes], pool: BoundedPool) -> None:
-        self._users = dict(users)
+        self._users = users
         self._pool = pool
         self._key = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._remembered: OrderedDict[bytes, None] = OrderedDict()
         self._checks: dict[bytes, asyncio.Task[bool]] = {}
         self._peers: Counter[str] = Counter()
-        # An unknown user costs what the dearest known one does: $2b$ and the highest cost.
-        cost = max(digest[4:6] for digest in self._users.values())
-        self._dummy = b"$2b$" + cost + b"$" + _DUMMY_TAIL
-
-    def remembers(self, authorization: str) -> bool:
-        """Say whether the very same credentials were found right before; costs microseconds."""
-        digest = self._digest(authorization)
-        if digest not in self._known:
-            return False
-        self._known.move_to_end(digest)
-        return True
+        # For unknown users: of no known password, at the highest cost of any user.
+        self._dummy = b"$2b$%b$%b" % (max(hash_[4:6] for hash_ in users.values()), b"." * 53)
 
     async def check(self, authorization: str, peer: str) -> bool:
-        """Say whether the credentials are right; a known and an unknown user take equally long.
+        """Return whether the credentials are right; unknown users take as long as known ones.
 
         Raises:
-            PoolFull: Too many checks wait, in all or from this peer.
+            Refused: Too many checks wait, in all or from this peer.
         """
+        digest = hmac.digest(self._key, authorization.encode(), "sha256")
+        if digest in self._remembered:
+            self._remembered.move_to_end(digest)
+            return True
         credentials = _decode_basic(authorization)
         if credentials is None:
             return False
-        digest = self._digest(authorization)
-        task = self._checks.get(digest)
-        if task is None:
+        if digest not in self._checks:
             if self._peers[peer] >= _CHECKS_PER_PEER:
-                raise PoolFull
+                raise Refused(BUSY)
+            check = asyncio.create_task(self._check(digest, *credentials, peer))
             self._peers[peer] += 1
-            check = self._check(digest, *credentials, peer)
-            task = self._checks[digest] = asyncio.get_running_loop().create_task(check)
-        # The same credentials from several connections at once are checked once.
-        return await asyncio.shield(task)
+            self._checks[digest] = check
+        # The same credentials on several connections at once are checked once.
+        return await asyncio.shield(self._checks[digest])
 
     async def _check(self, digest: bytes, user: str, password: bytes, peer: str) -> bool:
-        stored = self._users.get(user)
         try:
-            right = await self._pool.run(lambda: _matches(password, stored or self._dummy))
+            matches = await self._pool.run(
+                lambda: _matches(password, self._users.get(user, self._dummy))
+            )
         finally:
             del self._checks[digest]
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
-        if stored is None or not right:
+            self._peers -= Counter([peer])  # keeps positive counts only
+        if not matches or user not in self._users:
             return False
-        self._known[digest] = None
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        self._remembered[digest] = None
+        if len(self._remembered) > _REMEMBERED:
+            self._remembered.popitem(last=False)
         return True
-
-    def _digest(self, authorization: str) -> bytes:
-        return hmac.digest(self._key, authorization.encode(), "sha256")
 
 
 def _decode_basic(authorization: str) -> tuple[str, bytes] | None:
-    """Give user and password, or nothing where the header is not well-formed basic auth."""
+    """Return user and password, None if the header is not well-formed basic authentication."""
     scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return None
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        return (user.decode(), password) if colon else None
-    except (binascii.Error, ValueError):
+        return (user.decode(), password) if colon and scheme.lower() == "basic" else None
+    except ValueError:
         return None
 
 

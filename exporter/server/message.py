@@ -1,16 +1,13 @@
-"""Requests and responses as values."""
+"""Requests and responses as values, and who takes the larger request bodies."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Protocol
 
 HeaderPairs = tuple[tuple[str, str], ...]
-
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(slots=True)
@@ -21,9 +18,9 @@ class Request:
         method: As sent, e.g. `GET`.
         path: Percent-decoded path without the query; `*` or an authority where the method has it.
         query: Raw query string without the question mark.
-        headers: Lower-cased names; a repeated header's values joined by `, `.
+        headers: Lower-cased names; values of a repeated header joined by `, `.
         body: At most the server's `max_body_bytes`.
-        peer: Address of the client without its port.
+        peer: Address of the client without its port; empty on a unix socket.
     """
 
     method: str
@@ -33,56 +30,74 @@ class Request:
     body: bytes
     peer: str
 
+    @property
+    def has_body(self) -> bool:
+        """Whether the headers announce a body."""
+        return "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; safe to keep and to hand out many times.
+    """One response; may be kept and sent many times.
 
     Attributes:
-        status: Final HTTP status, 200 to 599.
-        headers: Name and value pairs. Length and date are the server's.
-        body: Left out on the wire for HEAD, 204 and 304.
+        status: With a body, so neither 1xx nor 204 nor 304.
+        headers: Name and value pairs. The server adds length and date; a response with a character
+            that HTTP does not allow in a header is not sent.
+        body: Not sent for HEAD.
     """
 
     status: int
     headers: HeaderPairs = ()
     body: bytes = b""
 
-    def __post_init__(self) -> None:
-        """Refuse what would let a header value end the head early.
-
-        Raises:
-            ValueError: The status is no final one, or a header has a forbidden character.
-        """
-        if not 200 <= self.status <= 599:
-            raise ValueError(f"status {self.status} is not a final HTTP status")
-        for name, value in self.headers:
-            if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-                raise ValueError(f"header {name!r} has a character HTTP does not allow")
+    def with_headers(self, *headers: tuple[str, str]) -> Response:
+        """Return the same response with more headers."""
+        return Response(self.status, (*self.headers, *headers), self.body)
 
 
 Application = Callable[[Request], Response]
 
 
-def plain(status: int, text: str, *headers: tuple[str, str]) -> Response:
-    """Give a one-line plain-text response."""
-    fixed = (
-        ("Content-Type", "text/plain; charset=utf-8"),
-        ("X-Content-Type-Options", "nosniff"),
-    )
-    return Response(status, (*fixed, *headers), f"{text}\n".encode())
+def refusal(status: int, *headers: tuple[str, str]) -> Response:
+    """Return the plain-text response that names its status, and nothing else."""
+    plain = (("Content-Type", "text/plain; charset=utf-8"), ("X-Content-Type-Options", "nosniff"))
+    return Response(status, (*plain, *headers), f"{status} {HTTPStatus(status).phrase}\n".encode())
 
 
-BUSY = plain(503, "503 Service Unavailable", ("Retry-After", "1"))
+BUSY = refusal(503, ("Retry-After", "1"))
 
 
-def refusal(status: int) -> Response:
-    """Give the plain-text response that says no more than its status."""
-    return plain(status, f"{status} {_phrase(status)}")
+class Refused(Exception):
+    """The server answers a request itself, without the application."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
 
 
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
+class Uploads(Protocol):
+    """Takes large bodies on its own paths, and authenticates its clients itself.
+
+    Every other path is held to `Limits.max_body_bytes`.
+
+    Attributes:
+        max_body_bytes: Of one request, as sent.
+    """
+
+    max_body_bytes: int
+
+    def takes(self, path: str) -> bool:
+        """Return whether requests to this path are its own."""
+        ...
+
+    def admit(self, path: str, headers: Mapping[str, str]) -> Response | None:
+        """Judge a request by its head, before its body is read; None admits it."""
+        ...
+
+    def refuse(self, path: str, response: Response) -> Response:
+        """Count a request that the server refuses; return the response with its own headers."""
+        ...
+
+    def answer(self, request: Request) -> Response:
+        """Answer a complete request, on a thread of a pool."""
+        ...

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from exporter.server.message import BUSY, Refused
+
 T = TypeVar("T")
-
-
-class PoolFull(Exception):
-    """No more work is taken until some of it is done."""
 
 
 class BoundedPool:
@@ -19,23 +17,22 @@ class BoundedPool:
 
     def __init__(self, name: str, *, threads: int, capacity: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._capacity = capacity
-        self._taken = 0
+        self._free = capacity
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Give what the call returns; to be awaited on the event loop.
+        """Return what the call returns; for the event loop only.
 
         Raises:
-            PoolFull: `capacity` calls are already taken.
+            Refused: `capacity` calls are running or waiting.
         """
-        if self._taken >= self._capacity:
-            raise PoolFull
-        self._taken += 1
+        if not self._free:
+            raise Refused(BUSY)
+        self._free -= 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, call)
         finally:
-            self._taken -= 1
+            self._free += 1
 
     def close(self) -> None:
-        """Take no more work and drop what waits; a call that runs is not waited for."""
+        """Take no more work and drop what waits; running calls are not waited for."""
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -25,16 +25,6 @@ SLOW_PATHS = frozenset({RELOAD})
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-class Receiver(Protocol):
-    """Answers the requests of some paths: see `exporter.logs.receiver`."""
-
-    def takes(self, path: str) -> bool:
-        """Return whether a path is one of the receiver's."""
-
-    def answer(self, request: Request) -> Response:
-        """Answer a request to such a path."""
-
-
 class Daemon(Protocol):
     """What is served of `exporter.daemon.Daemon`."""
 
@@ -45,10 +35,6 @@ class Daemon(Protocol):
     @property
     def workers(self) -> Sequence[Worker]:
         """One per database."""
-
-    @property
-    def receiver(self) -> Receiver:
-        """Takes log lines over HTTP."""
 
     def is_healthy(self) -> Sequence[str]:
         """Return what is stalled; nothing means healthy."""
@@ -134,8 +120,6 @@ def build_application(
         if path == RELOAD:
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
         page = pages.get(path) or _runbook_page(path, place.links)
-        if page is None and daemon.receiver.takes(request.path):
-            return daemon.receiver.answer(request)
         if page is None:
             return _text(404, f"not found; the figures are at {place.links}/metrics\n")
         if request.method not in ("GET", "HEAD"):

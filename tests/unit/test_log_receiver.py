@@ -24,7 +24,7 @@ from exporter.daemon import Daemon
 from exporter.logs.counts import Counts
 from exporter.logs.patterns import build_judge
 from exporter.logs.receiver import Receiver
-from exporter.server import HttpServer, Limits, Response, ServerThread
+from exporter.server import HttpServer, Limits, Response
 from exporter.server.routes import build_application
 from tests.unit.test_server_helpers import connect, port_of, read_response, status_of
 
@@ -96,12 +96,11 @@ def ingesting(
     receivers: dict[str, Any] = RECEIVERS, web_config_file: Path | None = None, **limits: Any
 ) -> Iterator[Ingest]:
     server, receiver, counts = build_ingest(receivers, web_config_file, **limits)
-    thread = ServerThread(server)
-    thread.start()
+    server.start()
     try:
         yield Ingest(server, receiver, counts)
     finally:
-        thread.stop(grace_s=0.2)
+        server.stop(grace_s=0.2)
 
 
 @pytest.fixture(scope="module")
@@ -366,7 +365,7 @@ def test_a_body_that_never_ends_is_timed_out_and_counted() -> None:
 
 def test_all_unfinished_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     with ingesting() as ingest, contextlib.ExitStack() as stack:
-        ingest.server._app.upload_room.left_bytes = 100_000
+        ingest.server._app.upload_room_bytes = 100_000
         head = (
             f"POST /ingest/logs/hosted HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
             "Content-Length: 90000\r\n\r\n"
@@ -386,18 +385,12 @@ def test_all_unfinished_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPa
 
 
 def wait_until_held(ingest: Ingest, left_bytes: int) -> None:
-    room = ingest.server._app.upload_room
-    ticks = threading.Event()
-    for _ in range(1000):
-        if room.left_bytes == left_bytes:
-            return
-        ticks.wait(0.01)
-    raise AssertionError(f"{room.left_bytes} bytes are left")
+    wait_for(lambda: ingest.server._app.upload_room_bytes == left_bytes)
 
 
 def test_a_client_that_goes_away_gives_its_room_back() -> None:
     with ingesting() as ingest:
-        left = ingest.server._app.upload_room.left_bytes
+        left = ingest.server._app.upload_room_bytes
         with connect(ingest.server) as client:
             client.sendall(
                 f"POST /ingest/logs/hosted HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -439,8 +432,7 @@ def test_a_flood_is_told_to_come_again_and_every_refusal_is_counted() -> None:
 def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
     with ingesting() as ingest:
         body = "\n".join([json.dumps(ENTRY)] * 500)
-        upload_room = ingest.server._app.upload_room
-        room, before = upload_room.left_bytes, psutil.Process().memory_info().rss
+        room, before = ingest.server._app.upload_room_bytes, psutil.Process().memory_info().rss
         accepted, refused = [], []
 
         def send() -> None:
@@ -458,7 +450,7 @@ def test_a_flood_of_lines_is_counted_to_the_last_in_bounded_memory() -> None:
 
         assert ingest.value("lines_total") == sum(accepted) == 12_000
         assert ingest.value("dropped_total", reason="busy") == len(refused)
-        assert upload_room.left_bytes == room
+        assert ingest.server._app.upload_room_bytes == room
         assert psutil.Process().memory_info().rss - before < 64 * 1024 * 1024
 
 
@@ -546,6 +538,23 @@ def test_every_answer_carries_the_headers_that_prove_ownership(
     assert (own.status_code, other.status_code) == (status, status)
     assert proof.items() <= own.headers.items()
     assert not proof.keys() & other.headers.keys()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [("9\r\n\r\n[", 408), ("99999999\r\n\r\n[", 413), ("2\r\n\r\n[]", 503)],
+)
+def test_what_the_server_refuses_carries_the_senders_headers_too(sent: str, status: int) -> None:
+    receivers = {"hosted": {"token": TOKEN, "response_headers": {"x-verify": "pr00f"}}}
+    with ingesting(receivers, header_timeout_s=0.1) as ingest, connect(ingest.server) as client:
+        if status == 503:
+            ingest.server._app.upload_room_bytes = 0
+        head = f"POST /ingest/logs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+        client.sendall(f"{head}Content-Length: {sent}".encode())
+        answer, _ = read_response(client)
+
+    assert status_of(answer) == status
+    assert b"x-verify: pr00f" in answer.split(b"\r\n")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from exporter.logs import watch
 from exporter.logs.counts import Counts
 from exporter.logs.watch import LogWatch
 from exporter.server import Request
-from exporter.server.routes import build_application
 from tests.unit.test_log_follower import open_files
 
 ERROR = json.dumps({"level": "error", "message": "chat assignment failed"}) + "\n"
@@ -163,15 +162,16 @@ def test_a_truncation_is_counted(running: Running) -> None:
     wait_until(lambda: running.value("dropped_total", reason="truncated") == 1)
 
 
-def test_a_receiver_is_reached_through_the_daemons_routes(running: Running) -> None:
-    application = build_application(running.daemon, enable_lifecycle=False)
+def test_a_receiver_takes_its_path_while_it_is_configured(running: Running) -> None:
+    receiver = running.daemon.receiver
     request = Request(
         "POST", "/ingest/logs/drain", "", {"authorization": f"Bearer {'x' * 16}"}, b"[]", ""
     )
-    assert application(request).status == 404
+    assert not receiver.takes(request.path)
 
     running.reload({"receivers": {"drain": {"token": "x" * 16}}})
-    assert application(request).status == 200
+    assert receiver.takes(request.path)
+    assert receiver.answer(request).status == 200
     assert running.value("source_up", source="drain") == 1
 
 

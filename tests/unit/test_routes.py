@@ -19,7 +19,7 @@ from exporter.server import Request, Response
 from exporter.server.routes import Place, build_application, build_place
 
 PATHS = (
-    *("/metrics", "/-/healthy", "/-/ready", "/", "/ingest/logs/x"),
+    *("/metrics", "/-/healthy", "/-/ready", "/"),
     *("/runbooks", "/runbooks/ChatQueueOldestWait"),
 )
 
@@ -37,13 +37,8 @@ def landing_of(*workers: Any) -> Response:
 
 
 def ask(path: str, place: Place, *workers: Any) -> Response:
-    receiver = SimpleNamespace(
-        takes=lambda path: path == f"{place.prefix}/ingest/logs/x",
-        answer=lambda _: Response(200, (), b"taken"),
-    )
     daemon = SimpleNamespace(
         workers=workers,
-        receiver=receiver,
         is_ready=lambda: True,
         is_healthy=lambda: (),
         exposition=SimpleNamespace(page=lambda _: Page("text/plain", b"figures", b"")),

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.server import Application, HttpServer, Limits, Request, Response, ServerThread
+from exporter.server import Application, HttpServer, Limits, Request, Response
 
 PATIENT_S = 10.0  # never waited out unless something is broken
 
@@ -35,12 +35,11 @@ def serving(
         slow_paths=slow_paths,
         limits=Limits(**limits),  # type: ignore[arg-type]  # ints and floats by name
     )
-    thread = ServerThread(server)
-    thread.start()
+    server.start()
     try:
         yield server
     finally:
-        thread.stop(grace_s=0.2)
+        server.stop(grace_s=0.2)
 
 
 def port_of(server: HttpServer) -> int:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import errno
 import re
 import socket
@@ -10,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ChatqueueError
-from exporter.server import HttpServer, ListenError, Response, ServerThread, listen
+from exporter.server import HttpServer, ListenError, Response, listen
 from exporter.server.listen import open_listeners, split_address
 from tests.unit.test_server_helpers import connect, echo, read_response, serving, status_of
 
@@ -19,13 +18,14 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def test_listens_on_every_interface_and_several_addresses():
     server = HttpServer(echo, listen_addresses=[":0", "127.0.0.1:0", "localhost:0"])
-    with ServerThread(server) as thread:
-        for address in thread.addresses:
-            port = int(address.rpartition(":")[2])
-            host = "::1" if address == f"[::1]:{port}" else "127.0.0.1"
-            with socket.create_connection((host, port), timeout=5) as client:
-                client.sendall(GET)
-                assert status_of(read_response(client)[0]) == 200
+    server.start()
+    for address in server.addresses:
+        port = int(address.rpartition(":")[2])
+        host = "::1" if address == f"[::1]:{port}" else "127.0.0.1"
+        with socket.create_connection((host, port), timeout=5) as client:
+            client.sendall(GET)
+            assert status_of(read_response(client)[0]) == 200
+    server.stop()
 
     assert server.addresses == ()
 
@@ -33,7 +33,7 @@ def test_listens_on_every_interface_and_several_addresses():
 def test_every_interface_is_ipv4_alone_where_ipv6_is_off(monkeypatch):
     original = socket.create_server
 
-    def without_ipv6(address, *, family, **options):
+    def without_ipv6(address, *, family=socket.AF_INET, **options):
         if family == socket.AF_INET6:
             raise OSError(errno.EADDRNOTAVAIL, "no")
         return original(address, family=family, **options)
@@ -63,19 +63,19 @@ def test_malformed_address_is_refused(address):
         split_address(address)
 
     assert str(caught.value) == (
-        f"listen address {address!r}: expected host:port, [IPv6]:port or :port"
+        f"listen address {address!r}: expected host:port, [IPv6]:port, :port or unix:/path"
     )
 
 
 def test_address_in_use_is_named_and_nothing_stays_open():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        thread = ServerThread(HttpServer(echo, listen_addresses=["127.0.0.1:0", address]))
+        server = HttpServer(echo, listen_addresses=["127.0.0.1:0", address])
         with pytest.raises(ChatqueueError) as caught:
-            thread.start()
+            server.start()
         with pytest.raises(ListenError):
             open_listeners([f":{taken.getsockname()[1]}"])
-    thread.stop()
+    server.stop()
 
     assert str(caught.value) == f"cannot listen on {address}: Address already in use"
 
@@ -90,11 +90,8 @@ def test_unknown_host_and_foreign_address_are_named():
 
 
 def test_partly_failed_name_closes_what_it_opened(monkeypatch):
-    monkeypatch.setattr(
-        listen,
-        "_resolve",
-        lambda *_: [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "192.0.2.1")],
-    )
+    found = [(socket.AF_INET, 0, 0, "", (host, 0)) for host in ("127.0.0.1", "192.0.2.1")]
+    monkeypatch.setattr(listen.socket, "getaddrinfo", lambda *_, **__: found)
 
     with pytest.raises(ListenError):
         open_listeners(["two:0"])
@@ -110,12 +107,11 @@ def test_stop_finishes_what_is_under_way_within_the_grace(grace_s):
         return Response(200)
 
     server = HttpServer(slow, listen_addresses=["127.0.0.1:0"], slow_paths=frozenset({"/a"}))
-    thread = ServerThread(server)
-    thread.start()
+    server.start()
     with connect(server) as busy, connect(server) as idle:
         busy.sendall(GET)
         assert running.wait(10)
-        stopper = threading.Thread(target=thread.stop, args=(grace_s,))
+        stopper = threading.Thread(target=server.stop, args=(grace_s,))
         stopper.start()
         idle_end = idle.recv(1)
         if grace_s < 1:
@@ -132,37 +128,56 @@ def test_stop_finishes_what_is_under_way_within_the_grace(grace_s):
     assert answered is (grace_s > 1)
 
 
-def test_stop_before_start_and_reload_without_file_do_nothing():
+def test_stop_before_start_does_nothing():
     server = HttpServer(echo)
-    server.reload_web_config()
-    asyncio.run(server.stop(0))
+    server.stop(0)
 
     assert server.addresses == ()
 
 
-def test_running_out_of_files_evicts_and_accepts_again():
-    failed = threading.Event()
+def test_a_unix_socket_serves_and_replaces_the_one_of_a_killed_daemon(tmp_path):
+    path = str(tmp_path / "web.sock")
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(path)
+    server, second = (HttpServer(echo, listen_addresses=[f"unix:{path}"]) for _ in range(2))
+    server.start()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+        client.sendall(GET)
+        head, _ = read_response(client)
+        addresses = server.addresses
+        with pytest.raises(ListenError) as caught:
+            second.start()
+    server.stop()
+
+    assert (status_of(head), addresses) == (200, (f"unix:{path}",))
+    assert str(caught.value) == f"cannot listen on unix:{path}: Address already in use"
+
+
+def test_running_out_of_files_evicts_and_accepts_again(monkeypatch):
     with (
         capture_logs() as logs,
-        serving(header_timeout_s=0.1) as server,
+        serving(linger_s=0.1) as server,
         connect(server) as client,
     ):
         client.sendall(GET)
         read_response(client)
+        accept, failures = server._loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")]
 
-        class Exhausted:
-            def accept(self):
-                raise OSError(errno.EMFILE, "Too many open files")
+        async def fail_once(listener):
+            if failures:
+                raise failures.pop()
+            return await accept(listener)
 
-        server._loop.call_soon_threadsafe(lambda: (server._accept(Exhausted()), failed.set()))
-        assert failed.wait(5)
-        evicted = client.recv(1)
-        with connect(server) as newcomer:
-            newcomer.sendall(GET)
-            head, _ = read_response(newcomer)
+        monkeypatch.setattr(server._loop, "sock_accept", fail_once)
+        with connect(server) as waiting, connect(server) as newcomer:
+            evicted = client.recv(1)
+            for each in (waiting, newcomer):
+                each.sendall(GET)
+            heads = [read_response(each)[0] for each in (waiting, newcomer)]
 
     assert evicted == b""
-    assert status_of(head) == 200
+    assert [status_of(head) for head in heads] == [200, 200]
     assert [(log["event"], log["cause"]) for log in logs if log["log_level"] == "error"] == [
         ("cannot accept connections", "Too many open files")
     ]
