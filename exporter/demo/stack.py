@@ -12,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,6 @@ _PROGRAMS = {
     "prometheus": (("prometheus",), "prometheus"),
     "alertmanager": (("prometheus-alertmanager", "alertmanager"), "prometheus-alertmanager"),
 }
-# A newcomer waits seconds for what an installation bundles for half a minute.
-DEMO_GROUP_TIMING = {"group_wait": "5s", "group_interval": "5s"}
 _READY_S = 30.0
 _END_S = 10.0
 
@@ -91,7 +89,7 @@ def run_stack(
     targets: Sequence[str],
     receivers: Sequence[dict[str, Any]] | None = None,
     interval: str = "1s",
-    group_timing: Mapping[str, str] = DEMO_GROUP_TIMING,
+    edit: Callable[[Path], object] = lambda _: None,
 ) -> Iterator[Stack]:
     """Run both until the block ends.
 
@@ -101,14 +99,15 @@ def run_stack(
         targets: `host:port` of the exporters.
         receivers: Alertmanager's; by default they exist and send nothing.
         interval: Between scrapes, and between evaluations of the rules.
-        group_timing: Replaces group_wait and group_interval of the shipped route.
+        edit: Called with the folder once the configurations and rules are written.
 
     Raises:
         StackNotStarted: One of them does not start.
     """
     ports = find_free_port(), find_free_port()
     prometheus, alertmanager = (f"http://{HOST}:{port}" for port in ports)
-    files = write_stack_config(folder, targets, ports[1], receivers, interval, group_timing)
+    files = write_stack_config(folder, targets, ports[1], receivers, interval)
+    edit(folder)
     commands = {
         "alertmanager": [
             programs.alertmanager,
@@ -142,7 +141,6 @@ def write_stack_config(
     alertmanager_port: int,
     receivers: Sequence[dict[str, Any]] | None,
     interval: str,
-    group_timing: Mapping[str, str],
 ) -> tuple[Path, Path]:
     """Write both configurations and the rules; return Prometheus's and Alertmanager's file."""
     write_rules(folder / "rules", Links())
@@ -160,7 +158,8 @@ def write_stack_config(
     alertmanager["receivers"] = list(
         receivers or [{"name": receiver["name"]} for receiver in alertmanager["receivers"]]
     )
-    alertmanager["route"] |= group_timing
+    # A newcomer waits seconds for what an installation bundles for half a minute.
+    alertmanager["route"] |= {"group_wait": "5s", "group_interval": "5s"}
     written = []
     for name, document in (("prometheus", prometheus), ("alertmanager", alertmanager)):
         file = folder / f"{name}.yml"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from exporter.database import Ask, Connection
+from exporter.database import Connection, QueryRequest
 from exporter.database.rights import missing_grant
 from exporter.errors import QueryFailed, Reason
 from tests import builders
@@ -40,7 +40,9 @@ def advice_of(dsn: str) -> set[str]:
     """Every GRANT that the failures of a poll ask for; none fails for another reason."""
     plan = whole_plan_of()
     with contextlib.closing(Connection(dsn)) as connection:
-        asked = [Ask(q) for q in plan.queries if plan.parameters.keys() >= set(q.parameters)]
+        asked = [
+            QueryRequest(q) for q in plan.queries if plan.parameters.keys() >= set(q.parameters)
+        ]
         result = connection.poll(asked, plan.needs, plan.parameters)
     errors = [outcome.error for outcome in result.outcomes if outcome.error is not None]
     assert {e.reason for e in errors if isinstance(e, QueryFailed)} <= {Reason.PERMISSION}

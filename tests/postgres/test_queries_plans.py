@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from exporter.demo.postgres import LocalServer
 from tests import builders
 from tests.postgres.test_queries_support import plan_of, poll
-from tests.servers import Platform
+from tests.servers import Platform, clone_platform
 
 FAST = (
     "customer_wait",
@@ -93,15 +94,22 @@ def rows_read(nodes: list[Node], relation: str) -> float:
     )
 
 
+@pytest.fixture(scope="module")
+def filled(postgres_server: LocalServer) -> Iterator[Platform]:
+    """A filled database for tests that only read."""
+    with clone_platform(postgres_server) as platform:
+        fill(platform)
+        yield platform
+
+
 def test_the_fast_queries_are_those_of_15_seconds() -> None:
     assert {query.name for query in plan_of().queries if query.interval_s == 15} == set(FAST)
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_fast_query_reads_no_big_table_from_end_to_end(platform: Platform, name: str) -> None:
-    fill(platform)
+def test_a_fast_query_reads_no_big_table_from_end_to_end(filled: Platform, name: str) -> None:
 
-    nodes = explain(platform, name)
+    nodes = explain(filled, name)
 
     relations = {node["Relation Name"] for node in nodes if "Relation Name" in node}
     read_whole = {node["Relation Name"] for node in nodes if node["Node Type"] == "Seq Scan"}
@@ -111,11 +119,10 @@ def test_a_fast_query_reads_no_big_table_from_end_to_end(platform: Platform, nam
 
 @pytest.mark.parametrize("name", ["state_clock", "customer_wait"])
 def test_waiting_and_assigned_chats_are_found_by_the_platforms_partial_indexes(
-    platform: Platform, name: str
+    filled: Platform, name: str
 ) -> None:
-    fill(platform)
 
-    indexes = {node.get("Index Name") for node in explain(platform, name)}
+    indexes = {node.get("Index Name") for node in explain(filled, name)}
 
     assert {"idx_chats_waiting_assignment", "idx_messages_chat_created"} <= indexes
     assert indexes & {"idx_chats_idle_detection", "idx_chats_operator"}
@@ -123,11 +130,10 @@ def test_waiting_and_assigned_chats_are_found_by_the_platforms_partial_indexes(
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_fast_query_looks_at_few_rows_however_many_chats_there_are(
-    platform: Platform, name: str
+    filled: Platform, name: str
 ) -> None:
-    fill(platform, quiet=4000, busy=20)
 
-    nodes = explain(platform, name, run=True)
+    nodes = explain(filled, name, run=True)
 
     assert rows_read(nodes, "chats") <= 40
     assert rows_read(nodes, "messages") <= 40 * 6
@@ -156,10 +162,9 @@ def test_a_chat_with_thousands_of_messages_costs_no_more_than_its_unanswered_one
         assert rows_read(explain(platform, name, run=True), "messages") < 50, name
 
 
-def test_the_whole_poll_is_far_within_its_timeouts(platform: Platform) -> None:
-    fill(platform)
+def test_the_whole_poll_is_far_within_its_timeouts(filled: Platform) -> None:
 
-    result = poll(platform.dsn)
+    result = poll(filled.dsn)
 
     assert [outcome.query.name for outcome in result.outcomes if outcome.error] == []
     for outcome in result.outcomes:

@@ -406,6 +406,7 @@ class Machine(RuleBasedStateMachine):
         assert len(self.audited()) <= BURST + PER_HOUR * (self.passed_s + 60) / 3600
 
 
+@pytest.mark.newest  # the engine and its locks on 15: test_release_engine.py
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("life", ["tab", "input"])
 def test_the_invariants_hold_after_every_step_of_any_history(platform: Platform, life: str) -> None:

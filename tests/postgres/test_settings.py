@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli
-from exporter.database import Ask, Connection, Poll
+from exporter.database import Connection, Poll, QueryRequest
 from exporter.database.session import Session
 from exporter.database.settings import PINNED
 from exporter.errors import ChatqueueError, QueryFailed, Reason
@@ -83,7 +83,7 @@ HARMLESS = {
 
 
 def poll(dsn: str, settings: str = "") -> Poll:
-    """Ask every query once."""
+    """QueryRequest every query once."""
     plan, connection = whole_plan_of(settings), Connection(dsn)
     try:
         return connection.poll(plan.first_requests, plan.needs, plan.parameters)
@@ -244,7 +244,7 @@ def test_bytes_that_are_no_text_are_their_querys_fault(platform: Platform) -> No
                 max_rows=10,
                 parameters=(),
             )
-            result = connection.poll([Ask(query)], (), {})
+            result = connection.poll([QueryRequest(query)], (), {})
             connection.close()
         finally:
             admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())

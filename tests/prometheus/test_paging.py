@@ -12,9 +12,11 @@ import pytest
 import requests
 import yaml
 
+from exporter.config import parse_duration
 from exporter.demo.stack import Programs, Stack, run_stack
 from tests.builders import add_operator, make_waiting_chat
 from tests.postgres.test_cli_helpers import Command, run_daemon
+from tests.prometheus.promtool import ALERTS
 from tests.servers import Platform, require_tool
 from tests.watch import write_config
 from tests.webhooks import Receiver
@@ -58,6 +60,32 @@ def wait_until(condition: Callable[[], Any], say: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline, say()
         time.sleep(0.1)
+
+
+def hurry(folder: Path) -> None:
+    """Shorten every `for` to a tenth, and what Alertmanager waits for to a second."""
+    for file in (folder / "rules").glob("*.yml"):
+        document = yaml.safe_load(file.read_text())
+        for rule in (rule for group in document["groups"] for rule in group["rules"]):
+            if "for" in rule:
+                seconds = parse_duration(rule["for"]).total_seconds()
+                rule["for"] = f"{max(1, round(seconds / 10))}s"
+        file.write_text(yaml.safe_dump(document))
+    time_groups(folder, group_wait="1s", group_interval="1s")
+
+
+def as_shipped(folder: Path) -> None:
+    """Wait as the example says."""
+    shipped = yaml.safe_load((ALERTS / "alertmanager.example.yml").read_text())["route"]
+    time_groups(folder, **{key: shipped[key] for key in ("group_wait", "group_interval")})
+
+
+def time_groups(folder: Path, **timing: str) -> None:
+    """Change the timing of Alertmanager's groups."""
+    file = folder / "alertmanager.yml"
+    document = yaml.safe_load(file.read_text())
+    document["route"] |= timing
+    file.write_text(yaml.safe_dump(document))
 
 
 def alert_and_instance(labels: Mapping[str, str]) -> tuple[str, str]:
@@ -118,7 +146,7 @@ def test_one_trouble_is_one_page_and_a_reload_changes_what_pages(
         targets = [daemon.address for daemon in daemons.values()]
         folder = tmp_path / "stack"
         folder.mkdir()
-        with run_stack(programs, folder, targets, pager.receivers()) as stack:
+        with run_stack(programs, folder, targets, pager.receivers(), edit=hurry) as stack:
             own_platform.close()
             own_platform.server.stop("immediate")
             daemons["killed"].process.kill()
@@ -176,8 +204,7 @@ def test_a_second_page_of_one_database_is_delivered_within_a_minute(
         folder = tmp_path / "stack"
         folder.mkdir()
         targets = list(addresses.values())
-        # The shipped timing, as an installation has it.
-        with run_stack(programs, folder, targets, pager.receivers(), group_timing={}) as stack:
+        with run_stack(programs, folder, targets, pager.receivers(), edit=as_shipped) as stack:
 
             def delivered() -> dict[tuple[str, str], float]:
                 answer = requests.get(f"{stack.prometheus_url}/api/v1/alerts", timeout=10).json()

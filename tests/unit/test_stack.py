@@ -83,7 +83,7 @@ def test_one_that_never_answers_and_ignores_its_end_is_killed(
 
 
 def test_rules_and_routes_are_the_shipped_ones(tmp_path: Path) -> None:
-    prometheus, alertmanager = stack.write_stack_config(tmp_path, ["a:1"], 9, None, "1s", {})
+    prometheus, alertmanager = stack.write_stack_config(tmp_path, ["a:1"], 9, None, "1s")
     shipped = stack.find_resource("alerts")
     example = yaml.safe_load((shipped / "alertmanager.example.yml").read_text())
     ours = yaml.safe_load(alertmanager.read_text())
