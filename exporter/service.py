@@ -1,8 +1,8 @@
-"""The process of the daemon: its log, its signals, and serving until it is told to stop.
+"""The daemon's process: its log, its signals, and serving until it is stopped.
 
-Log lines are logfmt or JSON on standard error, one event per line, without secrets; records of
-Python's own `logging` become such lines too. A line that cannot be written is dropped: a full disk
-or a closed pipe must not end the watch.
+Log messages are logfmt or JSON on standard error, one event per line, without secrets; records of
+Python's `logging` included. A message that cannot be written is dropped: a full disk or a closed
+pipe must not stop the daemon.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from exporter.config.dsn import redact
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
-from exporter.server import HttpServer
+from exporter.server import App, HttpServer
 from exporter.server.routes import ROOT, SLOW_PATHS, Place, build_application
 
 log = structlog.get_logger("chatqueue")
 
-# Together under the 2 s within which a service manager may expect the end.
+# Together below the 2 s in which service managers may expect a stop.
 STOP_POLLING_S = 1.2
 STOP_SERVING_S = 0.4
 
@@ -69,7 +69,7 @@ def configure_logging(level: str, log_format: str, stream: TextIO | None = None)
 
 
 class _Lenient(io.TextIOBase):
-    """A stream that loses what it cannot write instead of raising."""
+    """A stream that drops what it cannot write instead of raising."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ class _Lenient(io.TextIOBase):
 
 
 class _Forward(logging.Handler):
-    """Hands a record of Python's own `logging` to structlog."""
+    """Passes records of Python's `logging` to structlog."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Log the record as one event, at its level."""
@@ -100,7 +100,7 @@ class _Forward(logging.Handler):
 def _redact_values(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """The last look before a line is written: no password of a connection string leaves here."""
+    """Remove the passwords of connection strings from every message that is written."""
     for key, value in event.items():
         if not isinstance(value, bool | int | float | None):
             event[key] = redact(str(value))
@@ -124,8 +124,8 @@ def serve(
         listen_addresses: Where to serve.
         web_config_file: TLS and users, or None.
         enable_lifecycle: Whether POST /-/reload is allowed.
-        place: Below which path.
-        reload_on_hangup: Whether SIGHUP reloads; otherwise it stops as SIGTERM does.
+        place: Path prefix and links.
+        reload_on_hangup: Whether SIGHUP reloads; otherwise it stops like SIGTERM.
         on_ready: Called with the addresses once they are bound.
 
     Raises:
@@ -134,13 +134,12 @@ def serve(
     """
     daemon.receiver.path = f"{place.prefix}{LOGS}"
     with Signals() as signals:
-        server = HttpServer(
+        app = App(
             build_application(daemon, enable_lifecycle=enable_lifecycle, place=place),
-            listen_addresses=listen_addresses,
-            web_config_file=web_config_file,
             slow_paths=frozenset(f"{place.prefix}{path}" for path in SLOW_PATHS),
             uploads=daemon.receiver,
         )
+        server = HttpServer(app, listen_addresses, web_config_file)
         daemon.reload_hooks.append(server.reload_web_config)
         server.start()
         try:
@@ -157,17 +156,17 @@ def serve(
             started = time.monotonic()
             log.info("stopping", signal=signal.Signals(number).name)
             if not daemon.stop(STOP_POLLING_S):
-                log.warning("a poller hangs in connecting and is left behind")
+                log.warning("a poller is still connecting and was not stopped")
         finally:
             server.stop(STOP_SERVING_S)
         log.info("stopped", duration_s=round(time.monotonic() - started, 3))
 
 
 class Signals:
-    """SIGTERM, SIGINT and SIGHUP in the order they came; for the main thread, as a context manager.
+    """SIGTERM, SIGINT and SIGHUP in order of arrival; a context manager for the main thread.
 
-    They come through Python's wake-up descriptor. A handler alone runs only between two
-    instructions of the main thread: a signal just before a wait would be slept over until the next.
+    They arrive through Python's wake-up descriptor: a handler only runs between two instructions of
+    the main thread, so that a signal just before a wait would go unnoticed until the next one.
     """
 
     _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -195,7 +194,7 @@ class Signals:
 
 
 def _reload(daemon: Daemon) -> None:
-    """Reload; a refused configuration is logged by the daemon and changes nothing."""
+    """Reload; a refused configuration changes nothing and is logged by the daemon."""
     try:
         daemon.reload()
     except ChatqueueError:

@@ -29,39 +29,38 @@ class App:
     Args:
         application: Must not block, except on `slow_paths`.
         slow_paths: Paths that are answered in a pool, whatever the method.
-        config: The web configuration to begin with.
+        uploads: Takes the larger bodies; may be None.
         limits: What one client may take.
-        uploads: Takes the larger bodies; or None.
 
     Attributes:
-        config: The web configuration in force.
+        web_config: In force.
         upload_room_bytes: What incomplete uploads may still take together.
     """
 
     def __init__(
         self,
         application: Application,
-        slow_paths: frozenset[str],
-        config: WebConfig,
-        limits: Limits,
-        uploads: Uploads | None,
+        *,
+        slow_paths: frozenset[str] = frozenset(),
+        uploads: Uploads | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._application = application
         self._slow_paths = slow_paths
-        self._limits = limits
         self._uploads = uploads
+        self.limits = limits or Limits()
         self.upload_room_bytes = _HELD_UPLOAD_BYTES
         self._slow_pool = BoundedPool("server-slow", threads=2, capacity=16)
         # One thread each: bcrypt releases the GIL, and a flood of uploads or of guesses may take
         # one core, not all. Few uploads wait, so that the others are refused early.
         self._upload_pool = BoundedPool("server-upload", threads=1, capacity=8)
         self._auth_pool = BoundedPool("server-auth", threads=1, capacity=64)
-        self.use(config)
+        self.use(WebConfig())
 
-    def use(self, config: WebConfig) -> None:
+    def use(self, web_config: WebConfig) -> None:
         """Put a web configuration in force; remembered credentials are forgotten."""
-        self.config = config
-        self._authenticator = Authenticator(config.users, self._auth_pool) if config.users else None
+        self.web_config, users = web_config, web_config.users
+        self._authenticator = Authenticator(users, self._auth_pool) if users else None
 
     def close(self) -> None:
         """Take no more work in the pools."""
@@ -93,7 +92,7 @@ class App:
 
     async def _answer(self, request: Request, receive: ASGIReceiveCallable) -> Response:
         if request.has_body:
-            await self._read_body(request, receive, self._limits.max_body_bytes, is_upload=False)
+            await self._read_body(request, receive, self.limits.max_body_bytes, is_upload=False)
         if self._authenticator is not None:
             authorization = request.headers.get("authorization", "")
             if not await self._authenticator.check(authorization, request.peer):
@@ -131,7 +130,7 @@ class App:
             raise Refused(refusal(413, _LAST))
         body = bytearray()
         try:
-            async with asyncio.timeout(self._limits.header_timeout_s):
+            async with asyncio.timeout(self.limits.header_timeout_s):
                 while (message := await receive())["type"] == "http.request":
                     piece = message["body"]
                     if len(body) + len(piece) > limit_bytes:
@@ -151,7 +150,7 @@ class App:
 
     async def _send(self, response: Response, send: ASGISendCallable) -> None:
         names = {name.lower() for name, _ in response.headers}
-        added = (pair for pair in self.config.headers if pair[0].lower() not in names)
+        added = (pair for pair in self.web_config.headers if pair[0].lower() not in names)
         headers = [(n.encode(), v.encode("latin-1")) for n, v in (*response.headers, *added)]
         body = memoryview(response.body)
         headers.append((b"content-length", b"%d" % len(body)))

@@ -20,8 +20,7 @@ from uvicorn.server import ServerState
 
 from exporter.server.app import App
 from exporter.server.listen import bound_address, open_listeners
-from exporter.server.message import Application, Uploads
-from exporter.server.protocol import BoundedProtocol, Connections, Limits
+from exporter.server.protocol import BoundedProtocol, Connections
 from exporter.server.web_config import WebConfig, load_web_config
 
 _log = structlog.get_logger("chatqueue.server")
@@ -34,16 +33,13 @@ _SWEEP_S = 0.25
 
 
 class HttpServer:
-    """Serves one application on a thread with its own event loop; an object serves once.
+    """Serves an application on a thread with its own event loop; an object serves once.
 
     Args:
-        application: Called on the loop; must not block, except for `slow_paths`.
+        app: Answers the requests.
         listen_addresses: As `open_listeners` takes them.
         web_config_file: TLS, users and headers in the exporter-toolkit's format; None for plain
             HTTP without authentication.
-        slow_paths: Paths whose requests run in a small bounded pool of threads.
-        limits: What one client may take.
-        uploads: Takes larger bodies on its own paths; may be None.
 
     Raises:
         ConfigError: The web configuration file cannot be used.
@@ -51,29 +47,27 @@ class HttpServer:
 
     def __init__(
         self,
-        application: Application,
-        *,
+        app: App,
         listen_addresses: Sequence[str] = (":10847",),
         web_config_file: Path | None = None,
-        slow_paths: frozenset[str] = frozenset(),
-        limits: Limits | None = None,
-        uploads: Uploads | None = None,
     ) -> None:
-        self.limits = limits or Limits()
-        self._listen_addresses = tuple(listen_addresses)
+        self._app = app
+        self._limits = app.limits
+        self._listen_addresses = listen_addresses
         self._web_config_file = web_config_file
-        self._app = App(application, slow_paths, self._load(), self.limits, uploads)
-        self._connections = Connections(self.limits)
+        if web_config_file is not None:
+            app.use(load_web_config(web_config_file))
+        self._connections = Connections(app.limits)
         self._state = ServerState()
         self._config = Config(
-            self._app,
+            app,
             interface="asgi3",
             lifespan="off",
             ws="none",
             log_config=None,
             proxy_headers=False,
             # uvicorn takes any number, and its annotation is narrower.
-            timeout_keep_alive=self.limits.idle_timeout_s,  # type: ignore[arg-type]
+            timeout_keep_alive=self._limits.idle_timeout_s,  # type: ignore[arg-type]
         )
         self._config.load()
         self._listeners: tuple[socket.socket, ...] = ()
@@ -121,18 +115,14 @@ class HttpServer:
         Raises:
             ConfigError: It cannot be used; the old one stays in force.
         """
-        config = self._load()
-        self._loop.call_soon_threadsafe(self._use, config)
+        if self._web_config_file is not None:
+            web_config = load_web_config(self._web_config_file)
+            self._loop.call_soon_threadsafe(self._use, web_config)
 
-    def _load(self) -> WebConfig:
-        if self._web_config_file is None:
-            return WebConfig()
-        return load_web_config(self._web_config_file)
-
-    def _use(self, config: WebConfig) -> None:
-        self._app.use(config)
+    def _use(self, web_config: WebConfig) -> None:
+        self._app.use(web_config)
         for connection in tuple(self._connections):
-            if connection.tls is not config.tls:
+            if connection.tls is not web_config.tls:
                 connection.shutdown()
 
     def _run(self) -> None:
@@ -170,7 +160,7 @@ class HttpServer:
                 self._connections.evict()
                 await asyncio.sleep(_SWEEP_S)
                 continue
-            if len(self._opening) >= self.limits.max_connections:
+            if len(self._opening) >= self._limits.max_connections:
                 next(iter(self._opening)).cancel()
             task = self._loop.create_task(self._open(sock))
             self._opening[task] = None
@@ -178,12 +168,12 @@ class HttpServer:
 
     async def _open(self, sock: socket.socket) -> None:
         """Make a connection of an accepted socket, with the TLS settings in force."""
-        tls, options = self._app.config.tls, dict[str, Any]()
+        tls, options = self._app.web_config.tls, dict[str, Any]()
         if tls is not None:
             options = {
                 "ssl": tls.context,
-                "ssl_handshake_timeout": self.limits.handshake_timeout_s,
-                "ssl_shutdown_timeout": self.limits.linger_s,
+                "ssl_handshake_timeout": self._limits.handshake_timeout_s,
+                "ssl_shutdown_timeout": self._limits.linger_s,
             }
         protocol = partial(
             BoundedProtocol, self._connections, tls, self._config, self._state, {}, _loop=self._loop

@@ -24,7 +24,7 @@ from exporter.daemon import Daemon
 from exporter.logs.counts import Counts
 from exporter.logs.patterns import build_judge
 from exporter.logs.receiver import Receiver
-from exporter.server import HttpServer, Limits, Response
+from exporter.server import App, HttpServer, Limits, Response
 from exporter.server.routes import build_application
 from tests.unit.test_server_helpers import connect, port_of, read_response, status_of
 
@@ -81,14 +81,9 @@ def build_ingest(
     receiver = Receiver(counts)
     receiver.apply(config.receivers, judge)
     daemon = cast(Daemon, type("D", (), {"receiver": receiver})())
-    server = HttpServer(
-        build_application(daemon, enable_lifecycle=False),
-        listen_addresses=["127.0.0.1:0"],
-        web_config_file=web_config_file,
-        uploads=receiver,
-        limits=Limits(**limits),
-    )
-    return server, receiver, counts
+    application = build_application(daemon, enable_lifecycle=False)
+    app = App(application, uploads=receiver, limits=Limits(**limits))
+    return HttpServer(app, ["127.0.0.1:0"], web_config_file), receiver, counts
 
 
 @contextlib.contextmanager

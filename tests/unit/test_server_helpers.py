@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.server import Application, HttpServer, Limits, Request, Response
+from exporter.server import App, Application, HttpServer, Limits, Request, Response
 
 PATIENT_S = 10.0  # never waited out unless something is broken
 
@@ -28,13 +28,9 @@ def serving(
     **limits: float,
 ) -> Iterator[HttpServer]:
     """Serve on a free loopback port until the block ends."""
-    server = HttpServer(
-        application,
-        listen_addresses=["127.0.0.1:0"],
-        web_config_file=web_config_file,
-        slow_paths=slow_paths,
-        limits=Limits(**limits),  # type: ignore[arg-type]  # ints and floats by name
-    )
+    # The limits are ints and floats by name.
+    app = App(application, slow_paths=slow_paths, limits=Limits(**limits))  # type: ignore[arg-type]
+    server = HttpServer(app, ["127.0.0.1:0"], web_config_file)
     server.start()
     try:
         yield server

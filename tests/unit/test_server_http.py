@@ -118,6 +118,7 @@ def test_head_has_the_length_and_no_body():
             b"3e9\r\n" + b"a" * 1001 + b"\r\n3e9\r\n" + b"a" * 1001,
             413,
         ),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nno length\r\n", 400),
     ],
 )
 def test_bad_requests_are_refused_with_their_status(request_bytes, status):

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ChatqueueError
-from exporter.server import HttpServer, ListenError, Response, listen
+from exporter.server import App, HttpServer, ListenError, Response, listen
 from exporter.server.listen import open_listeners, split_address
 from tests.unit.test_server_helpers import connect, echo, read_response, serving, status_of
 
@@ -17,7 +17,7 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def test_listens_on_every_interface_and_several_addresses():
-    server = HttpServer(echo, listen_addresses=[":0", "127.0.0.1:0", "localhost:0"])
+    server = HttpServer(App(echo), [":0", "127.0.0.1:0", "localhost:0"])
     server.start()
     for address in server.addresses:
         port = int(address.rpartition(":")[2])
@@ -70,7 +70,7 @@ def test_malformed_address_is_refused(address):
 def test_address_in_use_is_named_and_nothing_stays_open():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        server = HttpServer(echo, listen_addresses=["127.0.0.1:0", address])
+        server = HttpServer(App(echo), ["127.0.0.1:0", address])
         with pytest.raises(ChatqueueError) as caught:
             server.start()
         with pytest.raises(ListenError):
@@ -106,7 +106,7 @@ def test_stop_finishes_what_is_under_way_within_the_grace(grace_s):
         assert release.wait(10)
         return Response(200)
 
-    server = HttpServer(slow, listen_addresses=["127.0.0.1:0"], slow_paths=frozenset({"/a"}))
+    server = HttpServer(App(slow, slow_paths=frozenset({"/a"})), ["127.0.0.1:0"])
     server.start()
     with connect(server) as busy, connect(server) as idle:
         busy.sendall(GET)
@@ -129,7 +129,7 @@ def test_stop_finishes_what_is_under_way_within_the_grace(grace_s):
 
 
 def test_stop_before_start_does_nothing():
-    server = HttpServer(echo)
+    server = HttpServer(App(echo))
     server.stop(0)
 
     assert server.addresses == ()
@@ -139,7 +139,7 @@ def test_a_unix_socket_serves_and_replaces_the_one_of_a_killed_daemon(tmp_path):
     path = str(tmp_path / "web.sock")
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(path)
-    server, second = (HttpServer(echo, listen_addresses=[f"unix:{path}"]) for _ in range(2))
+    server, second = (HttpServer(App(echo), [f"unix:{path}"]) for _ in range(2))
     server.start()
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(path)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 
+import psutil
 import pytest
 import requests
 import trustme
@@ -111,6 +112,21 @@ def test_reload_serves_the_new_certificate_and_retires_old_connections(web_confi
 
     assert first != second
     assert end == b""
+
+
+def test_1000_reloads_leak_neither_files_nor_connections(web_config, authority):
+    process, statuses, files = psutil.Process(), [], []
+    with serving(web_config_file=web_config) as server:
+        for number in range(1000):
+            server.reload_web_config()
+            if number % 50 == 0:
+                with connect_tls(server, authority) as client:
+                    client.sendall(GET)
+                    statuses.append(status_of(read_response(client)[0]))
+                    files.append(process.num_fds())
+
+    assert statuses == [200] * 20
+    assert max(files) - min(files) <= 2
 
 
 @pytest.mark.parametrize(
