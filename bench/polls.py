@@ -23,8 +23,7 @@ from exporter.catalogue import Query
 from exporter.config import load_config
 from exporter.database import Connection, QueryRequest
 from exporter.metrics.events import EventCounter
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan
+from exporter.polling.plan import Plan, build_plans
 
 FREQUENT_S = 15.0
 WARM_UPS = 3

@@ -23,8 +23,8 @@ from exporter.logs.watch import LogWatch
 from exporter.metrics.exposition import Exposition, Source, own_families
 from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan, Worker
+from exporter.polling.plan import Plan, build_plans
+from exporter.polling.worker import Worker
 from exporter.release import admin
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser

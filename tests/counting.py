@@ -15,8 +15,8 @@ from typing import Any
 from exporter.catalogue import Query
 from exporter.config import Config
 from exporter.metrics.snapshot import merge_families
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan, Worker
+from exporter.polling.plan import Plan, build_plans
+from exporter.polling.worker import Worker
 from tests.servers import Platform
 
 EVENT_QUERIES = ("assignments", "messages", "releases", "waits")

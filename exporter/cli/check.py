@@ -15,8 +15,7 @@ from exporter.config import load_config
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
 from exporter.metrics.events import families_of
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan
+from exporter.polling.plan import Plan, build_plans
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:

@@ -15,8 +15,7 @@ from exporter.config import Config, load_config
 from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
 from exporter.ops.status import Status, as_json, build_status, unknown_status
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan
+from exporter.polling.plan import Plan, build_plans
 from exporter.text import say_duration
 
 CALM, CROSSED, CANNOT_TELL = 0, 1, 2

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from exporter.catalogue import EVENT_PARAMETERS, Query, load_catalogue
+from exporter.catalogue import EVENT_PARAMETERS, Need, Query, load_catalogue
 from exporter.config import Config
 from exporter.config.exported import QueryParameter, find_marked, plain_values
 from exporter.config.resources import find_resource
+from exporter.database import QueryRequest
 from exporter.errors import ConfigError, Fault
+from exporter.metrics.events import first_values
+from exporter.metrics.snapshot import Family, Labels
 from exporter.metrics.thresholds import build_thresholds
-from exporter.polling.worker import Plan
+
+# Successes are shown for so many intervals, where a query sets no `max_age` of its own.
+FRESH_INTERVALS = 3.0
 
 # The platform's release reasons as LIKE patterns, and what each counts as; the first match decides,
 # anything else is `other`. Reasons are free text: a caller may have put anything there.
@@ -25,6 +31,56 @@ RELEASE_REASONS = {
     "manual_reassignment_by_admin%": "admin",
     "manual_unassign": "manual",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a worker is to do; a reload replaces it whole.
+
+    Attributes:
+        database: Name in the configuration.
+        dsn: libpq connection string, with its password; kept out of repr.
+        labels: Extra labels of the database.
+        connect_timeout_s: For each host of the connection string.
+        queries: The catalogue.
+        parameters: Values for the queries' `%(name)s`.
+        thresholds: The thresholds as families.
+    """
+
+    database: str
+    dsn: str
+    labels: Labels
+    connect_timeout_s: float
+    queries: tuple[Query, ...]
+    parameters: Mapping[str, Any]
+    thresholds: tuple[Family, ...]
+
+    def __repr__(self) -> str:
+        return f"Plan(database={self.database!r})"
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Every need of every query, each once."""
+        return tuple(dict.fromkeys(need for query in self.queries for need in query.needs))
+
+    @property
+    def up_for_s(self) -> float:
+        """Seconds for which an answer speaks for the database.
+
+        The next poll may take as long as all its queries may together, and says more then.
+        """
+        longest_poll_s = sum(query.timeout_s for query in self.queries)
+        return FRESH_INTERVALS * self.shortest_interval_s + longest_poll_s
+
+    @property
+    def first_requests(self) -> tuple[QueryRequest, ...]:
+        """Every query as it is asked the first time."""
+        return tuple(QueryRequest(query, first_values(query)) for query in self.queries)
+
+    @property
+    def shortest_interval_s(self) -> float:
+        """Seconds between the runs of the most frequent query."""
+        return min((query.interval_s for query in self.queries), default=15.0)
 
 
 def build_parameters(config: Config) -> dict[str, Any]:

@@ -10,6 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
+from exporter.errors import DatabaseUnavailable
+
+log = structlog.get_logger("chatqueue.poller")
+
 MOST_LOSSES = 5
 
 
@@ -32,10 +38,12 @@ class Quarantine:
     """Which queries run apart, and when.
 
     Args:
+        database: Name in the configuration.
         monotonic: Clock in seconds.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, database: str, monotonic: Callable[[], float]) -> None:
+        self._database = database
         self._monotonic = monotonic
         self._suspects: dict[str, _Suspect] = {}
 
@@ -48,26 +56,33 @@ class Quarantine:
         """Whether a query that runs apart may be tried again."""
         return self._monotonic() >= self._suspects[query].not_before
 
-    def lose(self, query: str, interval_s: float) -> bool:
-        """Note that the connection was lost at a query; return whether that is news."""
+    def lose(self, query: str, interval_s: float, error: DatabaseUnavailable) -> None:
+        """Let a query at which the connection was lost run apart from now on."""
         suspect = self._suspects.setdefault(query, _Suspect())
-        is_news = suspect.losses == 0
+        if suspect.losses == 0:
+            log.warning(
+                "connection lost at a query, which runs apart until it has succeeded",
+                database=self._database,
+                query=query,
+                reason=str(error.reason),
+                error=str(error),
+            )
         suspect.losses = min(suspect.losses + 1, MOST_LOSSES)
         suspect.needed = 2 ** (suspect.losses - 1)
         # The first retry is in its usual turn; then each waits twice as long.
         suspect.not_before = self._monotonic() + interval_s * (2.0 ** (suspect.losses - 1) - 0.5)
-        return is_news
 
-    def succeed(self, query: str) -> bool:
-        """Note a success; return whether a query that ran apart comes back with it."""
+    def succeed(self, query: str) -> None:
+        """Note a success, with which a query that ran apart may come back."""
         suspect = self._suspects.get(query)
         if suspect is None:
-            return False
+            return
         if suspect.needed == 0:  # it has succeeded among the others
             del self._suspects[query]
-            return False
+            return
         suspect.needed -= 1
-        return suspect.needed == 0
+        if suspect.needed == 0:
+            log.info("query is back", database=self._database, query=query)
 
     def clear(self) -> None:
         """Forget everything, as after a new plan."""

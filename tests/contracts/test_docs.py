@@ -445,7 +445,8 @@ def test_the_demo_table_names_every_scenario_once() -> None:
 
 def test_troubleshooting_explains_every_reason_and_quotes_the_log() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-    poller = (ROOT / "exporter" / "polling" / "worker.py").read_text(encoding="utf-8")
+    modules = sorted((ROOT / "exporter" / "polling").glob("*.py"))
+    poller = "".join(module.read_text(encoding="utf-8") for module in modules)
 
     assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == [str(reason) for reason in Reason]
     for event in ("query failed", "poller failed"):

@@ -89,12 +89,12 @@ def test_a_changed_mapping_starts_anew(platform: Platform) -> None:
 def test_a_changed_key_starts_anew(platform: Platform) -> None:
     with Watcher(platform, ["assignments"]) as watcher:
         watcher.poll_well()
-        before = watcher.worker._counters["assignments"]
+        before = watcher.worker._results.counters["assignments"]
         events = watcher.query("assignments").events
         assert events is not None
         watcher.change_query("assignments", events=replace(events, window="key"))
 
-        assert watcher.worker._counters["assignments"] is not before
+        assert watcher.worker._results.counters["assignments"] is not before
 
 
 def test_a_query_that_fails_too_long_hides_its_family_and_loses_no_count(
@@ -162,7 +162,7 @@ def test_the_watermark_never_passes_what_a_failed_poll_saw(platform: Platform) -
 
     with Watcher(platform, ["messages"]) as watcher:
         watcher.poll_well()
-        counter = watcher.worker._counters["messages"]
+        counter = watcher.worker._results.counters["messages"]
         first = since(counter)
         watcher.change_query("messages", sql="SELECT 1 / 0", parameters=())
         watcher.poll()

@@ -180,7 +180,7 @@ def test_an_admins_reassignment_is_one_assignment_straight_from_the_state_before
         assert watcher.value("chatqueue_answer_seconds_count") == 0
         assert set(watcher.samples("chatqueue_same_operator_assignments_total").values()) == {0}
         assert watcher.value("chatqueue_operator_window_assignments", "24h") == before + 1
-        pending = watcher.worker._counters["releases"].parameters()["pending"]
+        pending = watcher.worker._results.counters["releases"].parameters()["pending"]
         assert len(pending) == 1, "the new row alone"
 
 
@@ -228,7 +228,7 @@ def test_an_admin_who_takes_a_chat_from_one_after_the_other_leaves_one_open_row(
         assert watcher.counts("chatqueue_invalid_chats") == {}
         assert watcher.counts("chatqueue_releases_total") == {"admin": 3}
         assert transitions(watcher) == {("assigned", "assigned"): 3}
-        assert len(watcher.worker._counters["releases"].parameters()["pending"]) == 1
+        assert len(watcher.worker._results.counters["releases"].parameters()["pending"]) == 1
 
 
 def test_an_operator_whom_an_admin_named_holds_several_chats(platform: Platform) -> None:
@@ -672,7 +672,7 @@ def test_the_first_poll_brings_no_flood(platform: Platform) -> None:
         assert watcher.value("chatqueue_assignments_total") == 0
         assert watcher.counts("chatqueue_releases_total") == {}
         assert watcher.value("chatqueue_waits_total") == 0
-        held = watcher.worker._counters["messages"].parameters()["seen"]
+        held = watcher.worker._results.counters["messages"].parameters()["seen"]
         assert len(held) < 1500
 
 
@@ -977,7 +977,7 @@ def test_a_user_who_keeps_writing_hides_no_operator_that_was_not_cleared(
 def test_counting_goes_by_the_databases_clock(platform: Platform) -> None:
     with Watcher(platform) as watcher:
         watcher.poll_well()
-        since = watcher.worker._counters["messages"].parameters()["since"]
+        since = watcher.worker._results.counters["messages"].parameters()["since"]
 
         assert isinstance(since, datetime)
         lag = platform.value("SELECT now() - %s::timestamptz", (since,))

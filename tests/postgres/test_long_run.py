@@ -21,7 +21,7 @@ RETURNED = ("chatqueue_state_transitions_total", "waiting_real_user_reply", "wai
 
 def held_bytes(watcher: Watcher) -> int:
     """What the counting remembers from poll to poll."""
-    return len(pickle.dumps(list(watcher.worker._counters.values())))
+    return len(pickle.dumps(list(watcher.worker._results.counters.values())))
 
 
 @pytest.mark.slow

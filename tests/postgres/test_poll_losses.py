@@ -19,7 +19,8 @@ from exporter.cli import cli
 from exporter.database import Connection
 from exporter.database.session import Session
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
-from exporter.polling.worker import Plan, Worker
+from exporter.polling.plan import Plan
+from exporter.polling.worker import Worker
 from exporter.release.orders import Decision, Order
 from tests import builders
 from tests.postgres.test_queries_support import whole_plan_of

@@ -11,8 +11,7 @@ from pathlib import Path
 from exporter.config import load_config
 from exporter.database import Connection, Poll, QueryRequest
 from exporter.metrics.snapshot import Family, build_families, merge_families
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import Plan
+from exporter.polling.plan import Plan, build_plans
 from tests.servers import Platform
 
 NOW_S = 1_795_000_000.25

@@ -12,7 +12,8 @@ import pytest
 from exporter.config.resources import find_resource
 from exporter.database import Outcome, Poll
 from exporter.errors import QueryFailed, Reason
-from exporter.polling.worker import Plan, Worker
+from exporter.polling.plan import Plan
+from exporter.polling.worker import Worker
 from tests import builders
 from tests.postgres.test_queries_support import (
     Figures,

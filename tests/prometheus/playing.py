@@ -271,10 +271,10 @@ class Play:
     def _poll(self) -> None:
         """What the worker's thread does when it wakes: ask what is due."""
         worker = self.worker
-        if self._now_s < worker._retry_at:
+        if worker._outage.pause_s():
             return
         due = {query.name: self._poll_s or query.interval_s for query in worker._plan.queries}
-        if worker._outage is not None:
+        if worker._outage.is_on:
             self._due = dict.fromkeys(self._due, 0.0)
         names = frozenset(name for name, at_s in self._due.items() if at_s <= self._now_s)
         self._due |= {name: self._now_s + due[name] for name in names}

@@ -28,8 +28,8 @@ from exporter.metrics.exposition import own_families
 from exporter.metrics.snapshot import Family
 from exporter.notify.figures import State
 from exporter.notify.figures import build_figures as notification_figures
-from exporter.polling.plan import build_plans
-from exporter.polling.worker import FRESH_INTERVALS, Worker
+from exporter.polling.plan import FRESH_INTERVALS, build_plans
+from exporter.polling.worker import Worker
 from exporter.release.figures import Gauges, build_figures
 from tools.reference.alerts import DEFAULTS, THRESHOLD_KEYS, find_alerts, read_rules
 

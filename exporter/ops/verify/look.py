@@ -28,8 +28,7 @@ from exporter.ops.verify.checks import (
 )
 from exporter.ops.verify.pooling import find_pooling
 from exporter.ops.verify.rights import READING, WRITING, Part, inspect_rights
-from exporter.polling.plan import build_parameters, build_plans
-from exporter.polling.worker import Plan
+from exporter.polling.plan import Plan, build_parameters, build_plans
 
 CONTRACT, SUMMARY = "contract_objects", "state_summary"
 INVALID = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
