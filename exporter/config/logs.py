@@ -149,7 +149,7 @@ class LogReceiver(Section):
 
     token: Secret = Field(
         default=None,
-        description="What the sender writes after `Authorization: Bearer`. Give exactly one of "
+        description="What the sender puts after `Authorization: Bearer`. Give exactly one of "
         "token and secret, or its file.",
     )
     token_file: FilePath | None = Field(
@@ -177,9 +177,9 @@ class LogReceiver(Section):
     ] = Field(
         default={},
         title="mapping of texts",
-        description="Headers of every answer to this sender, also of a refusal: for one that asks "
-        "for proof of ownership, such as `{x-vercel-verify: ${VERIFY}}`. Whoever knows the "
-        "receiver's name can read them.",
+        description="Headers of every response to this sender, refusals too: for a sender that "
+        "asks for proof of ownership, such as `{x-vercel-verify: ${VERIFY}}`. Any client that "
+        "knows the receiver's name can read them.",
     )
 
     @field_validator("secret")
@@ -192,7 +192,7 @@ class LogReceiver(Section):
 
 
 class Logs(Section):
-    """Errors in the platform's logs. Nothing is read unless a source is named."""
+    """Errors in the platform's logs. Nothing is read unless a source is configured."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -206,12 +206,12 @@ class Logs(Section):
     from_: Annotated[Literal["end", "start"], _one_of("end", "start")] = Field(
         default="end",
         alias="from",
-        description="Where a file that is there when the daemon starts is read from: end or start.",
+        description="Where to start in a file that exists when the daemon starts: end or start.",
     )
     receivers: Annotated[Mapping[SourceName, LogReceiver], EMPTY_MEANS_NONE, FREEZE, FEW] = Field(
         default={},
         title="sections by name",
-        description="Senders of log lines over HTTP, as hosted platforms' log drains are, each "
+        description="Senders of log lines over HTTP, such as log drains of hosted platforms, each "
         "under the name its `source` label shows.",
     )
     patterns: Annotated[Mapping[PatternName, Expression], EMPTY_MEANS_NONE, FREEZE, FEW] = Field(

@@ -78,7 +78,7 @@ class Database(Section):
     release_dsn: Dsn | None = Field(
         default=None,
         description="How the releaser connects, with a role that may write what a release writes "
-        "and nothing else; as dsn unless given. Give at most one of release_dsn and "
+        "and nothing else; the same as dsn unless given. Give at most one of release_dsn and "
         "release_dsn_file.",
     )
     release_dsn_file: FilePath | None = Field(
@@ -88,7 +88,7 @@ class Database(Section):
     labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
         title="mapping of texts",
-        description="Labels of your own on every series of this database, for example "
+        description="Your own labels on every series of this database, for example "
         "`env: production`. Labels which the exporter sets itself, such as state, are refused.",
     )
 
@@ -99,12 +99,12 @@ class Database(Section):
 
 
 class Poll(Section):
-    """How often and how patiently databases are asked."""
+    """How often databases are queried, and with what timeouts."""
 
     interval: Annotated[Duration, between("1s", "1d")] = Field(
         default=timedelta(seconds=15),
-        description="Time between two polls of a database, for queries that name no interval of "
-        "their own. At least 1s, at most 1d.",
+        description="Time between two polls of a database, for queries without their own interval. "
+        "At least 1s, at most 1d.",
     )
     timeout: Annotated[Duration, between("100ms", "1h")] = Field(
         default=timedelta(seconds=5),
@@ -123,7 +123,7 @@ class Poll(Section):
 
 
 class Override(Section):
-    """What is changed about one query; what is left out stays as the query says."""
+    """What is changed about one query; a key that is left out keeps the query's own value."""
 
     enabled: Switch = Field(
         default=None, description="false switches the query off, and its metrics with it."
@@ -138,7 +138,7 @@ class Override(Section):
     )
     max_age: Annotated[Duration | None, between("1s", "7d")] = Field(
         default=None,
-        description="How old the last good answer may become before its metrics disappear; three "
+        description="How old the last good result may become before its metrics disappear; three "
         "intervals unless given. Not shorter than the interval.",
     )
 
@@ -158,13 +158,13 @@ class Override(Section):
 
 
 class Queries(Section):
-    """Which queries run, and with what."""
+    """Which queries run, and with which parameters."""
 
     dirs: FilePaths = Field(
         default=(),
         title="list of paths",
         description="Folders of your own with queries (`.sql` and `.yaml` pairs), relative to "
-        "this file. They are as good as the built-in ones.",
+        "this file. They are treated exactly as the built-in ones.",
     )
     overrides: Annotated[Mapping[QueryName, Override], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
@@ -188,7 +188,7 @@ class Operators(Section):
         QueryParameter("operators_max_series"),
     ] = Field(
         default=200,
-        description='How many operators get series of their own; the rest is operator="other".',
+        description='How many operators get their own series; the rest are operator="other".',
     )
     label: Annotated[OperatorLabel, QueryParameter("operators_label")] = Field(
         default="name",
@@ -208,13 +208,13 @@ class Events(Section):
     release_reasons: Annotated[Mapping[Pattern, ReleaseOutcome], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
         title="mapping of outcomes",
-        description="Release reasons of your own, as SQL LIKE patterns, each with the outcome it "
+        description="Your own release reasons, as SQL LIKE patterns, each with the outcome it "
         "counts as: `timeout_by_bot%: idle_timeout`. They come before the built-in ones.",
     )
 
 
 class Checks(Section):
-    """How chats in an impossible state are found."""
+    """How chats in an invalid state are found."""
 
     grace: Annotated[
         Duration,
@@ -239,9 +239,11 @@ class Config(Section):
         "63 letters, digits, _, . or -.",
     )
     poll: Poll = Field(
-        default=Poll(), description="How often and how patiently databases are asked."
+        default=Poll(), description="How often databases are queried, and with what timeouts."
     )
-    queries: Queries = Field(default=Queries(), description="Which queries run, and with what.")
+    queries: Queries = Field(
+        default=Queries(), description="Which queries run, and with which parameters."
+    )
     thresholds: Thresholds = Field(
         default=Thresholds(),
         description="What counts as late. Every threshold is a metric which alert rules compare "
@@ -254,16 +256,15 @@ class Config(Section):
         default=ServiceLevel(), description="The service level promised to users."
     )
     events: Events = Field(default=Events(), description="How events are counted.")
-    checks: Checks = Field(
-        default=Checks(), description="How chats in an impossible state are found."
-    )
+    checks: Checks = Field(default=Checks(), description="How chats in an invalid state are found.")
     release: Release = Field(
         default=Release(), description="Handing stuck chats back to the queue."
     )
     logs: Logs = Field(default=Logs(), description="Errors in the platform's logs.")
     watch: Watch = Field(default=Watch(), description="The watch after a deployment.")
     notify: Notify = Field(
-        default=Notify(), description="Telling people by webhook what auto-release does."
+        default=Notify(),
+        description="Webhooks that report what auto-release does, and digests of the watch.",
     )
     prometheus: Prometheus = Field(
         default=Prometheus(),

@@ -1,4 +1,4 @@
-"""The section `notify`: who hears what auto-release does and how the watch goes, by webhook."""
+"""The section `notify`: webhooks for what auto-release does and for digests of the watch."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from exporter.config.values import (
 )
 
 EVENTS = ("released", "would_release", "escalated", "tripped", "defect", "digest")
-"""What people can hear of."""
+"""The events that can be sent."""
 
 TEMPLATES = ("json", "slack")
 PLACEHOLDERS = ("event", "title", "text", "time", "database", "chat", "operator", "reason")
-"""What a text of one's own may hold in braces."""
+"""The placeholders that a custom text may hold in braces."""
 
 URL_FORM = "an http:// or https:// URL"
 
@@ -144,7 +144,7 @@ HeaderValue = Annotated[
 
 
 class Webhook(Section):
-    """One receiver, told of each event by a POST of JSON."""
+    """One receiver; each event is sent to it as a POST of JSON."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -165,7 +165,7 @@ class Webhook(Section):
     events: Annotated[tuple[Event, ...], AfterValidator(_at_least_one_event)] = Field(
         default=EVENTS,
         title="list of events",
-        description="What it hears of: any of " + ", ".join(EVENTS) + ". All unless given.",
+        description="Which events it receives: any of " + ", ".join(EVENTS) + ". All unless given.",
     )
     template: Template = Field(
         default="json",
@@ -174,24 +174,24 @@ class Webhook(Section):
     )
     text: OwnText | None = Field(
         default=None,
-        description="A text of your own in place of the built-in one, with any of "
+        description="Your own text in place of the built-in one, with any of "
         + ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         + ".",
     )
     timeout: Annotated[Duration, between("1s", "1m")] = Field(
         default=timedelta(seconds=10),
-        description="How long one request may take, from connecting to the end of the answer. At "
+        description="How long one request may take, from connecting to the end of the response. At "
         "least 1s, at most 1m.",
     )
     headers: Annotated[Mapping[HeaderName, HeaderValue], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},
         title="mapping of texts",
-        description="Headers of your own on every request; their values count as secrets.",
+        description="Your own headers on every request; their values count as secrets.",
     )
 
 
 class Notify(Section):
-    """Telling people by webhook what auto-release does."""
+    """Webhooks that report what auto-release does, and digests of the watch."""
 
     webhooks: Annotated[Mapping[WebhookName, Webhook], EMPTY_MEANS_NONE, FREEZE] = Field(
         default={},

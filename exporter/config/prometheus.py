@@ -60,5 +60,5 @@ class Prometheus(Section):
     )
     timeout: Annotated[Duration, between("1s", "10m")] = Field(
         default=timedelta(seconds=30),
-        description="How long one question may take. At least 1s, at most 10m.",
+        description="How long one query may take. At least 1s, at most 10m.",
     )

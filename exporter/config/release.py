@@ -1,4 +1,4 @@
-"""The section `release`: when a stuck chat may be handed back, and how often at the most."""
+"""The section `release`: when a stuck chat may be handed back, and how often at most."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from exporter.config.values import (
 
 MODES = ("off", "observe", "enforce")
 UNTIL_RESUMED = "until-resumed"
-"""`breaker.hold`: a person lets it go, by `chatqueue resume`."""
+"""`breaker.hold`: a person resets it, with `chatqueue resume`."""
 
 
 def _read_mode(value: object) -> str:
@@ -122,23 +122,23 @@ class Confirm(Section):
     for_: Annotated[Duration, between("0s", "1d")] = Field(
         default=timedelta(minutes=2),
         alias="for",
-        description="Time from the first of those polls to the last, at the least.",
+        description="Minimum time from the first of those polls to the last.",
     )
 
 
 class Rate(Section):
-    """How many chats are released in a time, by all daemons on the database together."""
+    """How many chats all daemons on a database together may release per hour."""
 
-    per_hour: Count = Field(default=20, description="Releases an hour in the long run.")
-    burst: Count = Field(default=5, description="Releases at once after a quiet time.")
+    per_hour: Count = Field(default=20, description="Releases per hour in the long run.")
+    burst: Count = Field(default=5, description="Releases at once after a time without any.")
 
 
 class PerChat(Section):
-    """How often one chat is released before a human must look at it."""
+    """How often one chat is released before it is left to a person."""
 
     releases: Count = Field(default=2, description="Releases of one chat within the window.")
     window: Annotated[Duration, between("1m", "90d")] = Field(
-        default=timedelta(hours=24), description="The time in which they count."
+        default=timedelta(hours=24), description="The time within which they are counted."
     )
 
 
@@ -155,32 +155,32 @@ class Breaker(Section):
     )
     hold: Annotated[Hold, between("0s", "7d")] = Field(
         default=timedelta(minutes=10),
-        description="How long things must be well again before it lets go; until-resumed: a "
-        "person lets it go, by chatqueue resume.",
+        description="How long the share must be back below the limit before it resets; "
+        "until-resumed: a person resets it, with chatqueue resume.",
     )
 
 
 class Sensor(Section):
-    """When the heartbeats cannot be believed: nothing is released then."""
+    """When the heartbeats cannot be trusted: nothing is released then."""
 
     silence: Annotated[Duration, between("10s", "1d")] = Field(
         default=timedelta(minutes=3),
-        description="No heartbeat from anybody for this long, with two or more chats assigned, "
-        "means that the heartbeats are broken and not the operators gone.",
+        description="No operator's heartbeat for this long, with two or more chats assigned, "
+        "means that the heartbeats are broken, not that the operators are gone.",
     )
     after_restart: Annotated[Duration, between("0s", "1d")] = Field(
         default=timedelta(minutes=15),
-        description="How long after a start of the database server nothing is released.",
+        description="How long nothing is released after a start of the database server.",
     )
 
 
 class Release(Section):
-    """Handing stuck chats back to the queue. Off unless asked for."""
+    """Handing stuck chats back to the queue. Off by default."""
 
     mode: Mode = Field(
         default="off",
-        description="off; observe: decide everything, inside a transaction that is rolled back, "
-        "and say what would have been done; enforce: do it. Observe for a week first.",
+        description="off; observe: decide everything in a transaction that is rolled back, and "
+        "report what would have been done; enforce: do it. Observe for a week first.",
     )
     stuck_after: Annotated[Duration, between("1m", "7d")] = Field(
         default=timedelta(minutes=15),
@@ -189,35 +189,36 @@ class Release(Section):
     )
     life: Life = Field(
         default="tab",
-        description="What shows that an operator is there, beside assignments and messages. tab: "
-        "an open browser tab, whose heartbeat arrives even while nobody sits there, and input; "
-        "input: mouse and keyboard only, by the browser's clock.",
+        description="What shows that an operator is present, beside assignments and messages. tab: "
+        "an open browser tab, whose heartbeat arrives even while the operator is away, and "
+        "input; input: mouse and keyboard only, by the browser's clock.",
     )
     confirm: Confirm = Field(
-        default=Confirm(), description="How surely a chat must have looked stuck."
+        default=Confirm(),
+        description="How often a chat must have looked stuck before it is released.",
     )
     on_would_close: WouldClose = Field(
         default="escalate",
-        description="What to do where the platform's own release would close the chat for ever: "
-        "escalate tells a human and touches nothing; requeue puts it back in the queue as a "
+        description="What to do where the platform's own release would close the chat for good: "
+        "escalate notifies a person and changes nothing; requeue puts it back in the queue as a "
         "manual unassign does.",
     )
     per_cycle: Count = Field(default=3, description="Releases in one poll.")
     per_operator: Count = Field(default=1, description="Releases of one operator in one poll.")
-    rate: Rate = Field(default=Rate(), description="Releases in a time.")
+    rate: Rate = Field(default=Rate(), description="Limit on the rate of releases.")
     cooldown: Annotated[Duration, between("0s", "90d")] = Field(
-        default=timedelta(hours=1), description="A chat is left alone this long after a release."
+        default=timedelta(hours=1), description="A chat is not released again for this long."
     )
     per_chat: PerChat = Field(default=PerChat(), description="Releases of one chat.")
     breaker: Breaker = Field(
-        default=Breaker(), description="Holds everything when too many chats look stuck."
+        default=Breaker(), description="Stops all releases when too many chats look stuck."
     )
     sensor: Sensor = Field(
-        default=Sensor(), description="Holds everything when heartbeats cannot be believed."
+        default=Sensor(), description="Stops all releases when heartbeats cannot be trusted."
     )
     alongside_idle_detector: Flag = Field(
         default=False,
-        description="Whether to release while the platform's own idle detector does, too. While "
+        description="Whether to release while the platform's own idle detector does too. While "
         "it is false, releases by that detector in the last 10 minutes turn enforce into observe.",
     )
     require_free_operator: Flag = Field(

@@ -1,4 +1,4 @@
-"""The sections `thresholds` and `slo`: from when on a figure is worth a look, or a page.
+"""The sections `thresholds` and `slo`: from which value on a metric warns or pages.
 
 Each is exported as a metric, which alert rules and panels compare with.
 """
@@ -26,18 +26,20 @@ from exporter.config.values import (
 
 
 def _warning(default: timedelta | str) -> Any:
-    return Field(default=default, description="From here on it is worth a look; off disables it.")
+    return Field(
+        default=default, description="From this value on it needs attention; off disables it."
+    )
 
 
 def _critical(default: timedelta | str) -> Any:
     return Field(
         default=default,
-        description="From here on somebody is paged; off disables it. Not below warning.",
+        description="From this value on it pages; off disables it. Not below warning.",
     )
 
 
 class Threshold(Section):
-    """Two limits of one figure, which alert rules and panels compare against."""
+    """Two limits of one metric, which alert rules and panels compare against."""
 
     warning: Limit = _warning("off")
     critical: Limit = _critical("off")
@@ -86,7 +88,7 @@ class OldestAge(Section):
     )
     waiting_real_user_reply: Threshold = Field(
         default=Threshold(),
-        description="Chats where the customer's answer is awaited; usually nobody's fault, so off.",
+        description="Chats that wait for the customer to reply; usually no fault, so off.",
     )
 
 
@@ -110,8 +112,8 @@ class Fairness(Section):
 
     gini: Annotated[LimitShare, Exported("operator_gini_ratio")] = Field(
         default=0.4,
-        description="Gini coefficient of a day's assignments above which the distribution is worth "
-        "a look: 0 is even, near 1 is all for one. off disables it.",
+        description="Gini coefficient of a day's assignments above which their distribution counts "
+        "as uneven: 0 is even, near 1 is everything to one operator. off disables it.",
     )
     min_assignments: Annotated[
         WholeNumber,
@@ -120,7 +122,7 @@ class Fairness(Section):
         Exported("operator_window_assignments"),
     ] = Field(
         default=100,
-        description="Assignments a day below which nobody judges: among a handful nothing is fair.",
+        description="Assignments per day below which fairness is not judged: too few to compare.",
     )
 
 
@@ -142,8 +144,8 @@ class Thresholds(Section):
     )
     data_age: Annotated[Duration, between("1s", "1d"), Exported("data_age_seconds")] = Field(
         default=timedelta(minutes=2),
-        description="How old figures may become before the watch itself counts as broken. Keep it "
-        "above the interval.",
+        description="How old metrics may become before they count as stale and an alert pages. "
+        "Keep it above the interval.",
     )
     idle_grace: Annotated[
         Duration, between("0s", "1d"), QueryParameter("idle_grace"), Exported("idle_grace_seconds")
@@ -170,15 +172,15 @@ class Thresholds(Section):
     stale_operators: Annotated[LimitShare, Exported("stale_operators_ratio")] = Field(
         default=0.5,
         description="Share of the operators on duty without a sign of life, above which the "
-        "heartbeats themselves are in doubt; off disables it.",
+        "heartbeats themselves are doubtful; off disables it.",
     )
     fairness: Fairness = Field(
         default=Fairness(), description="Distribution of the work over the operators."
     )
     database_drops: Annotated[LimitCount, Exported("database_drops")] = Field(
         default=3,
-        description="Losses of the database within 15 minutes from which it counts as unstable, "
-        "however short each is; off disables it.",
+        description="How often within 15 minutes the database must be lost, however briefly, to "
+        "count as unstable; off disables it.",
     )
     clock_skew: Annotated[Limit, Exported("clock_skew_seconds")] = Field(
         default=timedelta(seconds=5),
@@ -230,5 +232,5 @@ class ServiceLevel(Section):
     ] = Field(
         default=5,
         description="Breached waits below which no burn rate alerts, however high it is: where "
-        "few users write, two late answers are no trend.",
+        "few users write, two late answers are not a trend.",
     )

@@ -44,7 +44,7 @@ Moment = Annotated[
 
 
 class Digests(Section):
-    """When webhooks that listen to `digest` are told how the watch goes."""
+    """When digests of the watch are sent to webhooks that take the event `digest`."""
 
     first_hour: Annotated[Limit, between("1m", "1h")] = Field(
         default=timedelta(minutes=15),
@@ -58,9 +58,9 @@ class Digests(Section):
     )
     state_file: FilePath | None = Field(
         default=None,
-        description="Where the figures at the beginning and the last digest are kept over a "
-        "restart, in a folder the daemon may write. Relative to this file. Without it, changes "
-        "are counted from the restart on.",
+        description="File that keeps the values at the start of the watch and the last digest "
+        "across restarts, in a folder the daemon may write. Relative to this file. Without it, "
+        "changes are counted from the restart on.",
     )
 
 
@@ -72,18 +72,19 @@ class Watch(Section):
     started_at: Moment = Field(
         default=None,
         description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. Without it "
-        "there is no watch, only the everyday metrics.",
+        "there is no watch, only the usual metrics.",
     )
     for_: Annotated[Duration, between("1h", "90d")] = Field(
         default=timedelta(hours=24), alias="for", description="How long it lasts. At least 1h."
     )
     rollback_within: Annotated[Duration, between("1m", "90d")] = Field(
         default=timedelta(hours=4),
-        description="How long after the beginning the deployment can still be rolled back; until "
-        "then the report says whether to. At least 1m.",
+        description="How long after the start the deployment can still be rolled back; until then "
+        "the report recommends whether to. At least 1m.",
     )
     digests: Digests = Field(
-        default=Digests(), description="What webhooks that listen to `digest` are told, and when."
+        default=Digests(),
+        description="When digests of the watch are sent, and where its state is kept.",
     )
 
     @property

@@ -21,7 +21,7 @@ _EXAMPLE_HEAD = """\
 # ${NAME} in a value is taken from the environment; $${ stands for a plain ${.
 #
 # The first line lets an editor complete and check keys; its path is relative to this file.
-# Where the sources are not at hand, print the schema and name that file there:
+# Without the sources, print the schema and name that file there:
 #   chatqueue check-config --print-schema > chatqueue.schema.json
 # Check a file before it is used:
 #   chatqueue check-config
@@ -86,8 +86,8 @@ exporter/config/ instead. -->
 
 # Configuration
 
-One YAML file says which databases are watched, how often, and from when on something counts as
-late. Only `databases` has to be there:
+One YAML file says which databases are watched, how often, and which thresholds alert. Only
+`databases` is required:
 
 ```yaml
 databases:
@@ -95,7 +95,7 @@ databases:
     dsn: ${CHATQUEUE_DSN}
 ```
 
-Every command takes the file as `--config.file`; unless given, it is `chatqueue.yaml` in the current
+Every command takes the file as `--config.file`; by default it is `chatqueue.yaml` in the current
 folder, or else `/etc/chatqueue/chatqueue.yaml`. `chatqueue check-config` reports every fault at
 once, each as `file:line: key: what is wrong, what is expected`, and changes nothing.
 [config.example.yaml](../config.example.yaml) shows all keys with their defaults; its first line
@@ -106,14 +106,14 @@ _DOCS_TAIL = """\
 ## Environment and secrets
 
 `${NAME}` inside a value is replaced by that environment variable; `$${` stands for a plain `${`.
-A variable that is not set is a fault. Replaced text is never read as YAML, nor looked through for
-further variables, so a password may hold any character. Keys are not replaced.
+A variable that is not set is a fault. Replaced text is never read as YAML nor searched for further
+variables, so a password may hold any character. Keys are not replaced.
 
 Keep a connection string out of the file: `dsn: ${CHATQUEUE_DSN}`, or `dsn_file`, whose text is
 taken as it is. A bare name such as `dsn_file: dsn` is looked for in `$CREDENTIALS_DIRECTORY` first,
 where systemd puts its copies (`LoadCredential=`), and then beside the configuration: the same line
-serves the daemon, which may not read `/etc/chatqueue/dsn`, and root on the command line. systemd
-copies when the service starts, so restart it after a change. Inside a `postgresql://` URI,
+works for the daemon, which may not read `/etc/chatqueue/dsn`, and for root on the command line.
+systemd copies when the service starts, so restart it after a change. Inside a `postgresql://` URI,
 percent-encode what is special there (`@` is `%40`).
 Passwords never appear in logs, faults or on the terminal: `postgresql://watch:***@db/chat`.
 The same holds for a webhook's `url`, which is secret as a whole, and for its `headers`.
@@ -123,8 +123,8 @@ The same holds for the `token` and the `secret` of a log receiver, and for what 
 
 Whole numbers with a unit, largest first: `y`, `w`, `d`, `h`, `m`, `s`, `ms`, as in `1h30m` or
 `500ms`; a year has 365 days. `0` needs no unit; any other number without one is a fault, because
-nobody could say whether it means seconds. `off` disables a threshold: its metric is then `+Inf`,
-so that no alert rule reaches it. An empty value is a fault and never means `off`.
+its unit would be unknown. `off` disables a threshold: its metric is then `+Inf`,
+which no value exceeds. An empty value is a fault and never means `off`.
 
 ## YAML
 
@@ -137,13 +137,13 @@ at most 1 MiB. A section without keys means its defaults.
 
 On SIGHUP, or `POST /-/reload` where the daemon runs with `--web.enable-lifecycle`, the file, every
 `dsn_file`, `url_file`, `token_file` and `secret_file`, and the query folders are read again. They
-are checked first and take effect together. On any fault the old configuration goes on, the faults
-are logged, and
-`chatqueue_exporter_config_last_reload_successful` is 0 until a reload succeeds;
+are checked first and take effect together. On any fault the old configuration stays in force, the
+faults are logged, and `chatqueue_exporter_config_last_reload_successful` is 0 until a reload
+succeeds;
 `chatqueue_exporter_config_last_reload_success_timestamp_seconds` says how old the running
 configuration is. Environment variables keep the values they had when the daemon started.
 
-## Queries of your own
+## Custom queries
 
 `queries.dirs` names folders with queries in the same form as the built-in ones, and
 `queries.overrides` changes single queries by name. [queries.md](queries.md) says how to write one.
