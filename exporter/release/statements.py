@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
-from types import MappingProxyType
+from exporter.database.statements import load_statements
 
-
-def _load() -> Mapping[str, str]:
-    """Read `exporter/release/sql/<name>.sql`."""
-    folder = files(__package__).joinpath("sql")
-    return MappingProxyType(
-        {
-            entry.name.removesuffix(".sql"): entry.read_text("utf-8")
-            for entry in folder.iterdir()
-            if entry.name.endswith(".sql")
-        }
-    )
-
-
-STATEMENTS = _load()
+STATEMENTS = load_statements(__package__, "sql")
 """Name to text; tests hand the engine a copy with a lock or a guard taken out."""
 
 RELATIONS = (

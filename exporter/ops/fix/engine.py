@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 from uuid import UUID, uuid4
 
 from exporter.database.session import CommitUnknown, Session
+from exporter.database.statements import load_statements
 from exporter.errors import ChatqueueError, QueryFailed, Reason
 from exporter.ops.fix.repairs import Facts, Repair
 from exporter.release import admin
@@ -22,10 +22,7 @@ RELATIONS = (
     "public.messages",
 )
 _HINT = "chatqueue grants --with-repairs gives what a repair needs"
-_SQL = {
-    entry.name.removesuffix(".sql"): entry.read_text("utf-8")
-    for entry in files(__package__).joinpath("sql").iterdir()
-}
+_SQL = load_statements(__package__, "sql")
 
 
 class FixRefused(ChatqueueError):

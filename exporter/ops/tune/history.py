@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
 from exporter.database.session import Session
+from exporter.database.settings import FRUGAL
+from exporter.database.statements import load_statements
 from exporter.errors import ChatqueueError
 from exporter.ops.tune.episodes import Episode, Message, Writer
 from exporter.release.policy import parse_max_reassignments
@@ -28,10 +29,7 @@ RELATIONS = (
 PAGE_ROWS = 1000
 STATEMENT_TIMEOUT_S = 30.0
 
-_EXTENT = files(__package__).joinpath("extent.sql").read_text("utf-8")
-_PAGE = files(__package__).joinpath("page.sql").read_text("utf-8")
-# As for a poll: jit and parallel workers would serve us at the cost of the platform's queries.
-_CALM = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+_SQL = load_statements(__package__, "sql")
 _FIRST_ID = UUID(int=0)
 
 
@@ -88,7 +86,7 @@ def read_extent(session: Session, days: int) -> Extent:
         HistoryHidden: The role may not see all rows, or a relation is missing.
         DatabaseError: It cannot be read.
     """
-    (row,) = _ask(session, _EXTENT, {}, look=True)
+    (row,) = _ask(session, _SQL["extent"], {}, look=True)
     now_at, first_at = row["now_at"], row["first_at"]
     since_at = now_at - datetime.timedelta(days=days)
     known_from = since_at if first_at is None else min(max(first_at, since_at), now_at)
@@ -134,7 +132,7 @@ def read_episodes(
         "shortest_s": shortest_s,
     }
     whole = extent.now_at - extent.since_at
-    while rows := _ask(session, _PAGE, values):
+    while rows := _ask(session, _SQL["page"], values):
         for row in rows:
             episode = _build_episode(row, left_out)
             if episode is not None:
@@ -151,7 +149,7 @@ def _ask(
     """Run one statement in a transaction of its own, after a look at what the role may see."""
     session.begin(read_only=True, statement_timeout_s=STATEMENT_TIMEOUT_S)
     try:
-        session.rows(_CALM)
+        session.rows(FRUGAL)
         if look:
             blindness = session.find_blindness(RELATIONS)
             if blindness is not None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 from uuid import UUID
 
 from exporter.database.session import Session
+from exporter.database.statements import load_statements
 from exporter.errors import ChatqueueError, QueryFailed, Reason
 from exporter.ops.verify.checks import Check
 from exporter.ops.verify.people import (
@@ -33,10 +33,7 @@ STEPS = (
     "user replies",
 )
 RELATIONS = ("public.chats", "public.chat_assignments", "public.operator_activity")
-_SQL = {
-    entry.name.removesuffix(".sql"): entry.read_text("utf-8")
-    for entry in files(__package__).joinpath("sql", "flow").iterdir()
-}
+_SQL = load_statements(__package__, "sql", "flow")
 _WAITING = {
     "chat_state": "waiting_assignment",
     "is_active": True,

@@ -14,6 +14,7 @@ from exporter.catalogue.statement import statement_text
 from exporter.config import Config, Override
 from exporter.config.resources import find_resource
 from exporter.database import Connection, Outcome, Poll, QueryRequest
+from exporter.database.statements import load_statements
 from exporter.errors import DatabaseError
 from exporter.ops.verify.checks import (
     Check,
@@ -34,11 +35,10 @@ CONTRACT, SUMMARY = "contract_objects", "state_summary"
 INVALID = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
 ACCESS = "access"
 _ASKED = (CONTRACT, SUMMARY, *INVALID)
-_FOLDER = files(__package__)
 _ACCESS_QUERY = Query(
     name=ACCESS,
     path=Path("access.sql"),
-    sql=statement_text(ACCESS, _FOLDER.joinpath("sql", "access.sql").read_text("utf-8")),
+    sql=statement_text(ACCESS, load_statements(__package__, "sql")[ACCESS]),
     interval_s=5.0,
     timeout_s=5.0,
     max_age_s=None,
@@ -185,7 +185,7 @@ def _pooling(plan: Plan) -> Check:
 def _read_columns(plan: Plan) -> tuple[tuple[str, str], ...]:
     """Relation and column, of those relations that an enabled query needs."""
     reads: Mapping[str, Sequence[str]] = yaml.safe_load(
-        _FOLDER.joinpath("reads.yaml").read_text("utf-8")
+        files(__package__).joinpath("reads.yaml").read_text("utf-8")
     )
     needed = {need.name for need in plan.needs}
     return tuple(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import yaml
 
 from exporter.database.session import Session
+from exporter.database.statements import load_statements
 from exporter.errors import DatabaseError
 from exporter.ops.verify.checks import Check, check_rights
 
@@ -16,7 +17,7 @@ Part = Literal["reader", "releaser", "repairs"]
 Rights = tuple[tuple[str, str, str], ...]
 READING: tuple[Part, ...] = ("reader",)
 WRITING: tuple[Part, ...] = ("releaser", "repairs")
-_FOLDER = files(__package__)
+_SQL = load_statements(__package__, "sql")
 
 
 def load_rights(parts: Sequence[Part]) -> Rights:
@@ -25,7 +26,7 @@ def load_rights(parts: Sequence[Part]) -> Rights:
     Source: exporter/ops/verify/rights.yaml.
     """
     lists: Mapping[Part, Mapping[str, Mapping[str, Sequence[str]]]] = yaml.safe_load(
-        _FOLDER.joinpath("rights.yaml").read_text("utf-8")
+        files(__package__).joinpath("rights.yaml").read_text("utf-8")
     )
     return tuple(
         (privilege, relation, column)
@@ -59,7 +60,7 @@ def _ask(dsn: str, parts: Sequence[Part], connect_timeout_s: float) -> Mapping[s
     with Session(dsn, connect_timeout_s=connect_timeout_s) as session:
         session.begin(read_only=True)
         try:
-            (row,) = session.rows(_FOLDER.joinpath("sql", "rights.sql").read_text("utf-8"), values)
+            (row,) = session.rows(_SQL["rights"], values)
         finally:
             session.rollback()
     return row
