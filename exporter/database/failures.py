@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import psycopg
 from psycopg import errors
@@ -49,29 +48,6 @@ def query_failure(error: Exception, timeout_s: float, secrets: Iterable[str]) ->
     if reason is Reason.TIMEOUT:
         message = f"{message} (timeout {timeout_s:g}s)"
     return QueryFailed(reason, message)
-
-
-_UNPROVED = {
-    "v": "a view whose rows depend on the session",
-    "m": "a materialized view",
-    "f": "a foreign table",
-}
-
-
-def explain_hiding(row: Mapping[str, Any]) -> str:
-    """Return what keeps a role from all rows of a relation, from its row of probe.sql."""
-    culprit, reader = row["culprit"], row["culprit_reader"]
-    behind = row["through"] if culprit == row["object"] else row["object"]
-    shown = f"{culprit}, which {behind} reads," if behind else culprit
-    if kind := _UNPROVED.get(row["culprit_kind"]):
-        return (
-            f"{shown} is {kind}, so nothing proves that it shows every row, "
-            "expected a table or a plain view of one"
-        )
-    return (
-        f"row-level security hides rows of {shown} from role {reader}, "
-        "expected a policy FOR SELECT USING (true) for that role, or BYPASSRLS"
-    )
 
 
 def explain(error: Exception, secrets: Iterable[str]) -> str:

@@ -1,7 +1,13 @@
-"""How every connection is opened: our defaults, a pooler's needs, and errors without secrets."""
+"""What every connection has in common: how it is opened, kept, cut off and closed.
+
+Every setting is `SET LOCAL` and nothing is prepared on the server, so a transaction pooler
+(PgBouncer, Supabase) serves as well as a direct connection.
+"""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -10,22 +16,32 @@ from psycopg.rows import dict_row
 
 from exporter import __version__
 from exporter.database.failures import explain
+from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable
 
+Row = Mapping[str, Any]
 
-class Opener:
-    """Opens connections of one connection string, whose own settings win over the defaults here.
+
+class Link:
+    """A connection that is opened when first needed and again after it was lost.
+
+    Not thread-safe but for `abort`, which any thread may call.
 
     Args:
-        dsn: libpq connection string, URI or keywords.
+        dsn: libpq connection string, URI or keywords; its own settings win over the defaults here.
         program: What `application_name` begins with.
         connect_timeout_s: For each host of the connection string.
-
-    Attributes:
-        secrets: What must not stand in any message.
+        on_step: Called before each step, to show that the thread is alive.
     """
 
-    def __init__(self, dsn: str, *, program: str, connect_timeout_s: float) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        program: str = "chatqueue-exporter",
+        connect_timeout_s: float = 5.0,
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
         defaults = {
             "connect_timeout": str(max(2, round(connect_timeout_s))),
             "fallback_application_name": f"{program} {__version__}",
@@ -40,22 +56,52 @@ class Opener:
             "", **{**defaults, **{key: value for key, value in given.items() if value is not None}}
         )
         password = given.get("password")
-        self.secrets = (str(password),) if password else ()
+        self._secrets = (str(password),) if password else ()
+        self._on_step = on_step
+        self._connection: psycopg.Connection[dict[str, Any]] | None = None
+        self._watchdog: Watchdog | None = None
+        self._aborted = False
 
-    def open(self) -> psycopg.Connection[dict[str, Any]]:
-        """Return a new connection in autocommit, its rows as dicts.
+    def abort(self) -> None:
+        """End what is running at once, leaving nothing on the server; allow nothing more."""
+        self._aborted = True
+        watchdog = self._watchdog
+        if watchdog is not None:
+            watchdog.abort()
+
+    def close(self) -> None:
+        """Close the connection, if there is one; an open transaction is undone by the server."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                connection.close()
+
+    def _is_stopped(self) -> bool:
+        """Whether `abort` was called; any thread may have."""
+        return self._aborted
+
+    def _explain(self, error: Exception) -> str:
+        """The server's or libpq's words, without this connection's password."""
+        return explain(error, self._secrets)
+
+    def _connect(self) -> psycopg.Connection[dict[str, Any]]:
+        """The open connection or a new one, in autocommit, its rows as dicts.
 
         Raises:
             DatabaseUnavailable: No host of the connection string lets us in.
         """
-        try:
-            return psycopg.connect(
-                self._conninfo,
-                autocommit=True,
-                prepare_threshold=None,  # a transaction pooler keeps no prepared statements
-                row_factory=dict_row,
-            )
-        except psycopg.Error as error:
-            raise DatabaseUnavailable(explain(error, self.secrets)) from error
-        except UnicodeError as error:  # a host that is no name, e.g. with an empty label
-            raise DatabaseUnavailable("the host is not a host name") from error
+        if self._connection is not None and self._connection.closed:
+            self.close()
+        if self._connection is None:
+            try:
+                self._connection = psycopg.connect(
+                    self._conninfo,
+                    autocommit=True,
+                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
+                    row_factory=dict_row,
+                )
+            except psycopg.Error as error:
+                raise DatabaseUnavailable(self._explain(error)) from error
+            except UnicodeError as error:  # a host that is no name, e.g. with an empty label
+                raise DatabaseUnavailable("the host is not a host name") from error
+        return self._connection

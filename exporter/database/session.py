@@ -1,40 +1,30 @@
 """A connection that writes: one transaction at a time, each statement under its own deadline.
 
-For `release` alone. Every setting is `SET LOCAL` and nothing is prepared on the server, so that a
-transaction pooler serves as well as a direct connection. A commit whose answer never came is told
-apart from one that failed: only the first may have happened.
+For `release` and `ops`. A commit whose answer never came is distinguished from one that failed:
+only the first may have happened.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
-from exporter.database.failures import UNREADABLE, explain, explain_hiding, query_failure
-from exporter.database.opening import Opener
-from exporter.database.settings import PIN_ALL
+from exporter.database.failures import UNREADABLE, query_failure
+from exporter.database.link import Link, Row
+from exporter.database.probe import find_blindness
+from exporter.database.settings import (
+    DEADLINE_GRACE_S,
+    IDLE_TIMEOUT_S,
+    LOCK_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
+    build_begin,
+)
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 
-Row = Mapping[str, Any]
-
-STATEMENT_TIMEOUT_S = 5.0
-LOCK_TIMEOUT_S = 1.0
-IDLE_TIMEOUT_S = 10.0
-DEADLINE_GRACE_S = 1.0
-
-_PROBE = files(__package__).joinpath("probe.sql").read_text("utf-8").encode()
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED{read_only};"
-    " SET LOCAL lock_timeout = {lock_ms};"
-    " SET LOCAL statement_timeout = {statement_ms};"
-    " SET LOCAL idle_in_transaction_session_timeout = {idle_ms}; "
-) + PIN_ALL
 # SQLSTATE classes where nothing was wrong with the statement: the server had no room, was told to
 # stop, failed, or could not serialise. 57014 is a statement that ran too long, which is its own.
 _SERVER_TROUBLE = ("40", "53", "57", "58")
@@ -49,17 +39,11 @@ class ServerTrouble(QueryFailed):
     """The server could not run a statement that was sound: disk full, shutdown, deadlock."""
 
 
-class Session:
+class Session(Link):
     """A connection that is opened for a transaction and kept for the next.
 
     Not thread-safe but for `abort`. `begin` and `commit` (or `rollback`) enclose what is done; as
     a context manager it closes itself.
-
-    Args:
-        dsn: libpq connection string.
-        connect_timeout_s: For each host of the connection string.
-        on_step: Called before each statement, to show that it is turning.
-        program: What `application_name` begins with.
     """
 
     def __init__(
@@ -70,11 +54,7 @@ class Session:
         on_step: Callable[[], None] = lambda: None,
         program: str = "chatqueue-releaser",
     ) -> None:
-        self._opener = Opener(dsn, program=program, connect_timeout_s=connect_timeout_s)
-        self._on_step = on_step
-        self._connection: psycopg.Connection[dict[str, Any]] | None = None
-        self._watchdog: Watchdog | None = None
-        self._aborted = False
+        super().__init__(dsn, program=program, connect_timeout_s=connect_timeout_s, on_step=on_step)
         self._timeout_s = STATEMENT_TIMEOUT_S
 
     def __enter__(self) -> Self:
@@ -103,12 +83,8 @@ class Session:
         Raises:
             DatabaseUnavailable: There is no connection.
         """
-        text = _BEGIN.format(
-            read_only=" READ ONLY" if read_only else "",
-            lock_ms=round(lock_timeout_s * 1000),
-            statement_ms=round(statement_timeout_s * 1000),
-            idle_ms=round(IDLE_TIMEOUT_S * 1000),
-        )
+        mode = "READ COMMITTED READ ONLY" if read_only else "READ COMMITTED"
+        text = build_begin(mode, statement_s=statement_timeout_s, lock_s=lock_timeout_s)
         self._timeout_s = statement_timeout_s
         was_kept = self._connection is not None
         try:
@@ -155,11 +131,11 @@ class Session:
         except (psycopg.Error, *UNREADABLE) as error:
             if connection.closed or watchdog.fired:
                 self.close()
-                raise DatabaseUnavailable(explain(error, self._opener.secrets)) from error
+                raise DatabaseUnavailable(self._explain(error)) from error
             state = (error.sqlstate if isinstance(error, psycopg.Error) else None) or ""
             if state.startswith(_SERVER_TROUBLE) and state != _CANCELLED:
-                raise ServerTrouble(Reason.OTHER, explain(error, self._opener.secrets)) from error
-            raise query_failure(error, self._timeout_s, self._opener.secrets) from error
+                raise ServerTrouble(Reason.OTHER, self._explain(error)) from error
+            raise query_failure(error, self._timeout_s, self._secrets) from error
         watchdog.arm(IDLE_TIMEOUT_S)
         return rows
 
@@ -177,7 +153,7 @@ class Session:
             status = connection.execute("COMMIT").statusmessage
         except psycopg.Error as error:
             self.close()
-            raise CommitUnknown(explain(error, self._opener.secrets)) from error
+            raise CommitUnknown(self._explain(error)) from error
         self._end()
         if status != "COMMIT":  # a transaction that had failed answers ROLLBACK
             raise QueryFailed(Reason.OTHER, f"COMMIT answered {status}")
@@ -196,40 +172,13 @@ class Session:
         self._end()
 
     def find_blindness(self, relations: Sequence[str]) -> str | None:
-        """Return what keeps this role from seeing every row of the relations, or None.
-
-        Source: exporter/database/probe.sql.
-        """
-        names = list(relations)
-        rows = self.rows(_PROBE.decode(), {"objects": names, "throughs": [None] * len(names)})
-        found = {row["object"]: row for row in rows}
-        for row in map(found.__getitem__, names):
-            if not row["is_there"]:
-                return f"{row['object']} does not exist"
-            if not row["is_permitted"]:
-                return f"role {row['reader']} may not use {row['object']}"
-            if row["is_hidden"]:
-                return explain_hiding(row)
-        return None
-
-    def abort(self) -> None:
-        """End the running statement at once; allow no other."""
-        self._aborted = True
-        watchdog = self._watchdog
-        if watchdog is not None:
-            watchdog.abort()
+        """Return what keeps this role from seeing every row of the relations, or None."""
+        return find_blindness(self.rows, relations)
 
     def close(self) -> None:
         """Close the connection, if there is one; an open transaction is undone by the server."""
-        connection, self._connection = self._connection, None
+        super().close()
         self._end()
-        if connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                connection.close()
-
-    def _is_stopped(self) -> bool:
-        """Whether `abort` was called; any thread may have."""
-        return self._aborted
 
     def _end(self) -> None:
         """Stop watching."""
@@ -238,11 +187,3 @@ class Session:
             watchdog.__exit__()
             if watchdog.fired and self._connection is not None:
                 self.close()
-
-    def _connect(self) -> psycopg.Connection[dict[str, Any]]:
-        """The open connection, or a new one."""
-        if self._connection is not None and self._connection.closed:
-            self.close()
-        if self._connection is None:
-            self._connection = self._opener.open()
-        return self._connection

@@ -1,6 +1,6 @@
-"""What the role, the database or the environment may have set, and every transaction pins.
+"""What every transaction begins with: its limits, and the settings that it pins.
 
-A setting belongs here if it changes what a query means or how its values are read. All are SET
+A setting is pinned if it changes what a query means or how its values are read. All are SET
 LOCAL, so they work through a transaction pooler and leave nothing behind.
 tests/postgres/test_settings.py names every setting of PostgreSQL's "Client Connection Defaults"
 and its compatibility settings, pinned or not, with the reason.
@@ -44,3 +44,44 @@ PIN_ALL: LiteralString = (
     " || 'public', true)"
 )
 """All of it as one text of statements, to be sent with BEGIN."""
+
+STATEMENT_TIMEOUT_S = 5.0
+LOCK_TIMEOUT_S = 1.0
+# A daemon that is stopped in mid-transaction must not hold back vacuum.
+IDLE_TIMEOUT_S = 10.0
+# What the client waits beyond statement_timeout, for a cancel that the server itself performs.
+DEADLINE_GRACE_S = 1.0
+
+# jit and parallel workers would buy a watch a little time at the cost of the platform's queries.
+FRUGAL: LiteralString = "SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+
+
+def build_limits(*, statement_s: float, lock_s: float) -> str:
+    """Return the statements that limit what comes next in the transaction."""
+    return (
+        f"SET LOCAL statement_timeout = {_ms(statement_s)}; SET LOCAL lock_timeout = {_ms(lock_s)}"
+    )
+
+
+def build_begin(
+    mode: str,
+    *,
+    statement_s: float = STATEMENT_TIMEOUT_S,
+    lock_s: float = LOCK_TIMEOUT_S,
+) -> str:
+    """Return the statements that begin a transaction, limited and with every setting pinned.
+
+    Args:
+        mode: Isolation level, and READ ONLY where nothing is written.
+        statement_s: How long a statement may run.
+        lock_s: How long it may wait for a lock; the shorter limit, or a locked table would pass
+            for a slow query.
+    """
+    idle = f"SET LOCAL idle_in_transaction_session_timeout = {_ms(IDLE_TIMEOUT_S)}"
+    limits = build_limits(statement_s=statement_s, lock_s=lock_s)
+    return f"BEGIN ISOLATION LEVEL {mode}; {limits}; {idle}; {PIN_ALL}"
+
+
+def _ms(seconds: float) -> int:
+    """Whole milliseconds, at least one: 0 would mean no limit."""
+    return max(1, round(seconds * 1000))
