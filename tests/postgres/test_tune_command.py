@@ -203,7 +203,8 @@ def test_a_page_that_takes_too_long_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_history(platform)
-    monkeypatch.setattr(history, "_PAGE", "SELECT pg_sleep(60), %(now_at)s")
+    slow = {**history._SQL, "page": "SELECT pg_sleep(60), %(now_at)s"}
+    monkeypatch.setattr(history, "_SQL", slow)
     monkeypatch.setattr(history, "STATEMENT_TIMEOUT_S", 0.2)
 
     assert refusal(capsys, platform.dsn, tmp_path) == (
