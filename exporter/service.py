@@ -25,7 +25,8 @@ from exporter.config.dsn import redact
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
-from exporter.server import App, HttpServer
+from exporter.server.app import App
+from exporter.server.http_server import HttpServer
 from exporter.server.routes import ROOT, SLOW_PATHS, Place, build_application
 
 log = structlog.get_logger("chatqueue")

@@ -17,7 +17,7 @@ from exporter.config import LogReceiver
 from exporter.logs.bodies import BodyRefused, read_entries, unpack
 from exporter.logs.counts import Counts
 from exporter.logs.patterns import Judge
-from exporter.server import Request, Response
+from exporter.server.message import Request, Response
 
 PATH = "/ingest/logs"
 

@@ -1,4 +1,4 @@
-"""What each path answers: the page, health, reload and a landing page for people."""
+"""The paths: the metrics, health, readiness, reload, runbooks and a landing page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter import __version__
 from exporter.errors import ChatqueueError
 from exporter.metrics.exposition import Exposition, Page
 from exporter.polling.worker import Worker
-from exporter.server import Application, Request, Response
+from exporter.server.message import Application, Request, Response
 from exporter.server.runbooks import render_runbook, render_runbooks
 
 RELOAD = "/-/reload"
@@ -26,7 +26,7 @@ _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
 class Daemon(Protocol):
-    """What is served of `exporter.daemon.Daemon`."""
+    """What is used of `exporter.daemon.Daemon`."""
 
     @property
     def exposition(self) -> Exposition:
@@ -52,11 +52,11 @@ class Daemon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the daemon is reached, as Prometheus has it.
+    """Path prefix and links, as `--web.route-prefix` and `--web.external-url` set them.
 
     Attributes:
-        prefix: Of every path that is served: empty, or `/chatqueue`, without a slash at its end.
-        links: The same as people behind a proxy see it, for links and redirects.
+        prefix: Of every path that is served: empty, or `/chatqueue` without a slash at its end.
+        links: The same as seen through a proxy, for links and redirects.
     """
 
     prefix: str = ""
@@ -67,14 +67,14 @@ ROOT = Place()
 
 
 def build_place(external_url: str | None, route_prefix: str | None) -> Place:
-    """Return where the daemon is reached.
+    """Return the path prefixes of the two options.
 
     Args:
-        external_url: The address people use, `https://example.org/chatqueue/`, or its path alone.
-        route_prefix: The path requests come with; the external URL's where none is given.
+        external_url: Such as `https://example.org/chatqueue/`, or only its path.
+        route_prefix: Prefix of requested paths; by default the path of the external URL.
 
     Raises:
-        ValueError: The address is none; the message says what was expected.
+        ValueError: It is not a URL or path; the message says what was expected.
     """
     path = external_url or ""
     if not path.startswith("/") and path:
@@ -87,7 +87,7 @@ def build_place(external_url: str | None, route_prefix: str | None) -> Place:
 
 
 def _slashed(path: str) -> str:
-    """A path with a slash at its beginning and none at its end; empty for the root."""
+    """Return a path that begins with a slash and does not end with one; empty for the root."""
     if not re.fullmatch(r"[A-Za-z0-9/._~%-]*", path):
         raise ValueError("expected a path of letters, digits and / . _ ~ % -")
     inner = "/".join(part for part in path.split("/") if part)
@@ -102,7 +102,7 @@ def build_application(
     Args:
         daemon: Whose page and health are served.
         enable_lifecycle: Whether POST /-/reload is allowed.
-        place: Under which path; outside it nothing is there but a redirect from the root.
+        place: Path prefix and links; outside the prefix there is only a redirect from the root.
     """
 
     pages: dict[str, Callable[[Daemon, Request], Response]] = {
@@ -121,7 +121,7 @@ def build_application(
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
         page = pages.get(path) or _runbook_page(path, place.links)
         if page is None:
-            return _text(404, f"not found; the figures are at {place.links}/metrics\n")
+            return _text(404, f"not found, the metrics are at {place.links}/metrics\n")
         if request.method not in ("GET", "HEAD"):
             return _text(405, "method not allowed, expected GET\n", ("Allow", "GET, HEAD"))
         return page(daemon, request)
@@ -130,31 +130,31 @@ def build_application(
 
 
 def _runbook_page(path: str, links: str) -> Callable[[Daemon, Request], Response] | None:
-    """What serves `/runbooks/<Alert>`, where there is such an alert."""
+    """Return what serves `/runbooks/<Alert>`, None if there is no such alert."""
     alert = path.removeprefix(f"{RUNBOOKS}/")
     shown = None if alert == path else render_runbook(alert, links)
     return None if shown is None else lambda _, __: _html(shown)
 
 
 def _path_below(place: Place, path: str) -> str | Response:
-    """The path without the prefix; an answer where it is not below it."""
+    """Return the path without the prefix, or the response to a path that is not below it."""
     inner = path.removeprefix(place.prefix)
     if place.prefix and path == "/":
         return Response(302, (_TEXT, ("Location", f"{place.prefix}/")))
     if place.prefix and (inner == path or inner[:1] not in ("", "/")):
-        return _text(404, f"not found; everything is below {place.prefix}/\n")
+        return _text(404, f"not found, all paths are below {place.prefix}/\n")
     return inner or Response(302, (_TEXT, ("Location", f"{place.links}/")))
 
 
 def _metrics(daemon: Daemon, request: Request) -> Response:
-    """The page, in the format and encoding the client prefers."""
+    """Return the metrics in the format and encoding that the client prefers."""
     page = daemon.exposition.page(request.headers.get("accept", ""))
     return _responses(page)[_accepts_gzip(request.headers.get("accept-encoding", ""))]
 
 
 @lru_cache(maxsize=8)
 def _responses(page: Page) -> tuple[Response, Response]:
-    """A page plain and gzipped, made once a page rather than once a scrape."""
+    """Return a page plain and gzipped; built once per page, not per scrape."""
     headers = (("Content-Type", page.content_type), ("Vary", "Accept, Accept-Encoding"))
     return (
         Response(200, headers, page.body),
@@ -164,7 +164,7 @@ def _responses(page: Page) -> tuple[Response, Response]:
 
 @lru_cache(maxsize=64)
 def _accepts_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named, or else anything at all, and not refused with q=0."""
+    """Return whether gzip, or else `*`, is accepted and not refused with q=0."""
     accepted: dict[str, bool] = {}
     for part in accept_encoding.split(","):
         coding, _, parameters = part.strip().lower().partition(";")
@@ -174,18 +174,18 @@ def _accepts_gzip(accept_encoding: str) -> bool:
 
 
 def _healthy(daemon: Daemon, _: Request) -> Response:
-    """Alive, and every poller gets round."""
+    """Whether every thread is alive and making progress."""
     stuck = daemon.is_healthy()
     if stuck:
-        return _text(503, f"pollers that no longer turn: {', '.join(stuck)}\n")
+        return _text(503, f"stalled: {', '.join(stuck)}\n")
     return _text(200, "chatqueue-exporter is healthy.\n")
 
 
 def _ready(daemon: Daemon, _: Request) -> Response:
-    """Every database was polled once."""
+    """Whether every database was polled once."""
     if daemon.is_ready():
         return _text(200, "chatqueue-exporter is ready.\n")
-    return _text(503, "the first poll is not done yet\n")
+    return _text(503, "the first poll has not finished\n")
 
 
 def _reload(daemon: Daemon, request: Request) -> Response:
@@ -200,33 +200,33 @@ def _reload(daemon: Daemon, request: Request) -> Response:
 
 
 def _lifecycle_disabled() -> Response:
-    """As Prometheus answers."""
+    """Return what Prometheus answers."""
     return _text(403, "lifecycle API is not enabled, expected --web.enable-lifecycle\n")
 
 
 def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
-    """A plain answer."""
+    """Return a plain-text response."""
     return Response(status, (_TEXT, *headers), body.encode())
 
 
 def _landing(daemon: Daemon, links: str) -> Response:
-    """Where to look, and whether the databases answer, for a person with a browser."""
+    """Return the landing page: links, and whether each database answers."""
     rows = "".join(_landing_row(worker) for worker in daemon.workers)
     page = _PAGE.format(version=html.escape(__version__), rows=rows, links=html.escape(links))
     return _html(page, ("Cache-Control", "no-store"))
 
 
 def _html(page: str, *headers: tuple[str, str]) -> Response:
-    """A page for a person with a browser."""
+    """Return an HTML page."""
     return Response(200, (("Content-Type", "text/html; charset=utf-8"), *headers), page.encode())
 
 
 def _landing_row(worker: Worker) -> str:
-    """One database, judged as the page of figures judges it now."""
+    """Return a database's row, with the same verdict as the metrics."""
     snapshot, now = worker.snapshot, time.monotonic()
     name = f"<tr><td>{html.escape(snapshot.database)}</td>"
     if not worker.first_poll_done.is_set():
-        return f"{name}<td>not asked yet</td><td></td></tr>"
+        return f"{name}<td>not polled yet</td><td></td></tr>"
     up = snapshot.up and now < snapshot.up_until
     working = sum(result.success and now < result.expires_at for result in snapshot.results)
     return (
@@ -252,8 +252,8 @@ li {{ margin: .25rem 0; }}
 <p>Version {version}. Watches operator-staffed chat queues on PostgreSQL.</p>
 <table>{rows}</table>
 <ul>
-<li><a href="{links}/metrics">{links}/metrics</a>: the figures, for Prometheus</li>
-<li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive, its pollers turn</li>
+<li><a href="{links}/metrics">{links}/metrics</a>: the metrics, for Prometheus</li>
+<li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive and polls</li>
 <li><a href="{links}/-/ready">{links}/-/ready</a>: every database was polled once</li>
 <li><a href="{links}/runbooks">{links}/runbooks</a>: what to do about each alert</li>
 </ul>

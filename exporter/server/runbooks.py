@@ -1,7 +1,7 @@
-"""The runbooks as the daemon serves them: offline, for whoever a page woke.
+"""The runbooks as HTML, served by the daemon so that they are readable offline.
 
-Source: docs/runbooks.md, of which only what it uses is rendered: headings, paragraphs, lists, bold,
-code and links.
+Source: docs/runbooks.md. Only the Markdown that it uses is supported: headings, paragraphs, lists,
+bold, code and links.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def render_runbooks(links: str) -> str:
     """Return all runbooks as one page; an alert's section is at its name in small letters.
 
     Args:
-        links: What comes before a path in a link.
+        links: Prefix of every path in a link.
     """
     parts = [_render(text, links) for text in _sections().values()]
     return _PAGE.format(title="Runbooks", body="\n".join(parts))
 
 
 def render_runbook(alert: str, links: str) -> str | None:
-    """Return the page of one alert's runbook, None where there is none; case does not matter."""
+    """Return the page of an alert's runbook, None if there is none; case is ignored."""
     text = _sections().get(alert.lower())
     if not alert or text is None:
         return None
@@ -53,7 +53,7 @@ def render_runbook(alert: str, links: str) -> str | None:
 
 @cache
 def _sections() -> dict[str, str]:
-    """Anchor to section; what comes before the first alert's is at the empty one."""
+    """Return sections by anchor; the introduction has the empty one."""
     text = find_resource("docs/runbooks.md").read_text(encoding="utf-8")
     first, *others = re.split(r"^(?=## )", text, flags=re.MULTILINE)
     return {"": first} | {_title(section).lower(): section for section in others}
@@ -64,7 +64,7 @@ def _title(section: str) -> str:
 
 
 def _render(section: str, links: str) -> str:
-    """A section's blocks, which blank lines part."""
+    """Render the blocks of a section, which blank lines separate."""
     return "\n".join(_render_block(block, links) for block in section.strip().split("\n\n"))
 
 
@@ -80,7 +80,7 @@ def _render_block(block: str, links: str) -> str:
 
 
 def _render_inline(text: str, links: str) -> str:
-    """Bold, code and links; a link to another document, which is not served, is its words."""
+    """Render bold, code and links; of a link to a document that is not served, only the text."""
 
     def link(found: re.Match[str]) -> str:
         words, target = found.groups()

@@ -55,12 +55,6 @@ def _read_header(value: object) -> str:
     return value
 
 
-def _refuse_rate_limit(value: object) -> None:
-    if value is not None:
-        expected = "no such key, or a proxy in front that limits"
-        raise fault("is not supported", expected, bare=True)
-
-
 UserName = Annotated[str, AfterValidator(_check_user)]
 PasswordHash = Annotated[SecretStr, BeforeValidator(_check_hash)]
 HeaderText = Annotated[str, PlainValidator(_read_header)]
@@ -84,12 +78,11 @@ class HttpSection(ToolkitSection):
 
 
 class WebFile(ToolkitSection):
-    """The whole file; `rate_limit` is there for its error message."""
+    """The whole file."""
 
     tls_server_config: TlsSettings | None = None
     http_server_config: HttpSection = HttpSection()
     basic_auth_users: Mapping[UserName, PasswordHash] = {}
-    rate_limit: Annotated[None, PlainValidator(_refuse_rate_limit)] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.daemon import Daemon
-from exporter.server import Request, Response
+from exporter.server.message import Request, Response
 from exporter.server.routes import build_application
 
 DATABASES = "databases: {main: {dsn: 'host=127.0.0.1 port=1'}}\n"
@@ -56,7 +56,7 @@ def header(response: Response, name: str) -> str | None:
 def test_an_unknown_path_points_to_the_figures(ask: Ask) -> None:
     response = ask("/nothing")
 
-    assert (response.status, response.body) == (404, b"not found; the figures are at /metrics\n")
+    assert (response.status, response.body) == (404, b"not found, the metrics are at /metrics\n")
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
@@ -106,14 +106,14 @@ def test_before_the_first_poll_it_is_not_ready_and_says_so(ask: Ask) -> None:
     response = ask("/-/ready")
     landing = ask("/").body.decode()
 
-    assert (response.status, response.body) == (503, b"the first poll is not done yet\n")
-    assert "<td>main</td><td>not asked yet</td>" in landing
+    assert (response.status, response.body) == (503, b"the first poll has not finished\n")
+    assert "<td>main</td><td>not polled yet</td>" in landing
 
 
 def test_pollers_that_do_not_turn_are_named(daemon: Daemon, ask: Ask) -> None:
     response = ask("/-/healthy")  # never started, so no thread is alive
 
-    words = b"pollers that no longer turn: main, logs, digests\n"
+    words = b"stalled: main, logs, digests\n"
     assert (response.status, response.body) == (503, words)
     daemon.start()
     assert ask("/-/healthy").body == b"chatqueue-exporter is healthy.\n"

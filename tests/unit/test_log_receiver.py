@@ -24,7 +24,10 @@ from exporter.daemon import Daemon
 from exporter.logs.counts import Counts
 from exporter.logs.patterns import build_judge
 from exporter.logs.receiver import Receiver
-from exporter.server import App, HttpServer, Limits, Response
+from exporter.server.app import App
+from exporter.server.http_server import HttpServer
+from exporter.server.message import Response
+from exporter.server.protocol import Limits
 from exporter.server.routes import build_application
 from tests.unit.test_server_helpers import connect, port_of, read_response, status_of
 

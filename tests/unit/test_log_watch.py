@@ -19,7 +19,7 @@ from exporter.daemon import Daemon
 from exporter.logs import watch
 from exporter.logs.counts import Counts
 from exporter.logs.watch import LogWatch
-from exporter.server import Request
+from exporter.server.message import Request
 from tests.unit.test_log_follower import open_files
 
 ERROR = json.dumps({"level": "error", "message": "chat assignment failed"}) + "\n"

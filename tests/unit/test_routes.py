@@ -15,7 +15,7 @@ from exporter.daemon import Daemon
 from exporter.metrics.exposition import Page
 from exporter.metrics.snapshot import Snapshot
 from exporter.ops.rules import Links, read_rules
-from exporter.server import Request, Response
+from exporter.server.message import Request, Response
 from exporter.server.routes import Place, build_application, build_place
 
 PATHS = (

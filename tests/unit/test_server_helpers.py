@@ -8,7 +8,10 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter.server import App, Application, HttpServer, Limits, Request, Response
+from exporter.server.app import App
+from exporter.server.http_server import HttpServer
+from exporter.server.message import Application, Request, Response
+from exporter.server.protocol import Limits
 
 PATIENT_S = 10.0  # never waited out unless something is broken
 

@@ -6,7 +6,7 @@ import pytest
 import requests
 from structlog.testing import capture_logs
 
-from exporter.server import Request, Response
+from exporter.server.message import Request, Response
 from tests.unit.test_server_helpers import (
     connect,
     exchange,

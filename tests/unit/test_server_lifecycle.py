@@ -9,8 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.errors import ChatqueueError
-from exporter.server import App, HttpServer, ListenError, Response, listen
-from exporter.server.listen import open_listeners, split_address
+from exporter.server import listen
+from exporter.server.app import App
+from exporter.server.http_server import HttpServer
+from exporter.server.listen import ListenError, open_listeners, split_address
+from exporter.server.message import Response
 from tests.unit.test_server_helpers import connect, echo, read_response, serving, status_of
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import requests
 
-from exporter.server import Request, Response
+from exporter.server.message import Request, Response
 from tests.unit.test_server_helpers import connect, port_of, read_response, serving, status_of
 
 # A scrape that waits for the others takes their whole time, a minute.

@@ -8,7 +8,7 @@ import pytest
 import requests
 import trustme
 
-from exporter.server import Response
+from exporter.server.message import Response
 from tests.unit.test_server_helpers import connect, port_of, read_response, serving, status_of
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

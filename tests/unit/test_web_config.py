@@ -8,10 +8,10 @@ import pytest
 import trustme
 
 from exporter.errors import ConfigError
-from exporter.server import load_web_config
+from exporter.server.web_config import load_web_config
 
 HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
-KEYS = "tls_server_config, http_server_config, basic_auth_users, rate_limit"
+KEYS = "tls_server_config, http_server_config, basic_auth_users"
 TLS = "tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n"
 
 
@@ -250,7 +250,7 @@ BAD = {
     ),
     "rate limit": (
         "rate_limit:\n  interval: 1s\n  burst: 20",
-        ["1: rate_limit: is not supported, expected no such key, or a proxy in front that limits"],
+        [f"1: rate_limit: unknown key, expected one of {KEYS}"],
     ),
     "unverified client certificates": (
         TLS + "  client_auth_type: RequireAnyClientCert",
