@@ -62,7 +62,10 @@ class Daemon:
         self._reload_lock = threading.Lock()
         self.exposition = Exposition(self._source)
         self.logs = LogWatch(self._config.logs, self.exposition.publish)
-        self._services: dict[str, PeriodicThread[Any]] = {"logs": self.logs}
+        self._services: dict[str, PeriodicThread[Any]] = {
+            "logs": self.logs,
+            "page": self.exposition,
+        }
         self._switch(plans)
         self.reload_hooks: list[Callable[[], None]] = []
 
@@ -132,7 +135,7 @@ class Daemon:
                     hook()
             except ChatqueueError as error:
                 self._load_succeeded = False
-                self.exposition.publish()
+                self.exposition.refresh()
                 log.error("reload failed", file=str(self._config_file), error=str(error))
                 raise
             self.notifier.apply(config.notify.webhooks)
@@ -140,7 +143,7 @@ class Daemon:
             self._start_services()
             self._config, self._load_succeeded = config, True
             self._loaded_at_s = time.time()
-            self.exposition.publish()
+            self.exposition.refresh()
             log.info(
                 "configuration reloaded",
                 file=str(self._config_file),
@@ -155,6 +158,7 @@ class Daemon:
             **{f"poller {name}": plan for name, plan in workers.items()},
             **{f"releaser {name}": plan for name, plan in releasers.items()},
             "logs": config.logs,
+            "page": None,
             "digests": config.watch,
         }
 

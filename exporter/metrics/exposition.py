@@ -1,18 +1,20 @@
 """Snapshots to bytes: rendered once per change, per format and encoding, never per scrape.
 
-A page is rendered again when a poller publishes, when a family outlives its `max_age`, and at the
-latest after `MAX_PAGE_AGE_S`, so that the process's metrics stay current. The publishing thread
-renders every format that was ever requested; a scrape only hands out bytes.
+A page is made of parts: what is known of one database, of one releaser, of the exporter itself. A
+part is rendered again when its source was replaced or one of its families outlives its `max_age`,
+and within it only the families that changed. A thread joins the parts and compresses the page, so
+that neither a poll nor a scrape waits for it; it takes at most `MAX_SHARE` of a core.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import Metric
@@ -22,8 +24,16 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.metrics.snapshot import Family, Labels, Snapshot, make_family
+from exporter.threads import PeriodicThread
 
 MAX_PAGE_AGE_S = 15.0
+# Of one core, for rendering; what changes more often than that is rendered together.
+MAX_SHARE = 0.05
+# How long after its end a page is still handed out while the thread renders the next one.
+GRACE_S = 2.0
+# A format that was not asked for in that time is no longer kept ready.
+FORGET_AFTER_S = 600.0
+_END = b"# EOF\n"
 _GZIP_LEVEL = 5
 _MAX_KNOWN_ACCEPTS = 64
 _OPENMETRICS = "application/openmetrics-text"
@@ -46,14 +56,6 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pages:
-    """All pages rendered from one state of the world."""
-
-    by_type: dict[str, Page]
-    valid_until: float
-
-
-@dataclass(frozen=True, slots=True)
 class Source:
     """What a page is made of.
 
@@ -68,8 +70,46 @@ class Source:
     releases: tuple[tuple[Labels, tuple[Family, ...]], ...] = ()
 
 
-class Exposition:
+@dataclass(slots=True)
+class _Part:
+    """The rendered families of one source in one format.
+
+    Attributes:
+        source: What it was rendered from; another object is another state.
+        valid_until: Monotonic time from which the source reads differently.
+        lines: By family name: the family, its heading and its sample lines.
+    """
+
+    source: object
+    valid_until: float
+    lines: dict[str, tuple[Family, bytes, bytes]]
+
+
+@dataclass(slots=True)
+class _Format:
+    """One content type.
+
+    Attributes:
+        encode: prometheus_client's function for it.
+        asked_at: Monotonic time of the latest request.
+        page: The latest page, None where it has to be rendered for whoever asks next.
+        changes: How many changes of the sources the page takes in.
+        valid_until: Monotonic time from which it has to be rendered again without any change.
+        parts: What the page was made of, by source.
+    """
+
+    encode: Callable[[Collector], bytes]
+    asked_at: float
+    page: Page | None = None
+    changes: int = -1
+    valid_until: float = 0.0
+    parts: dict[object, _Part] = field(default_factory=dict)
+
+
+class Exposition(PeriodicThread[None]):
     """The rendered page, kept ready.
+
+    Until the thread is started, `page` renders what has changed itself.
 
     Args:
         source: Returns the latest state; called for each rendering.
@@ -79,17 +119,16 @@ class Exposition:
     def __init__(
         self, source: Callable[[], Source], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        super().__init__("page", None, monotonic=monotonic)
         self._source = source
-        self._monotonic = monotonic
-        self._registry = CollectorRegistry()
-        self._registry.register(_SnapshotCollector(source, monotonic))
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
+        PlatformCollector(registry=self._process)
         self._lock = threading.Lock()
-        # Content type to the encoder and the Accept header that chose it.
-        self._encoders: dict[str, Callable[[CollectorRegistry], bytes]] = {}
         self._types: dict[str, str] = {}
-        self._pages = _Pages({}, 0.0)
+        self._formats: dict[str, _Format] = {}
+        self._changes = 0
+        self._not_before = 0.0
 
     def page(self, accept: str) -> Page:
         """Return the page in the format an Accept header asks for.
@@ -98,45 +137,137 @@ class Exposition:
             accept: The header's value; empty for none.
         """
         content_type = self._types.get(accept) or self._choose(accept)
-        pages = self._pages
-        page = pages.by_type.get(content_type)
-        if page is not None and self._monotonic() < pages.valid_until:
+        format_, now = self._formats[content_type], self._monotonic()
+        format_.asked_at = now
+        page = format_.page
+        is_kept_ready = self._thread.is_alive()
+        is_valid = now < format_.valid_until + (GRACE_S if is_kept_ready else 0.0)
+        if page is not None and is_valid and (is_kept_ready or format_.changes == self._changes):
             return page
         with self._lock:
-            pages = self._pages
-            if content_type not in pages.by_type or self._monotonic() >= pages.valid_until:
-                pages = self._render()
-            return pages.by_type[content_type]
+            return self._render(content_type, now)
 
     def publish(self) -> None:
-        """Render again, because something changed."""
+        """Have the page rendered again, because something changed."""
+        self._changes += 1
+        self.wake()
+
+    def refresh(self) -> None:
+        """Render again before returning, for a change that its maker looks for at once."""
+        self._changes += 1
+        self._render_all(self._monotonic())
+
+    def _run_once(self) -> float:
+        """Render where something changed; return the seconds until that may be so again."""
+        now = self._monotonic()
+        if now < self._not_before:
+            return self._not_before - now
+        valid_until = self._render_all(now)
+        took_s = self._monotonic() - now
+        self._not_before = now + took_s / MAX_SHARE
+        return valid_until - now
+
+    def _render_all(self, now: float) -> float:
+        """Render what is asked for; return the monotonic time until which it holds."""
+        valid_until = now + MAX_PAGE_AGE_S
         with self._lock:
-            self._render()
+            for content_type, format_ in self._formats.items():
+                if now - format_.asked_at > FORGET_AFTER_S:
+                    format_.page, format_.parts = None, {}
+                else:
+                    self._render(content_type, now)
+                    valid_until = min(valid_until, format_.valid_until)
+        return valid_until
 
     def _choose(self, accept: str) -> str:
         """Negotiate a content type and remember how to encode it."""
         encoder, content_type = choose_encoder(_known_form(accept))
         with self._lock:
-            self._encoders.setdefault(content_type, encoder)
+            self._formats.setdefault(content_type, _Format(encoder, self._monotonic()))
             if len(self._types) < _MAX_KNOWN_ACCEPTS:
                 self._types[accept] = content_type
         return content_type
 
-    def _render(self) -> _Pages:
-        """Render every format asked for so far; the caller holds the lock."""
-        now = self._monotonic()
-        expiry = min(
-            (snapshot.next_expiry(now) for snapshot in self._source().snapshots),
-            default=float("inf"),
-        )
-        by_type = {}
-        for content_type, encoder in self._encoders.items():
-            body = encoder(self._registry)
+    def _render(self, content_type: str, now: float) -> Page:
+        """Render one format, unless it is up to date; the caller holds the lock."""
+        format_, changes = self._formats[content_type], self._changes
+        if format_.page is None or format_.changes != changes or now >= format_.valid_until:
+            source = self._source()
+            expiries = (snapshot.next_expiry(now) for snapshot in source.snapshots)
+            body = _join(format_, source, now) + format_.encode(self._process)
             # mtime is fixed so that equal bodies give equal bytes.
             compressed = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-            by_type[content_type] = Page(content_type, body, compressed)
-        self._pages = _Pages(by_type, min(expiry, now + MAX_PAGE_AGE_S))
-        return self._pages
+            format_.page = Page(content_type, body, compressed)
+            format_.changes = changes
+            format_.valid_until = min([now + MAX_PAGE_AGE_S, *expiries])
+        return format_.page
+
+
+def _join(format_: _Format, source: Source, now: float) -> bytes:
+    """The families of all parts, each name's samples together, in the order of the parts."""
+    parts: dict[object, _Part] = {"own": _render_part(format_, "own", source.own, (), now)}
+    for snapshot in source.snapshots:
+        labels = (("database", snapshot.database), *snapshot.labels)
+        parts[snapshot.database] = _render_part(format_, snapshot.database, snapshot, labels, now)
+    for labels, families in source.releases:
+        parts[labels] = _render_part(format_, labels, families, labels, now)
+    format_.parts = parts
+    joined: dict[str, list[bytes]] = {}
+    for part in parts.values():
+        for name, (_, heading, lines) in part.lines.items():
+            joined.setdefault(name, [heading]).append(lines)
+    return b"".join(chunk for chunks in joined.values() for chunk in chunks)
+
+
+def _render_part(
+    format_: _Format, key: object, source: Snapshot | tuple[Family, ...], labels: Labels, now: float
+) -> _Part:
+    """The part as it was where nothing changed, else with the families that did."""
+    known = format_.parts.get(key)
+    if known is not None and known.source is source and now < known.valid_until:
+        return known
+    if isinstance(source, Snapshot):
+        families, valid_until = source.families(now), source.next_expiry(now)
+    else:
+        families, valid_until = source, math.inf
+    before = known.lines if known is not None else {}
+    lines = {}
+    for family in families:
+        entry = before.get(family.name)
+        if entry is None or entry[0] != family:
+            entry = (family, *_encode(format_.encode, family, labels))
+        lines[family.name] = entry
+    return _Part(source, valid_until, lines)
+
+
+def _encode(
+    encode: Callable[[Collector], bytes], family: Family, labels: Labels
+) -> tuple[bytes, bytes]:
+    """A family's heading and its sample lines."""
+    metric = _empty_metric(family)
+    for sample in family.samples:
+        metric.add_sample(family.name + sample.suffix, dict(labels + sample.labels), sample.value)
+    text = encode(_OneFamily(metric)).removesuffix(_END)
+    heading_ends = sum(len(line) for line in text.splitlines(keepends=True) if line[:1] == b"#")
+    return text[:heading_ends], text[heading_ends:]
+
+
+class _OneFamily(Collector):
+    """What an encoder reads: one family."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        """The family."""
+        yield self._metric
+
+
+def _empty_metric(family: Family) -> Metric:
+    """prometheus_client's container for a family."""
+    if family.type == "counter":
+        return CounterMetricFamily(family.name.removesuffix("_total"), family.help)
+    return Metric(family.name, family.help, family.type, family.unit)
 
 
 def _known_form(accept: str) -> str:
@@ -209,47 +340,3 @@ def own_families(
         make_family(f"chatqueue_{name}", help_text, [(labels, value)])
         for name, help_text, labels, value in values
     )
-
-
-class _SnapshotCollector(Collector):
-    """Hands prometheus_client our families, all databases joined under each name."""
-
-    def __init__(self, source: Callable[[], Source], monotonic: Callable[[], float]) -> None:
-        self._source = source
-        self._monotonic = monotonic
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: names are known only from the catalogue, which has checked them."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        """Every family of every snapshot, in a stable order."""
-        source = self._source()
-        now = self._monotonic()
-        metrics: dict[str, Metric] = {}
-        _add(metrics, (), source.own)
-        for snapshot in source.snapshots:
-            labels = (("database", snapshot.database), *snapshot.labels)
-            _add(metrics, labels, snapshot.families(now))
-        for labels, families in source.releases:
-            _add(metrics, labels, families)
-        yield from metrics.values()
-
-
-def _add(metrics: dict[str, Metric], labels: Labels, families: Sequence[Family]) -> None:
-    """Append the families' samples to the metric of their name."""
-    for family in families:
-        metric = metrics.get(family.name)
-        if metric is None:
-            metric = metrics[family.name] = _empty_metric(family)
-        for sample in family.samples:
-            metric.add_sample(
-                family.name + sample.suffix, dict(labels + sample.labels), sample.value
-            )
-
-
-def _empty_metric(family: Family) -> Metric:
-    """prometheus_client's container for a family."""
-    if family.type == "counter":
-        return CounterMetricFamily(family.name.removesuffix("_total"), family.help)
-    return Metric(family.name, family.help, family.type, family.unit)

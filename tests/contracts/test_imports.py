@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"errors", "text"},
     "catalogue": {"config", "errors"},
     "database": {"catalogue", "config", "errors"},
-    "metrics": {"catalogue", "config", "errors"},
+    "metrics": {"catalogue", "config", "errors", "threads"},
     "polling": {"catalogue", "config", "database", "errors", "metrics", "threads"},
     "server": {"config", "errors", "metrics", "polling"},
     "notify": {"config", "metrics", "threads"},

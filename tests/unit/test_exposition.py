@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import math
 import re
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import prometheus_client.openmetrics.parser as openmetrics_parser
 import prometheus_client.parser as text_parser
@@ -19,7 +21,14 @@ from prometheus_client import Metric as ParsedMetric
 import exporter.metrics.exposition
 from exporter.catalogue import Label, Metric, Query, Series
 from exporter.errors import Reason
-from exporter.metrics.exposition import MAX_PAGE_AGE_S, Exposition, Source, own_families
+from exporter.metrics.exposition import (
+    FORGET_AFTER_S,
+    MAX_PAGE_AGE_S,
+    MAX_SHARE,
+    Exposition,
+    Source,
+    own_families,
+)
 from exporter.metrics.snapshot import Family, QueryResult, Sample, Snapshot, build_families
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -307,6 +316,7 @@ def test_no_client_can_make_the_exporter_render_ever_more_formats(
     compressed = count_compressions(monkeypatch)
 
     world.exposition.publish()
+    world.exposition._run_once()
 
     # Plain text, and each kind with underscores and with dots.
     assert len(compressed) == 5
@@ -346,10 +356,101 @@ def test_a_change_renders_every_format_that_was_asked_for_once(
     world.source = Source((snapshot_of(gauge("new", ("", 1.0))),), ())
     assert "new{" not in world.text()
     world.exposition.publish()
+    assert "new{" in world.text()
+    assert "new{" in world.text(PROMETHEUS_3)
 
     assert len(rendered) == 2
     assert "new{" in world.text()
     assert "new{" in world.text(PROMETHEUS_3)
+    assert len(rendered) == 2
+
+
+def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The families encoded from now on, by name."""
+    names: list[str] = []
+
+    def encode(encoder: Any, family: Family, labels: Any) -> tuple[bytes, bytes]:
+        names.append(family.name)
+        return original(encoder, family, labels)
+
+    original = exporter.metrics.exposition._encode
+    monkeypatch.setattr(exporter.metrics.exposition, "_encode", encode)
+    return names
+
+
+def test_only_what_changed_of_one_database_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = snapshot_of(AGES, COUNTER), snapshot_of(AGES, COUNTER, database="second")
+    world = World(first, second)
+    world.exposition.page("")
+    encoded = count_encodings(monkeypatch)
+
+    changed = snapshot_of(AGES, gauge("things_total", ("", 9.0)), database="second")
+    world.source = Source((first, changed), ())
+    world.exposition.publish()
+    text = world.text()
+
+    assert encoded == ["things_total"]
+    assert text == World(first, changed).text()
+
+
+def test_a_scrape_waits_for_no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding, go_on = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> tuple[bytes, bytes]:
+        encoding.set()
+        assert go_on.wait(20)
+        return b"", b""
+
+    world = World(snapshot_of(AGES))
+    page = world.exposition.page("")
+    world.exposition.start()
+    try:
+        monkeypatch.setattr(exporter.metrics.exposition, "_encode", hang)
+        world.source = Source((snapshot_of(gauge("new", ("", 1.0))),), ())
+        world.exposition.publish()
+        assert encoding.wait(20)
+
+        assert world.exposition.page("") is page
+    finally:
+        go_on.set()
+        assert world.exposition.stop(20)
+
+
+def test_rendering_takes_its_share_of_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(snapshot_of(AGES))
+    page = world.exposition.page("")
+
+    def take_a_second(*_: object) -> tuple[bytes, bytes]:
+        world.now += 1.0
+        return b"", b""
+
+    monkeypatch.setattr(exporter.metrics.exposition, "_encode", take_a_second)
+    world.source = Source((bare(snapshot_of(), gauge("new", ("", 1.0))),), ())
+    world.exposition.publish()
+    world.exposition._run_once()
+    assert world.exposition.page("") is not page
+    took_s = world.now - 100.0
+    world.exposition.publish()
+
+    assert world.exposition._run_once() == pytest.approx(took_s / MAX_SHARE - took_s)
+
+
+def test_a_format_that_is_asked_for_no_more_is_not_kept_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(snapshot_of(AGES))
+    world.exposition.page("")
+    world.exposition.page(PROMETHEUS_3)
+    world.now += FORGET_AFTER_S
+    world.exposition.page("")
+    world.now += 1
+    rendered = count_compressions(monkeypatch)
+
+    world.exposition.publish()
+    world.exposition._run_once()
+
+    assert len(rendered) == 1
+    assert "age_seconds{" in world.text(PROMETHEUS_3)
     assert len(rendered) == 2
 
 
