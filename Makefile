@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMPS := .stamps
 
 .PHONY: demo test lint bench mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
-	dashboards dashboards-preview format clean tools
+	exported-metrics dashboards dashboards-preview format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -57,6 +57,10 @@ chaos: $(STAMPS)/test tools
 # References that are generated from the code: configuration, metrics.
 docs: $(STAMPS)/demo
 	@$(BIN)/python -m tools.reference
+
+# Names, types and labels of the demo's page, as tests/contracts promises them to other people.
+exported-metrics: $(STAMPS)/test
+	@$(BIN)/pytest -q tests/contracts/test_exported_metrics.py --write-exported-metrics
 
 # The Grafana dashboards, from their Python; dashboards-preview draws them over simulated days.
 dashboards: $(STAMPS)/test

@@ -27,8 +27,9 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let everything run on both servers, what needs only one as well."""
+    """Let everything run on both servers, and let the promise of the page be written anew."""
     parser.addoption("--every-server", action="store_true", help="not only on the newest")
+    parser.addoption("--write-exported-metrics", action="store_true", help="as they are now")
 
 
 @pytest.hookimpl(trylast=True)

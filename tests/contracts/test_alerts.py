@@ -11,28 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from exporter.demo.simulation import Simulation
+from tests.contracts.exported import read_exported
 from tests.prometheus.alert_cases import CASES
 from tests.prometheus.promtool import RULES, names_in, used_by_rules
-from tests.prometheus.test_contract import DATABASE, OWN
-from tests.servers import Platform
-from tests.watch import run_watch, write_config
 
 ROOT = Path(__file__).parents[2]
 REASONS = ROOT / "tests" / "contracts" / "metrics_without_use.yaml"
 DASHBOARDS = ("chat-queue-watch", "chat-queue-operators", "chat-queue-exporter")
 # Not of ours: what Prometheus itself says of a target.
 FOREIGN = {"up"}
-# Shown only where auto-release is on and its schema installed, as tests/unit/test_release_policy.py
-# and tests/postgres/test_releaser.py see them.
-RELEASING = {
-    "chatqueue_release_suspect_chats",
-    "chatqueue_release_would_close_chats",
-    "chatqueue_release_barred_chats",
-    "chatqueue_release_breaker_tripped",
-    "chatqueue_release_paused",
-    "chatqueue_release_tokens",
-}
+EXPORTED = {*read_exported()}
 
 
 def expressions(node: Any) -> Iterator[str]:
@@ -109,28 +97,13 @@ def test_every_alert_has_its_dashboard() -> None:
 
 
 def test_a_rule_uses_only_what_is_exported() -> None:
-    exported = {*DATABASE, *OWN} | RELEASING | FOREIGN
-
-    assert used_by_rules() - exported == set()
+    assert used_by_rules() - EXPORTED == FOREIGN
 
 
 def test_what_is_exported_is_used_or_has_its_reason() -> None:
     reasons = yaml.safe_load(REASONS.read_text())
-    exported = {family(name) for name in {*DATABASE, *OWN} | RELEASING}
+    exported = {family(name) for name in EXPORTED}
     used = {family(name) for name in used_by_rules() | used_by_panels()}
 
     assert exported - used == set(reasons)
     assert all(isinstance(reason, str) and len(reason) > 15 for reason in reasons.values())
-
-
-@pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
-def test_the_demo_exports_all_that_the_rules_need(platform: Platform, tmp_path: Path) -> None:
-    Simulation(platform.dsn, seed=1, scenario="rush").seed_history()
-    told = {"webhooks": {"ops": {"url": "http://127.0.0.1:9/", "events": ["digest"]}}}
-    logs = {"files": {"platform": "platform.log"}}
-    config = write_config(tmp_path, {"demo": platform.dsn}, notify=told, logs=logs)
-    with run_watch(config) as watch:
-        page = watch.page()
-    exported = {line.partition("{")[0].partition(" ")[0] for line in page.splitlines()}
-
-    assert used_by_rules() - exported - FOREIGN == RELEASING & used_by_rules()

@@ -15,9 +15,26 @@ from psycopg.rows import dict_row
 
 from exporter.demo.postgres import LocalServer
 from tests.postgres.test_queries_support import whole_plan_of
-from tests.prometheus.test_contract import CONTRACT, CONTRACT_NAMES
 from tests.servers import clone_platform
 
+CONTRACT = {
+    "column": {"chats.chat_state", "chats.last_operator_id", "chats.operator_replied_at"},
+    "index": {
+        "idx_chats_waiting_assignment",
+        "idx_chats_last_operator",
+        "idx_chats_operator_replied",
+    },
+    "constraint": {"chk_assigned_state_has_operator", "chk_waiting_reply_has_timestamp"},
+    "function": {
+        "get_assignment_queue_status",
+        "detect_stuck_chats",
+        "release_and_reassign_chat",
+        "assign_chat_to_operator",
+        "validate_chat_state_transition",
+    },
+    "view": {"chat_state_summary"},
+}
+CONTRACT_NAMES = {name for names in CONTRACT.values() for name in names}
 QUERY = next(q for q in whole_plan_of().queries if q.name == "contract_objects")
 
 STATUS = "get_assignment_queue_status"

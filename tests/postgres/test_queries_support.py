@@ -31,7 +31,7 @@ QUERIES = {
     "state_summary",
     "stuck_chats",
 }
-"""The built-in queries that show the queue as it is; events and checks have tests of their own."""
+"""What `test_queries.py` asserts as one whole; all other queries have tests of their own."""
 
 Figures = dict[str, dict[str, float]]
 

@@ -22,7 +22,8 @@ from exporter.ops.verify.checks import Check, check_access
 from exporter.ops.verify.look import access_request, build_inspections, inspect
 from exporter.release.grants import build_grants
 from tests import builders
-from tests.prometheus.test_contract import CHECKS, CONTRACT
+from tests.contracts.exported import read_exported
+from tests.postgres.test_contract_objects import CONTRACT
 from tests.release import drop_open_policies, install
 from tests.servers import PgBouncer, Platform
 from tests.watch import write_config, write_query
@@ -107,7 +108,8 @@ def test_everything_is_well_on_the_reference_platform(
     assert {name for group, name in checks if group == "contract"} == {
         f"{kind} {name}" for kind, names in CONTRACT.items() for name in names
     }
-    assert {name for group, name in checks if group == "states"} == {*CHECKS, "distribution"}
+    states = read_exported()["chatqueue_invalid_chats"][1]["check"]
+    assert {name for group, name in checks if group == "states"} == {*states, "distribution"}
     assert {name for group, name in checks if group == "access"} == {*READS, *FUNCTIONS, "public"}
     assert {name for group, name in checks if group == "rows"} == set(READS)
     assert {name for group, name in checks if group == "server"} == {"version", "clock", "pooler"}
