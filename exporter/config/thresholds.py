@@ -154,6 +154,11 @@ class Thresholds(Section):
         description="How long past its idle timeout the platform may take to release a chat before "
         "its idle detector counts as late.",
     )
+    operator_idle: Annotated[Limit, Exported("operator_idle_seconds")] = Field(
+        default=timedelta(minutes=5),
+        description="How long an available operator may be without a chat while users wait; off "
+        "disables it.",
+    )
     stuck_hours: Annotated[
         WholeNumber,
         from_to(1, 8760),

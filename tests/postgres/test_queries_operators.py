@@ -10,6 +10,7 @@ import pytest
 
 from exporter.demo.platform import application
 from tests import builders
+from tests.counting import Watcher
 from tests.postgres.test_queries import Look, look, stopped
 from tests.servers import Platform
 
@@ -215,6 +216,81 @@ def test_the_idle_query_counts_what_the_platforms_own_condition_selects(
 
     builders.set_config(stopped, "max_reassignments", 9)
     assert overdue == len(application.run_idle_detector(stopped.connection)) == 12
+
+
+def idle_s(platform: Platform) -> float | None:
+    """What is said of the longest idle operator, in seconds."""
+    with Watcher(platform, ["operator_idle"]) as watcher:
+        watcher.poll_well()
+        return watcher.value("chatqueue_operator_idle_max_seconds")
+
+
+def make_idle(platform: Platform, had_s: float, **operator: Any) -> UUID:
+    """Add an operator whose last chat ended that long ago."""
+    idle = builders.add_operator(platform, **operator)
+    builders.make_replied_chat(platform, idle, age_s=had_s)
+    return idle
+
+
+def test_nobody_is_idle_where_nobody_is_available(stopped: Platform) -> None:
+    assert idle_s(stopped) == 0
+
+    make_idle(stopped, 700, available=False)
+    make_idle(stopped, 710, active=False)
+    make_idle(stopped, 720, seen_s=IDLE_S + 1)
+    make_idle(stopped, 730, seen_s=None)
+    make_idle(stopped, 740, seen_s=-3600)
+    builders.make_assigned_chat(stopped, make_idle(stopped, 750))
+
+    assert idle_s(stopped) == 0
+    assert "available" not in statuses(stopped)
+
+
+def statuses(platform: Platform) -> set[str]:
+    """Those that any operator has."""
+    with Watcher(platform, ["operators"]) as watcher:
+        watcher.poll_well()
+        return set(watcher.counts("chatqueue_operators"))
+
+
+@pytest.mark.parametrize("had_s", [0, 61.5, 4000, 3 * 86_400])
+def test_the_operator_who_has_been_without_a_chat_longest_counts(
+    stopped: Platform, had_s: float
+) -> None:
+    make_idle(stopped, had_s, seen_s=IDLE_S)
+    busy = make_idle(stopped, 9 * 86_400)
+    builders.make_replied_chat(stopped, busy, age_s=0)
+
+    assert idle_s(stopped) == had_s
+
+
+def test_the_latest_of_an_operators_assignments_counts_however_it_ended(stopped: Platform) -> None:
+    operator = make_idle(stopped, 900, created_s=1e7)
+    chat = builders.add_chat(stopped, created_s=9000)
+    handed_back = {"assigned_s": 800, "released_s": 600, "reason": "manual_unassign"}
+    builders.add_assignment(stopped, chat, operator, **handed_back)
+
+    assert idle_s(stopped) == 600
+
+    # Taken before, and kept for longer.
+    builders.add_assignment(stopped, chat, operator, assigned_s=3000, released_s=500)
+    assert idle_s(stopped) == 500
+    # Left open for ever by an admin's reassignment: from its beginning.
+    builders.add_assignment(stopped, chat, operator, assigned_s=400)
+    assert idle_s(stopped) == 400
+    # A time to come says nothing.
+    builders.add_assignment(stopped, chat, operator, assigned_s=-60, released_s=-90)
+    builders.add_assignment(stopped, chat, operator, assigned_s=700, released_s=-90)
+    assert idle_s(stopped) == 400
+
+
+def test_an_operator_without_any_chat_counts_from_the_account(stopped: Platform) -> None:
+    builders.add_operator(stopped, created_s=1234.5)
+
+    assert idle_s(stopped) == 1234.5
+
+    stopped.execute("UPDATE operators SET created_at = NULL")
+    assert idle_s(stopped) == 0
 
 
 def work(platform: Platform, operator: UUID, chats: int, *, assigned_s: float = 60) -> None:

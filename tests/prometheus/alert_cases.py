@@ -88,6 +88,7 @@ WAITING = 'chatqueue_state_oldest_age_seconds{state="waiting_assignment"}'
 ASSIGNED = 'chatqueue_state_oldest_age_seconds{state="assigned"}'
 AVAILABLE = 'chatqueue_operators{status="available"}'
 ON_CHAT = 'chatqueue_operators{status="on_chat"}'
+IDLE = "chatqueue_operator_idle_max_seconds"
 STALE = 'chatqueue_operators{status="stale"}'
 CLOSED = 'chatqueue_releases_total{outcome="closed"}'
 REPEATS = 'chatqueue_same_operator_assignments_total{avoidable="true"}'
@@ -174,6 +175,17 @@ CASES = (
         {"chatqueue_assignments_total": "7x30 8x30 9x9", WAITING: "20x80", AVAILABLE: "1x80"},
         "For 10 minutes chats have waited in main while operators were available, and none was "
         "assigned.",
+    ),
+    Case(
+        "ChatQueueOperatorsIdleWhileUsersWait",
+        "warning",
+        300,
+        {IDLE: "301x80", WAITING: "20x80"},
+        # At the limit, and then beyond it while nobody waits.
+        {IDLE: "300x39 900x40", WAITING: "20x39 0x40"},
+        "An operator of main is available and has been without a chat for 5m 1s, while users wait.",
+        threshold="chatqueue_threshold_operator_idle_seconds",
+        limit="300",
     ),
     Case(
         "ChatQueueLostReply",

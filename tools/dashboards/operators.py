@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tools.dashboards.board import make_board
-from tools.dashboards.expressions import gauge, happened, quantile, total, worst
+from tools.dashboards.expressions import gauge, happened, quantile, threshold, total, worst
 from tools.dashboards.panels import (
     BLUE,
     GREEN,
@@ -146,6 +146,21 @@ def _duty() -> list[Any]:
                 (Ask(_occupancy(), "occupancy", BLUE),),
                 "percentunit",
                 ("ChatQueueNotDraining",),
+            )
+        ),
+        make_lines(
+            Panel(
+                "Longest idle operator",
+                "How long the available operator who has waited longest has been without a chat. "
+                "Above the limit while users wait: ask them, then look at the assignment.",
+                (
+                    Ask(worst("chatqueue_operator_idle_max_seconds"), "idle", BLUE),
+                    Ask(threshold("operator_idle_seconds"), "limit"),
+                ),
+                "s",
+                ("ChatQueueOperatorsIdleWhileUsersWait",),
+                width=24,
+                height=6,
             )
         ),
     ]
