@@ -1,20 +1,20 @@
--- The role that watches: the least it needs on the platform's database. Run it as the owner of the
--- tables (on Supabase: postgres), then give the role a password of your own:
+-- The role that reads: the minimum rights on the platform's database. Run it as the owner of the
+-- tables (on Supabase: postgres), then set the role's password:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f reader.sql
 --     psql "$DATABASE_URL" -c '\password chatqueue_reader'
 --
--- It can be run again at any time: all of it is done or nothing, and it gives up after 3 s rather
--- than make the application wait for a lock. `chatqueue grants` prints it with a name of your own.
--- The role reads columns, never a message's text, an operator's address or who a user is; nothing
--- here lets it write, and its transactions are read-only unless it says otherwise.
--- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
--- assign_chat_to_operator runs as its owner. To be strict, grant it to the application's own roles,
--- and then
+-- It can be run again at any time: it is one transaction, which gives up after 3 s rather than make
+-- the application wait for a lock. `chatqueue grants` prints it with another role name.
+-- The role reads single columns, never a message's text, an operator's address or who a user is;
+-- it has no right to write, and its transactions are read-only by default.
+-- The role may also do what PUBLIC may do: PUBLIC may execute functions unless that was revoked,
+-- and assign_chat_to_operator runs as its owner. To prevent that, grant it to the application's own
+-- roles, and then
 --     REVOKE EXECUTE ON FUNCTION public.assign_chat_to_operator(uuid) FROM PUBLIC;
 BEGIN;
 SET LOCAL lock_timeout = '3s';
--- A first run would say of every policy that there is none yet to drop.
+-- On a first run there would be a notice for every policy that does not exist yet.
 SET LOCAL client_min_messages = 'warning';
 
 DO $$
@@ -63,7 +63,7 @@ GRANT SELECT ON public.chat_state_summary TO "chatqueue_reader";
 GRANT EXECUTE ON FUNCTION public.get_assignment_queue_status() TO "chatqueue_reader";
 GRANT EXECUTE ON FUNCTION public.detect_stuck_chats(integer) TO "chatqueue_reader";
 
--- Row-level security shows a role without a policy no rows at all, and no error either.
+-- Under row-level security a role without a policy sees no rows, and gets no error.
 DO $$
 DECLARE
     watched text;

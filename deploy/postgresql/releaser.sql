@@ -1,19 +1,19 @@
 -- The role of `release_dsn`: what one release touches, and nothing beyond. Install the schema
 -- chatqueue first (`chatqueue install --apply`), then run this as the owner of the tables (on
--- Supabase: postgres), and give the role a password of your own:
+-- Supabase: postgres), and set the role's password:
 --
 --     psql "$DATABASE_URL" -v ON_ERROR_STOP=1 -f releaser.sql
 --     psql "$DATABASE_URL" -c '\password chatqueue_releaser'
 --
--- It can be run again at any time: all of it is done or nothing, and it gives up after 3 s rather
--- than make the application wait for a lock. `chatqueue grants` prints it with a name of your own.
+-- It can be run again at any time: it is one transaction, which gives up after 3 s rather than make
+-- the application wait for a lock. `chatqueue grants` prints it with another role name.
 --
 -- release_and_reassign_chat runs with the rights of its caller, so the role has those it needs. The
--- platform's own policies for PUBLIC would then let it write to every row, for permissive policies
--- are OR-ed: so what bounds the role are RESTRICTIVE policies. Whatever the program does, the server
--- lets it release nothing but a chat that is assigned, of which an audit row written in the same
--- transaction names the chat, its operator and his open assignment. It can close no chat and give
--- none to an operator. For `chatqueue release --close`:
+-- platform's own policies for PUBLIC would then let it write to every row, because permissive
+-- policies are OR-ed: so RESTRICTIVE policies limit the role. Whatever the program does, the server
+-- lets it release only an assigned chat for which an audit row written in the same transaction
+-- names the chat, its operator and that operator's open assignment. It cannot close a chat or assign one
+-- to an operator. For `chatqueue release --close`:
 --     GRANT UPDATE (is_active) ON public.chats TO "chatqueue_releaser";
 --     ALTER POLICY "chatqueue_releaser_update" ON public.chats WITH CHECK (
 --         assigned_operator_id IS NULL AND assignment_time IS NULL
@@ -25,13 +25,13 @@
 --                 WHEN 'escalated' THEN false
 --                 ELSE chat_state = 'waiting_assignment' AND is_active
 --             END));
--- What PUBLIC may do, it may do too: functions are executable by PUBLIC unless that was revoked, and
--- assign_chat_to_operator runs as its owner. To be strict, grant it to the application's own roles,
--- and then
+-- The role may also do what PUBLIC may do: PUBLIC may execute functions unless that was revoked,
+-- and assign_chat_to_operator runs as its owner. To prevent that, grant it to the application's own
+-- roles, and then
 --     REVOKE EXECUTE ON FUNCTION public.assign_chat_to_operator(uuid) FROM PUBLIC;
 BEGIN;
 SET LOCAL lock_timeout = '3s';
--- A first run would say of every policy that there is none yet to drop.
+-- On a first run there would be a notice for every policy that does not exist yet.
 SET LOCAL client_min_messages = 'warning';
 
 DO $$
@@ -59,7 +59,7 @@ BEGIN
 END
 $$;
 
--- What an earlier version or a hand gave goes first: rights, column rights and policies.
+-- First revoke what an earlier version or a person granted: rights, column rights and policies.
 DO $$
 DECLARE
     given record;
@@ -113,7 +113,7 @@ GRANT
     SELECT (id, chat_id, operator_id, assigned_at, released_at, release_reason, created_at),
     UPDATE (released_at, release_reason)
 ON public.chat_assignments TO "chatqueue_releaser";
--- A row lock needs the right to update a column; no update itself gets past its policy.
+-- A row lock needs the right to update a column; the policy rejects every update itself.
 GRANT
     SELECT (id, chat_id, operator_id, last_activity, updated_at),
     UPDATE (updated_at),
@@ -126,9 +126,9 @@ GRANT SELECT (key, value) ON public.platform_config TO "chatqueue_releaser";
 
 GRANT EXECUTE ON FUNCTION public.release_and_reassign_chat(uuid, text) TO "chatqueue_releaser";
 
--- Row-level security shows a role without a policy no rows at all, and no error either. This one is
--- simply true, so that the server never asks the platform's own, which read tables that this role
--- may not (`admins`). What bounds the role comes below.
+-- Under row-level security a role without a policy sees no rows, and gets no error. This policy is
+-- simply true, so that the server never evaluates the platform's own, which read tables that this
+-- role may not (`admins`). The policies that limit the role follow below.
 DO $$
 DECLARE
     watched text;
@@ -147,12 +147,12 @@ BEGIN
 END
 $$;
 
--- A lock is taken before the audit row is written: it stands under USING of an UPDATE, which is
--- therefore wide, and what comes of the update under WITH CHECK.
+-- A lock is taken before the audit row is written: USING of an UPDATE applies to it and is
+-- therefore permissive; WITH CHECK applies to the updated row.
 DO $$
 DECLARE
     has_audit boolean := to_regclass('chatqueue.release_audit') IS NOT NULL;
-    -- Without our schema the role can only rehearse, and there is no audit to hold it to.
+    -- Without the schema chatqueue the role can only do dry runs, and there is no audit to check.
     old_rows text := CASE
         WHEN has_audit THEN 'true'
         ELSE 'is_active AND chat_state = ''assigned'''
@@ -197,8 +197,8 @@ TO "chatqueue_releaser"
 USING (true)
 WITH CHECK (false);
 
--- Our own schema. The most that any daemon may do (`mode_cap`) stays the owner's to change, and so
--- does every row of the audit that was once written.
+-- The schema chatqueue. Only the owner may change the limit for all daemons (`mode_cap`) and the
+-- audit rows already written.
 DO $$
 DECLARE
     own text;
@@ -222,7 +222,7 @@ BEGIN
         INSERT (kind, subject, until, created_by, reason),
         UPDATE (until, created_at, created_by, reason)
     ON chatqueue.release_exemption TO "chatqueue_releaser";
-    -- They open nothing unless somebody has switched row-level security on here too.
+    -- They have an effect only where row-level security was switched on here too.
     FOREACH own IN ARRAY ARRAY[
         'schema_version', 'release_control', 'release_audit', 'release_exemption'
     ]
@@ -233,7 +233,7 @@ BEGIN
             own
         );
     END LOOP;
-    -- The audit is bounded like the platform's tables; for every other role the grants decide alone.
+    -- The audit is limited like the platform's tables; for every other role only the grants apply.
     ALTER TABLE chatqueue.release_audit ENABLE ROW LEVEL SECURITY;
     DROP POLICY IF EXISTS "as granted" ON chatqueue.release_audit;
     CREATE POLICY "as granted" ON chatqueue.release_audit USING (true) WITH CHECK (true);

@@ -1,9 +1,9 @@
--- What `chatqueue fix` and `chatqueue verify --flow` need beside what a release needs. To be run
--- after releaser.sql, by the same owner, and only for a role that people use: a daemon needs none of
--- this, and releaser.sql run again takes it away. `chatqueue grants --with-repairs` prints both.
+-- What `chatqueue fix` and `chatqueue verify --flow` need in addition to a release. Run it after
+-- releaser.sql, as the same owner, and only for a role that people use: a daemon needs none of
+-- this, and running releaser.sql again revokes it. `chatqueue grants --with-repairs` prints both.
 --
--- fix: the server lets a chat be changed to exactly what a row of chatqueue.fix_audit says, written in
--- the same transaction, and that row must be true of the chat as it was and be one of the repairs.
+-- fix: the server lets a chat be changed only to what a row of chatqueue.fix_audit says, written in
+-- the same transaction; that row must match the chat before the change and be one of the repairs.
 -- verify --flow: its rows, and nothing else, have an id that begins with c4a7c4a7-c4a7-4.
 BEGIN;
 SET LOCAL lock_timeout = '3s';
@@ -38,7 +38,7 @@ CREATE POLICY "chatqueue_releaser" ON public.fictional_users TO "chatqueue_relea
 USING (true)
 WITH CHECK (true);
 
--- What is new belongs to the flow.
+-- Only rows of the flow may be inserted.
 DO $$
 DECLARE
     made record;
@@ -62,7 +62,7 @@ BEGIN
     END LOOP;
 END
 $$;
--- The platform counts an operator's messages with the rights of whoever inserts one.
+-- The platform counts an operator's messages with the rights of the role that inserts one.
 DROP POLICY IF EXISTS "chatqueue_releaser_update" ON public.operators;
 CREATE POLICY "chatqueue_releaser_update" ON public.operators AS RESTRICTIVE FOR UPDATE
 TO "chatqueue_releaser"
@@ -144,7 +144,7 @@ USING (
     )
 );
 
--- An audit row is true of the chat as it is, and says one of the repairs.
+-- An audit row must match the chat as it is now, and be one of the repairs.
 ALTER TABLE chatqueue.fix_audit ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS "as granted" ON chatqueue.fix_audit;
 CREATE POLICY "as granted" ON chatqueue.fix_audit USING (true) WITH CHECK (true);
@@ -209,7 +209,7 @@ WITH CHECK (
     )
 );
 
--- Accounts belong to the host: on Supabase auth.users is not the tables' owner's.
+-- Accounts may have another owner: on Supabase the owner of the tables does not own auth.users.
 DO $$
 DECLARE
     accounts record;
