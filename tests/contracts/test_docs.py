@@ -8,6 +8,7 @@ that cannot run here stands in `NOT_RUN` with the reason.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -39,7 +40,7 @@ from exporter.demo.machine import find_free_port
 from exporter.demo.postgres import LocalServer
 from exporter.demo.scenarios import SCENARIOS
 from exporter.errors import Reason
-from exporter.server.web_config import WebFile
+from exporter.server.web_config import WebFile, load_web_config
 from tests.builders import make_assigned_chat, make_waiting_chat
 from tests.servers import Platform, clone_platform, require_tool, run_server
 from tests.watch import run_watch, write_config
@@ -54,25 +55,102 @@ PAGES = (
 SHELL = ("console", "bash", "sh")
 DSN = "postgresql://watch@db.example.com/chat"
 
-# The installation: what it puts on the machine is put into a root of its own, the last test. What
-# needs a registry, a terminal or a running systemd has something there that stands in for it.
-INSTALLATION = {
-    "python3 -m venv /opt/chatqueue": "mkdir -p /opt/chatqueue/bin",
-    "/opt/chatqueue/bin/pip install .": 'install "$(command -v chatqueue)" /opt/chatqueue/bin',
-    "ln -sf /opt/chatqueue/bin/chatqueue /usr/local/bin/chatqueue": None,
-    "install -d /etc/chatqueue": None,
-    "install -m 0600 /dev/null /etc/chatqueue/dsn": None,
-    "${EDITOR:-vi} /etc/chatqueue/dsn": f"echo {DSN} > /etc/chatqueue/dsn",
-    "cp deploy/systemd/chatqueue-exporter.service /etc/systemd/system/": None,
-    "systemctl daemon-reload": "systemd-analyze --root=/ verify chatqueue-exporter.service",
-    "systemctl enable --now chatqueue-exporter": "systemctl --root=/ enable chatqueue-exporter",
-    "chatqueue rules --output /etc/prometheus/chatqueue"
-    " --runbook-url http://chatqueue.example.com:10847/runbooks": None,
+EXPORTER = "chatqueue-exporter"
+PROMETHEUS_YML = "/etc/prometheus/prometheus.yml"
+ALERTMANAGER_YML = "/etc/prometheus/alertmanager.yml"
+# The installation, page by page: what it puts on the machine is put into a root of its own, below.
+# What needs a registry, a terminal, an account or a running systemd has a stand-in.
+INSTALLATION: dict[str, dict[str, str | None]] = {
+    "README.md": {
+        "python3 -m venv /opt/chatqueue": "mkdir -p /opt/chatqueue/bin",
+        "/opt/chatqueue/bin/pip install .": (
+            'install "$(command -v chatqueue)" /opt/chatqueue/bin'
+        ),
+        "ln -sf /opt/chatqueue/bin/chatqueue /usr/local/bin/chatqueue": None,
+        "install -d /etc/chatqueue": None,
+        "install -m 0600 /dev/null /etc/chatqueue/dsn": None,
+        "${EDITOR:-vi} /etc/chatqueue/dsn": f"echo {DSN} > /etc/chatqueue/dsn",
+        f"cp deploy/systemd/{EXPORTER}.service /etc/systemd/system/": None,
+        "systemctl daemon-reload": f"systemd-analyze --root=/ verify {EXPORTER}.service",
+        f"systemctl enable --now {EXPORTER}": f"systemctl --root=/ enable {EXPORTER}",
+        f"cp -b deploy/prometheus/prometheus.example.yml {PROMETHEUS_YML}": None,
+        "chatqueue rules --output /etc/prometheus/chatqueue"
+        " --runbook-url http://chatqueue.example.com:10847/runbooks": None,
+        f"cp -b alerts/alertmanager.example.yml {ALERTMANAGER_YML}": None,
+        # The three addresses that the page speaks of.
+        f"${{EDITOR:-vi}} {ALERTMANAGER_YML}": (
+            f"grep -c '^      - url: https://.*example.com/' {ALERTMANAGER_YML} | grep -x 3"
+        ),
+        f"promtool check config {PROMETHEUS_YML}": (
+            f"promtool check config {PROMETHEUS_YML} | grep '4 rule files found'"
+        ),
+        f"amtool check-config {ALERTMANAGER_YML}": None,
+    },
+    "docs/web-configuration.md": {
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365"
+        " -subj /CN=chatqueue -addext subjectAltName=DNS:localhost,DNS:chatqueue.example.com"
+        " -keyout /etc/chatqueue/key.pem -out /etc/chatqueue/cert.pem": (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365"
+            " -subj '/'CN=chatqueue -addext subjectAltName=DNS:localhost,DNS:chatqueue.example.com"
+            " -keyout /etc/chatqueue/key.pem -out /etc/chatqueue/cert.pem"
+        ),
+        "install -D -m 0644 deploy/systemd/web.conf"
+        f" /etc/systemd/system/{EXPORTER}.service.d/web.conf": None,
+        "systemctl daemon-reload": f"systemd-analyze --root=/ verify {EXPORTER}.service",
+        "install -m 0644 /etc/chatqueue/cert.pem /etc/prometheus/chatqueue-ca.pem": None,
+        "install -m 0640 -g prometheus /dev/null /etc/prometheus/chatqueue-password": (
+            "install -m 0640 /dev/null /etc/prometheus/chatqueue-password"
+        ),
+        "${EDITOR:-vi} /etc/prometheus/chatqueue-password": (
+            "echo secret > /etc/prometheus/chatqueue-password"
+        ),
+    },
+    "docs/alerting.md": {
+        "install -d -m 0750 -g prometheus /etc/prometheus/secrets": (
+            "install -d -m 0750 /etc/prometheus/secrets"
+        ),
+        "install -m 0640 -g prometheus /dev/null /etc/prometheus/secrets/page-token": (
+            "install -m 0640 /dev/null /etc/prometheus/secrets/page-token"
+        ),
+        "${EDITOR:-vi} /etc/prometheus/secrets/page-token": (
+            "echo secret > /etc/prometheus/secrets/page-token"
+        ),
+    },
+    "docs/README.md": {
+        "_CHATQUEUE_COMPLETE=bash_source chatqueue > /etc/bash_completion.d/chatqueue": None
+    },
 }
 
 # Commands that the walk does not run, and why.
 NOT_RUN = {
-    **dict.fromkeys(INSTALLATION, "run in a root of its own below"),
+    **dict.fromkeys(itertools.chain(*INSTALLATION.values()), "run in a root of its own below"),
+    **dict.fromkeys(
+        (
+            "apt-get install -y python3-venv postgresql-client curl",
+            "apt-get install -y prometheus prometheus-alertmanager",
+        ),
+        "needs a package archive",
+    ),
+    **dict.fromkeys(
+        (
+            "systemctl restart chatqueue-exporter",
+            "systemctl restart prometheus prometheus-alertmanager",
+            "journalctl -u prometheus-alertmanager -g 'Notify'",
+        ),
+        "needs a running systemd",
+    ),
+    **dict.fromkeys(
+        (
+            (
+                "amtool alert add ChatQueueDrill severity=critical job=chatqueue"
+                " --alertmanager.url=http://localhost:9093"
+            ),
+            "promtool query instant http://localhost:9090 'up{job=\"chatqueue\"}'",
+            "promtool query instant http://localhost:9090 'ALERTS{alertstate=\"firing\"}'",
+            "amtool alert query --alertmanager.url=http://localhost:9093",
+        ),
+        "needs both running; tests/prometheus/test_first_page.py runs it on them",
+    ),
     **{
         f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
         for name in ("stuck", "last-operator", "requeue", "reopen")
@@ -108,11 +186,9 @@ NOT_RUN = {
     ),
     "/opt/chatqueue/bin/python -c 'import bcrypt, getpass; print(bcrypt.hashpw("
     "getpass.getpass().encode(), bcrypt.gensalt(10)).decode())'": "asks for a password; run below",
-    "chatqueue run --web.config.file web.yml": (
-        "needs a password's hash; tests/unit/test_server_tls.py serves TLS and users"
-    ),
-    "curl --cacert cert.pem -u prometheus https://localhost:10847/metrics": (
-        "asks for a password on a terminal"
+    "curl --retry 5 --retry-connrefused --cacert /etc/chatqueue/cert.pem -u prometheus"
+    " https://localhost:10847/metrics": (
+        "asks for a password on a terminal; tests/unit/test_server_tls.py serves TLS and users"
     ),
 }
 
@@ -301,7 +377,7 @@ def test_every_command_of_a_page_works(page: str, walk: Walk) -> None:
     walk.config_file()
     done: set[str] = set()
     for block in (block for block in BLOCKS if block.page == page):
-        if block.file and not block.file.startswith("web"):
+        if block.file and not block.file.endswith("web.yml"):
             walk.write(block)
             done.clear()
         for command in block.commands:
@@ -330,7 +406,7 @@ def test_every_block_says_what_it_holds() -> None:
 def test_every_yaml_block_is_what_it_seems(block: Block, tmp_path: Path) -> None:
     data = yaml.safe_load(block.text)
     if "scrape_configs" in data:
-        for name in ("cert.pem", "password"):
+        for name in ("chatqueue-ca.pem", "chatqueue-password"):
             (tmp_path / name).touch()
         check_prometheus(tmp_path / "prometheus.yml", block.text)
     elif "metrics" in data:
@@ -367,18 +443,6 @@ def check_prometheus(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
     done = run_program([promtool, "check", "config", file], cwd=file.parent)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_scrape_example_is_a_valid_configuration_as_it_is_and_with_tls(tmp_path: Path) -> None:
-    text = (ROOT / "deploy" / "prometheus" / "scrape.example.yml").read_text(encoding="utf-8")
-    check_prometheus(tmp_path / "plain.yml", text)
-    with_tls = re.sub(r"^    # (?=\w+:|  )(?!Where)", "    ", text, flags=re.MULTILINE)
-    with_tls = with_tls.replace("/etc/prometheus/", "")
-    for name in ("chatqueue-ca.pem", "chatqueue-password"):
-        (tmp_path / name).touch()
-
-    assert yaml.safe_load(with_tls)["scrape_configs"][0]["basic_auth"]["username"] == "prometheus"
-    check_prometheus(tmp_path / "tls.yml", with_tls)
 
 
 def test_the_first_alert_fires_past_its_threshold_and_not_when_off(tmp_path: Path) -> None:
@@ -527,47 +591,109 @@ def test_the_pages_speak_of_the_product_alone() -> None:
         assert not re.search(r"/work/|/tmp/|/home/|/root", text), page
 
 
-def test_the_installation_of_the_readme_fits_the_unit(tmp_path: Path) -> None:
-    for tool in ("systemd-analyze", "systemctl"):
-        require_tool(tool, "systemd")
-    for folder in ("opt", "usr/local/bin", "etc/systemd/system", "etc/prometheus"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    shutil.copy("/bin/true", tmp_path / "bin" / "kill")
+def make_root(root: Path) -> None:
+    """What a machine has before the installation, as far as it is needed."""
+    for folder in (
+        *("opt", "usr/local/bin", "etc/systemd/system", "etc/prometheus"),
+        *("etc/bash_completion.d", "bin"),
+    ):
+        (root / folder).mkdir(parents=True)
+    shutil.copy("/bin/true", root / "bin" / "kill")
     for target in ("network-online", "multi-user", "basic", "sysinit", "shutdown"):
-        (tmp_path / f"etc/systemd/system/{target}.target").write_text("[Unit]\n")
-    blocks = read_blocks("README.md")
-    (example,) = (block for block in blocks if block.file.startswith("/etc/"))
-    commands = [c for block in blocks for c in block.commands if c in INSTALLATION]
+        (root / f"etc/systemd/system/{target}.target").write_text("[Unit]\n")
+
+
+def install_page(page: str, root: Path) -> None:
+    """Run a page's part of the installation below `root`."""
+    commands = [c for b in read_blocks(page) for c in b.commands if c in INSTALLATION[page]]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
-    assert commands == list(INSTALLATION)
+    assert commands == list(INSTALLATION[page])
     for command in commands:
-        mapped = re.sub(r"(?<=[ =])/(?!dev/)", f"{tmp_path}/", INSTALLATION[command] or command)
-        done = run_program(["bash", "-c", mapped], cwd=ROOT, env=environment)
-        assert done.returncode == 0, f"{command}\n{mapped}\n{done.stderr}"
+        mapped = re.sub(r"(?<=[ =])/(?!dev/)", f"{root}/", INSTALLATION[page][command] or command)
+        done = run_program(["bash", "-o", "pipefail", "-c", mapped], cwd=ROOT, env=environment)
+        assert done.returncode == 0, f"{command}\n{mapped}\n{done.stdout}\n{done.stderr}"
         assert "chatqueue-exporter.service:" not in done.stderr, done.stderr
 
-    config = tmp_path / example.file.removeprefix("/")
-    config.write_text(example.text)
-    dsn = tmp_path / "etc/chatqueue/dsn"
-    unit = (tmp_path / "etc/systemd/system/chatqueue-exporter.service").read_text()
-    needed = re.findall(r"^(?:ExecStart=|LoadCredential=\w+:)(\S+)", unit, re.MULTILINE)
-    needed += re.findall(r"^ExecStart=.*--config.file (\S+)", unit, re.MULTILINE)
-    assert len(needed) == 3
-    assert [path for path in needed if not (tmp_path / path.removeprefix("/")).exists()] == []
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with all that the pages install, and the files that they show."""
+    for tool, package in (
+        *(("systemd-analyze", "systemd"), ("systemctl", "systemd"), ("openssl", "openssl")),
+        *(("promtool", "prometheus"), ("amtool", "prometheus-alertmanager")),
+    ):
+        require_tool(tool, package)
+    root = tmp_path_factory.mktemp("root")
+    make_root(root)
+    for page in INSTALLATION:
+        install_page(page, root)
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    for page in ("README.md", "docs/web-configuration.md"):
+        for block in read_blocks(page):
+            if block.file.startswith("/etc/"):
+                text = block.text.replace("$2b$10$…", hashed)
+                (root / block.file.removeprefix("/")).write_text(text)
+    return root
+
+
+def read_unit(root: Path) -> dict[str, list[str]]:
+    """Values by key of the installed unit and its drop-in, as systemd joins them."""
+    folder = root / "etc/systemd/system"
+    files = (f"{EXPORTER}.service", f"{EXPORTER}.service.d/web.conf")
+    unit: dict[str, list[str]] = {}
+    for file in files:
+        text = (folder / file).read_text().replace("\\\n", " ")
+        for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
+            unit[key] = [*unit.get(key, []), value] if value else []
+    return unit
+
+
+def test_the_installation_fits_the_unit(installed: Path) -> None:
+    unit = read_unit(installed)
+    (start,) = unit["ExecStart"]
+    needed = [start.split()[0], start.split()[start.split().index("--config.file") + 1]]
+    needed += [value.partition(":")[2] for value in unit["LoadCredential"]]
+    there = {path.removeprefix("/") for path in needed}
+    dsn = installed / "etc/chatqueue/dsn"
+    version = run_program([installed / "usr/local/bin/chatqueue", "--version"])
+    wants = installed / f"etc/systemd/system/multi-user.target.wants/{EXPORTER}.service"
+
+    assert len(there) == 6
+    assert [path for path in there if not (installed / path).exists()] == []
     assert stat.S_IMODE(dsn.stat().st_mode) == 0o600
-    version = run_program([tmp_path / "usr/local/bin/chatqueue", "--version"])
     assert version.returncode == 0, version.stderr
-    wants = tmp_path / "etc/systemd/system/multi-user.target.wants/chatqueue-exporter.service"
     assert wants.is_symlink()
-    assert list((tmp_path / "etc/prometheus/chatqueue").glob("*.rules.yml"))
-    # The one file serves root, who reads the secret itself, and the service, which has a copy.
+
+
+def test_one_configuration_serves_root_and_the_service(installed: Path, tmp_path: Path) -> None:
+    # Root reads the secret itself, the service has systemd's copy and may not read root's.
+    config = installed / "etc/chatqueue/chatqueue.yaml"
+    for value in read_unit(installed)["LoadCredential"]:
+        name, _, path = value.partition(":")
+        shutil.copy(installed / path.removeprefix("/"), tmp_path / name)
+    copy = tmp_path / "chatqueue.yaml"
+    shutil.copy(config, copy)
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+
     assert load_config(config, {}).databases["main"].dsn.get_secret_value() == DSN
-    (tmp_path / "credentials").mkdir()
-    dsn.rename(tmp_path / "credentials" / "dsn")
-    service = load_config(config, {"CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")})
-    assert service.databases["main"].dsn.get_secret_value() == DSN
+    assert load_config(copy, credentials).databases["main"].dsn.get_secret_value() == DSN
+    web = load_web_config(tmp_path / "web.yml")
+    assert web.tls is not None
+    assert list(web.users) == ["prometheus"]
+
+
+def test_commands_and_options_are_completed_in_bash(installed: Path) -> None:
+    script = """
+        . "$1"; COMP_WORDS=(chatqueue {}); COMP_CWORD=${{#COMP_WORDS[@]}}; ((COMP_CWORD--))
+        _chatqueue_completion chatqueue; echo "${{COMPREPLY[@]}}"
+    """
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    file = installed / "etc/bash_completion.d/chatqueue"
+
+    for typed, completed in (("chec", "check-config"), ("rules --runb", "--runbook-url")):
+        done = run_program(["bash", "-c", script.format(typed), "-", file], env=environment)
+        assert done.stdout == f"{completed}\n", done.stderr
 
 
 def test_a_password_is_hashed_by_the_line_that_the_page_shows() -> None:
