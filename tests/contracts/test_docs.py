@@ -104,6 +104,13 @@ INSTALLATION: dict[str, dict[str, str | None]] = {
         "${EDITOR:-vi} /etc/prometheus/chatqueue-password": (
             "echo secret > /etc/prometheus/chatqueue-password"
         ),
+        f"${{EDITOR:-vi}} {PROMETHEUS_YML}": (
+            rf"sed -Ei 's,^    # (  |\w+:( \w+)?$),    \1,' {PROMETHEUS_YML}"
+            f" && promtool check config {PROMETHEUS_YML}"
+            f" && grep -x '    scheme. https' {PROMETHEUS_YML}"
+        ),
+        "chatqueue rules --output /etc/prometheus/chatqueue"
+        " --runbook-url https://chatqueue.example.com:10847/runbooks": None,
     },
     "docs/alerting.md": {
         "install -d -m 0750 -g prometheus /etc/prometheus/secrets": (
@@ -135,6 +142,7 @@ NOT_RUN = {
         (
             "systemctl restart chatqueue-exporter",
             "systemctl restart prometheus prometheus-alertmanager",
+            "systemctl reload prometheus",
             "journalctl -u prometheus-alertmanager -g 'Notify'",
         ),
         "needs a running systemd",
