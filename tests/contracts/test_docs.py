@@ -149,6 +149,7 @@ NOT_RUN = {
     ),
     **dict.fromkeys(
         (
+            "curl -fsS --retry 5 --retry-connrefused http://localhost:9093/-/ready",
             (
                 "amtool alert add ChatQueueDrill severity=critical job=chatqueue"
                 " --alertmanager.url=http://localhost:9093"

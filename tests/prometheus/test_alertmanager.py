@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
+from exporter.config.durations import parse_duration
 from exporter.demo.stack import Programs, run_stack
 from tests.prometheus.promtool import ALERTS, RULES
 from tests.prometheus.test_paging import wait_until
@@ -44,6 +46,14 @@ def test_an_alert_reaches_the_right_receiver(key: tuple[str, str]) -> None:
     done = amtool("config", "routes", "test", f"--config.file={EXAMPLE}", receiver, *labels)
 
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_watchdog_calls_at_every_group_interval() -> None:
+    # Equal to it, a call is left out whenever the last one was sent a moment after its interval.
+    route = yaml.safe_load(EXAMPLE.read_text())["route"]
+    (watchdog,) = (each for each in route["routes"] if each["receiver"] == "watchdog")
+
+    assert parse_duration(watchdog["repeat_interval"]) < parse_duration(route["group_interval"])
 
 
 def test_what_is_not_ours_becomes_a_ticket() -> None:

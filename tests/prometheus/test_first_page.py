@@ -74,6 +74,7 @@ def ask(stack: Stack, page: str, start: str) -> str:
 
 
 def test_the_drill_of_the_readme_is_a_page(stack: Stack, pager: Pager) -> None:
+    ask(stack, "README.md", "curl -fsS --retry 5 --retry-connrefused http://localhost:9093")
     ask(stack, "README.md", "amtool alert add")
 
     wait_until(lambda: pager.pages("firing"), lambda: pager.notes)
