@@ -14,10 +14,11 @@ from pydantic import ValidationError
 from exporter.catalogue.entries import Events, Label, Metric, Need, Query, Series
 from exporter.catalogue.mapping import EXPECTED_KEYS, MetricMapping, QueryMapping
 from exporter.catalogue.statement import check_statement, parameter_names, statement_text
-from exporter.config import Override, Poll, format_duration
+from exporter.config import Override, Poll
 from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.errors import CatalogueError, ConfigError, Fault
+from exporter.text import format_duration
 
 # What the counting itself gives a query of events; see exporter/metrics/events.py.
 EVENT_PARAMETERS = ("since", "seen", "pending")

@@ -36,7 +36,7 @@ _COMMANDS = {
     "resume": ("release", "End a pause, or a trip that waits for it."),
     "rules": ("rules", "Print or write the alert rules for Prometheus."),
     "run": ("run", "Poll the databases and serve /metrics until stopped."),
-    "status": ("status", "Look at every queue once."),
+    "status": ("status", "Show every queue once."),
     "tune": ("tune", "Find the right stuck_after in the history. Read-only."),
     "verify": ("verify", "Check the fix and the watch after a deployment."),
     "watch": ("watch", "Follow the deployment watch."),

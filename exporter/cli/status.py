@@ -1,4 +1,4 @@
-"""`chatqueue status`: one look at the queue, as tables or JSON."""
+"""`chatqueue status`: every queue as it is now, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import click
 
 from exporter.cli import options
 from exporter.cli.output import build_console, one_line
-from exporter.config import Config, load_config
+from exporter.config import load_config
 from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
-from exporter.ops.status import Status, as_json, build_status, unknown_status
+from exporter.metrics.figures import STATE_FIGURES
+from exporter.ops.status import Status, Value, as_json, build_status, unknown_status, worst
 from exporter.polling.plan import Plan, build_plans
-from exporter.text import say_duration
+from exporter.text import format_value
 
-CALM, CROSSED, CANNOT_TELL = 0, 1, 2
+CALM, CROSSED, UNKNOWN = 0, 1, 2
 
 _COLOURS = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown": "magenta"}
 
@@ -27,9 +28,9 @@ _COLOURS = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown
 @options.config_file
 @options.as_json
 def status(config_file: Path, as_json: bool) -> None:
-    """Look at every queue once: states, waits, stuck chats, against the thresholds.
+    """Show every queue once: states, waits, stuck chats, judged by the thresholds.
 
-    Exit code 0: calm. 1: a threshold is crossed. 2: could not tell.
+    Exit code 0: calm. 1: a threshold is crossed. 2: unknown.
     """
     try:
         config = load_config(config_file, check_dsn=check_dsn)
@@ -37,13 +38,13 @@ def status(config_file: Path, as_json: bool) -> None:
     except ChatqueueError as error:
         # Not main's exit code 1: a script would take it for a crossed threshold.
         click.echo(f"chatqueue: {error}", err=True)
-        sys.exit(CANNOT_TELL)
-    statuses = [_look(plan, config) for plan in plans.values()]
+        sys.exit(UNKNOWN)
+    statuses = [_poll(plan) for plan in plans.values()]
     (_print_json if as_json else _print_tables)(statuses)
     sys.exit(_exit_code(statuses))
 
 
-def _look(plan: Plan, config: Config) -> Status:
+def _poll(plan: Plan) -> Status:
     """Ask one database everything, once."""
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
     try:
@@ -52,15 +53,15 @@ def _look(plan: Plan, config: Config) -> Status:
         return unknown_status(plan.database, f"the database is unavailable: {error}")
     finally:
         connection.close()
-    return build_status(plan.database, poll, config.thresholds)
+    return build_status(plan.database, poll, plan.thresholds)
 
 
 def _exit_code(statuses: Sequence[Status]) -> int:
-    """The worst of all; a crossed threshold outweighs what is not known."""
+    """The worst of all; a crossed threshold outweighs what is unknown."""
     verdicts = {status.verdict for status in statuses}
     if verdicts & {"warning", "critical"}:
         return CROSSED
-    return CANNOT_TELL if "unknown" in verdicts else CALM
+    return UNKNOWN if "unknown" in verdicts else CALM
 
 
 def _print_json(statuses: Sequence[Status]) -> None:
@@ -77,48 +78,34 @@ def _print_tables(statuses: Sequence[Status]) -> None:
         colour = _COLOURS[status.verdict]
         console.print(f"[bold]{status.database}[/]: [{colour}]{status.verdict}[/]")
         if status.states:
-            table = Table(box=None, pad_edge=False)
-            for heading in ("state", "chats", "oldest", "overdue", "platform: stuck", ""):
-                table.add_column(heading, justify="left" if heading in ("state", "") else "right")
-            for line in status.states:
-                table.add_row(
-                    line.state,
-                    _number(line.chats),
-                    _age(line.oldest_age_s) if line.state != "completed" else "",
-                    _number(line.overdue) if line.state != "completed" else "",
-                    _number(line.platform_stuck),
-                    _coloured(line.verdict),
-                )
+            table = Table("state", box=None, pad_edge=False)
+            for figure in STATE_FIGURES:
+                table.add_column(figure.words, justify="right")
+            table.add_column("")
+            for state, values in status.states.items():
+                shown = [_format(value, state) for value in values]
+                table.add_row(state, *shown, _coloured(worst(values)))
             console.print(table)
             console.print()
             table = Table("queue", box=None, pad_edge=False)
             table.add_column("", justify="right")
             table.add_column("")
-            for figure in status.figures:
-                show = {"seconds": _age, "ratio": _share}.get(figure.unit, _number)
-                table.add_row(figure.name, show(figure.value), _coloured(figure.verdict))
+            for value in status.values:
+                table.add_row(value.figure.words, _format(value), _coloured(value.verdict))
             console.print(table)
         for problem in status.problems:
             # One line each, however narrow the terminal: it is searched for and passed on.
-            console.print(f"[magenta]could not tell:[/] {one_line(problem)}", soft_wrap=True)
+            console.print(f"[magenta]unknown:[/] {one_line(problem)}", soft_wrap=True)
         console.print()
+
+
+def _format(value: Value, state: str = "") -> str:
+    """A value in its unit; a completed chat has no age."""
+    if value.value is None and state == "completed":
+        return ""
+    return format_value(value.value, value.figure.unit)
 
 
 def _coloured(verdict: str) -> str:
     """A verdict in its colour; calm needs no word."""
     return "" if verdict == "ok" else f"[{_COLOURS[verdict]}]{verdict}[/]"
-
-
-def _number(value: float | None) -> str:
-    """A count, or a dash where it is not known."""
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    """A ratio in per cent."""
-    return "-" if value is None else f"{value:.0%}"
-
-
-def _age(seconds: float | None) -> str:
-    """Seconds as people say them: the two largest units."""
-    return "-" if seconds is None else say_duration(seconds)

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.cli.output import build_console, one_line
-from exporter.config import format_duration
 from exporter.ops.tune.advice import Verdict, wilson_interval
 from exporter.ops.tune.report import Report
 from exporter.ops.tune.tally import Line
+from exporter.text import format_duration
 
 _HEADLINES = {
     Verdict.RECOMMENDED: "[green]recommended[/]",

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,14 @@ from exporter.cli.output import build_console
 from exporter.config import load_config
 from exporter.config.watch import Watch
 from exporter.errors import ChatqueueError
-from exporter.text import say_duration, say_moment
+from exporter.text import format_duration, format_time, format_value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from exporter.digests.account import Account
 
-CALM, LOOK, CANNOT_TELL = 0, 1, 2
+CALM, LOOK, UNKNOWN = 0, 1, 2
 _BARS = "▁▂▃▄▅▆▇█"
 _SPARK_LENGTH = 24
 _BAR_LENGTH = 48
@@ -37,8 +37,8 @@ class View:
     """What was seen of one database.
 
     Attributes:
-        account: Its figures.
-        history: Of each figure, the latest values.
+        account: Its values.
+        history: Of each value, the latest readings.
     """
 
     account: Account
@@ -58,9 +58,9 @@ class View:
     type=click.FloatRange(1, 3600),
     default=5,
     show_default=True,
-    help="Seconds between two looks.",
+    help="Seconds between two readings.",
 )
-@click.option("--once", is_flag=True, help="Look once and end, for scripts.")
+@click.option("--once", is_flag=True, help="Print once and exit, for scripts.")
 def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
     """Follow the deployment watch until Ctrl-C; without watch.started_at, the queues as they are.
 
@@ -69,11 +69,11 @@ def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
     """
     try:
         config = load_config(config_file)
-        views = _recall(config.watch)
+        views = _read_state(config.watch)
         troubles = collect(views, url, interval)
     except ChatqueueError as error:
         click.echo(f"chatqueue: {error}", err=True)
-        sys.exit(CANNOT_TELL)
+        sys.exit(UNKNOWN)
     if once:
         build_console().print(render(views, config.watch, troubles))
         sys.exit(LOOK if troubles else CALM)
@@ -81,8 +81,8 @@ def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
         _follow(views, config.watch, troubles, url, interval)
 
 
-def _recall(watch: Watch) -> dict[str, View]:
-    """What the daemon's own memory says, if it can be read here."""
+def _read_state(watch: Watch) -> dict[str, View]:
+    """The daemon's own state of the watch, if it can be read here."""
     from exporter.digests.memory import read_memory
 
     file, started_at = watch.digests.state_file, watch.started_at
@@ -99,7 +99,7 @@ def _recall(watch: Watch) -> dict[str, View]:
 def _follow(
     views: dict[str, View], watch: Watch, troubles: Sequence[str], url: str, interval_s: float
 ) -> None:
-    """Draw until interrupted; a page that is away for a while is said, and waited for."""
+    """Draw until interrupted; while the page cannot be read, say so and try again."""
     from rich.console import Console
     from rich.live import Live
 
@@ -116,7 +116,7 @@ def _follow(
 
 
 def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
-    """Read the page, take it into the views; return what somebody should look at."""
+    """Read the page into the views; return what somebody should look at."""
     from exporter.cli.page import fetch_families
     from exporter.digests.account import Account
     from exporter.digests.digest import find_troubles
@@ -124,11 +124,11 @@ def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
 
     pages = fetch_families(url, max(timeout_s, 1.0))
     if not pages:
-        raise ChatqueueError(f"{url} speaks of no database")
+        raise ChatqueueError(f"{url} has no metrics of a database")
     troubles = []
     for database, families in pages.items():
         view = views.setdefault(database, View(Account()))
-        view.account = view.account.look(read_figures(families))
+        view.account = view.account.update(read_figures(families))
         for key, value in view.account.now.items():
             view.history.setdefault(key, deque(maxlen=_SPARK_LENGTH)).append(value)
         troubles += [f"{database}: {trouble}" for trouble in find_troubles(view.account)]
@@ -136,7 +136,7 @@ def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
 
 
 def render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> RenderableType:
-    """Everything on one screen."""
+    """Return everything as one screen."""
     from rich.console import Group
     from rich.text import Text
 
@@ -145,9 +145,8 @@ def render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> 
         if troubles
         else Text("calm", style="green")
     )
-    return Group(
-        *_progress(watch), verdict, *(_table(name, view, watch) for name, view in views.items())
-    )
+    tables = (_table(name, view, watch) for name, view in views.items())
+    return Group(*_progress(watch), verdict, *tables)
 
 
 def _progress(watch: Watch) -> Iterator[RenderableType]:
@@ -158,31 +157,28 @@ def _progress(watch: Watch) -> Iterator[RenderableType]:
     if begun is None or ends is None or until is None:
         yield Text("no deployment watch (watch.started_at)", style="dim")
         return
-    now, length_s = datetime.now(UTC), watch.for_.total_seconds()
-    passed_s = min(max((now - begun).total_seconds(), 0.0), length_s)
+    now = datetime.now(UTC)
+    passed = min(max(now - begun, timedelta(0)), watch.for_)
     if now < begun:
-        words = f"begins at {say_moment(begun)}"
+        words = f"begins at {format_time(begun)}"
     elif now < ends:
-        words = f"{say_duration(passed_s)} of {say_duration(length_s)} watched"
+        length = format_duration(watch.for_, rounded=True)
+        words = f"{format_duration(passed, rounded=True)} of {length} watched"
     else:
-        words = f"over since {say_moment(ends)}"
-    left = say_duration((until - now).total_seconds())
-    rollback = f"rollback possible for {left} more" if now < until else "too late to roll back"
+        words = f"over since {format_time(ends)}"
+    rollback = "too late to roll back"
+    if now < until:
+        rollback = f"rollback possible for {format_duration(until - now, rounded=True)} more"
     yield Text(f"{words}; {rollback}", style="bold")
-    done = round(passed_s / length_s * _BAR_LENGTH)
+    done = round(passed / watch.for_ * _BAR_LENGTH)
     yield Text("█" * done + "░" * (_BAR_LENGTH - done), style="blue")
 
 
 def _table(database: str, view: View, watch: Watch) -> RenderableType:
-    """One database's figures; those that are idle are left out, as in a digest."""
+    """One database's values; those that are idle are left out, as in a digest."""
     from rich.table import Table
 
-    from exporter.digests.digest import (
-        find_changes,
-        find_figures,
-        say_change,
-        say_value,
-    )
+    from exporter.digests.digest import find_changes, find_figures, format_change
 
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(database, header_style="bold")
@@ -194,20 +190,19 @@ def _table(database: str, view: View, watch: Watch) -> RenderableType:
         if not figures:
             table.add_row(group, "none", style="dim")
         for index, figure in enumerate(figures):
-            value = view.account.now.get(figure.key)
             changes = find_changes(figure, view.account)[: len(columns)]
             table.add_row(
                 "" if index else group,
-                figure.name,
-                "?" if value is None else say_value(figure, value),
-                *(say_change(figure, change) if change else "" for change in changes),
+                figure.words,
+                format_value(view.account.now.get(figure.key), figure.unit),
+                *(format_change(figure, change) if change else "" for change in changes),
                 draw_sparkline(view.history.get(figure.key, ())),
             )
     return table
 
 
 def draw_sparkline(values: Iterable[float]) -> str:
-    """Return a bar a value, from the smallest to the largest; a flat line where all are equal."""
+    """Return a bar per value, from the smallest to the largest; a flat line where all are equal."""
     numbers = list(values)
     low, high = min(numbers, default=0.0), max(numbers, default=0.0)
     if high == low:

@@ -5,7 +5,7 @@ means is for `catalogue` and `database` to say.
 """
 
 from exporter.config.dsn import redact
-from exporter.config.durations import format_duration, parse_duration
+from exporter.config.durations import parse_duration
 from exporter.config.exported import limit_seconds
 from exporter.config.load import load_config
 from exporter.config.logs import LogReceiver, Logs
@@ -39,7 +39,6 @@ __all__ = [
     "Threshold",
     "Thresholds",
     "burn_rates",
-    "format_duration",
     "limit_seconds",
     "load_config",
     "parse_duration",

@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from exporter.config.document import Document, KeyPath, key_text
-from exporter.config.durations import format_duration
 from exporter.errors import Fault
+from exporter.text import format_duration
 
 
 class FaultList:

@@ -13,7 +13,6 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.config.dsn import redact
-from exporter.config.durations import format_duration
 from exporter.config.exported import Exported, QueryParameter
 from exporter.config.logs import Logs
 from exporter.config.notify import Notify
@@ -46,6 +45,7 @@ from exporter.config.values import (
     whole_number_schema,
 )
 from exporter.config.watch import Watch
+from exporter.text import format_duration
 
 
 def _check_timeout(timeout: timedelta, interval: timedelta | None) -> timedelta:

@@ -10,7 +10,6 @@ from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJso
 from exporter.config.durations import (
     DURATION_FORM,
     DURATION_PATTERN,
-    format_duration,
 )
 from exporter.config.section import Section
 from exporter.config.values import (
@@ -24,6 +23,7 @@ from exporter.config.values import (
     read_duration,
     whole_number_schema,
 )
+from exporter.text import format_duration
 
 MODES = ("off", "observe", "enforce")
 UNTIL_RESUMED = "until-resumed"

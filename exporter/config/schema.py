@@ -12,9 +12,9 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreSchema
 
-from exporter.config.durations import format_duration
 from exporter.config.model import Config, Database
 from exporter.config.notify import Webhook
+from exporter.text import format_duration
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

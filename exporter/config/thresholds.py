@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from exporter.config.durations import format_duration
 from exporter.config.exported import Exported, QueryParameter
 from exporter.config.limits import LimitCount, LimitShare, Objective
 from exporter.config.section import Section
@@ -23,6 +22,7 @@ from exporter.config.values import (
     from_to,
     whole_number_schema,
 )
+from exporter.text import format_duration
 
 
 def _warning(default: timedelta | str) -> Any:

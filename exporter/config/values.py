@@ -26,10 +26,10 @@ from pydantic_core import PydanticCustomError
 from exporter.config.durations import (
     DURATION_FORM,
     DURATION_PATTERN,
-    format_duration,
     parse_duration,
 )
 from exporter.config.frozen import FrozenDict
+from exporter.text import format_duration
 
 V = TypeVar("V")
 

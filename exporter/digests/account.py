@@ -1,7 +1,7 @@
-"""What a watch remembers of one database: its beginning, its last digest, what was counted. Pure.
+"""What a watch remembers of one database: its beginning, its last digest, its counts. Pure.
 
-A counter begins anew with every process: what it counted is added up here, so that a restart
-neither loses nor repeats anything but what came between the last look and the end.
+A counter starts again with each process: what it counted is added up here, so that a restart
+neither loses nor repeats anything but what came between the last reading and the end.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 
 from exporter.metrics.figures import FIGURES, Reading
 
-_COUNTERS = frozenset(figure.key for figure in FIGURES if figure.is_counter)
+_COUNTERS = frozenset(figure.key for figure in FIGURES.values() if figure.is_counter)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One database's figures over a watch. By figure's key; one that is not known is missing.
+    """One database's values over a watch. By figure's key; an unknown one is missing.
 
     Attributes:
         start: At the beginning; a counter begins at 0.
         digest: At the last digest, or at the beginning before the first.
-        now: At the latest look; counters since the beginning.
-        raw: What counters showed at the latest look.
-        details: Of the latest look.
+        now: At the latest reading; counters since the beginning.
+        raw: What counters showed at the latest reading.
+        details: Of the latest reading.
     """
 
     start: Mapping[str, float] = field(default_factory=dict)
@@ -32,12 +32,15 @@ class Account:
     raw: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, tuple[tuple[str, float], ...]] = field(default_factory=dict)
 
-    def look(self, reading: Reading) -> Account:
-        """Return the account after another look; what is new in it begins there."""
-        totals = {**self._totals, **self._grown(reading)}
-        gauges = {key: value for key, value in reading.values.items() if key not in _COUNTERS}
-        now = {**gauges, **totals}
+    def update(self, reading: Reading) -> Account:
+        """Return the account after another reading; what is new in it begins there."""
         raw = {key: value for key, value in reading.values.items() if key in _COUNTERS}
+        # A count is kept while its metric is missing.
+        totals = {key: value for key, value in self.now.items() if key in _COUNTERS}
+        for key, value in raw.items():
+            before = self.raw.get(key, value)
+            totals[key] = totals.get(key, 0.0) + (value - before if value >= before else value)
+        now = {**reading.values, **totals}
         return Account(
             start={**now, **dict.fromkeys(totals, 0.0), **self.start},
             digest={**now, **self.digest},
@@ -46,20 +49,6 @@ class Account:
             details=reading.details,
         )
 
-    def told(self) -> Account:
+    def mark_sent(self) -> Account:
         """Return the account after a digest."""
         return replace(self, digest=self.now)
-
-    @property
-    def _totals(self) -> dict[str, float]:
-        """What was counted up to the latest look; kept while a metric is not there."""
-        return {key: value for key, value in self.now.items() if key in _COUNTERS}
-
-    def _grown(self, reading: Reading) -> dict[str, float]:
-        """The counters of a reading, added up."""
-        grown = {}
-        for key in _COUNTERS & reading.values.keys():
-            value = reading.values[key]
-            before = self.raw.get(key, value)
-            grown[key] = self.now.get(key, 0.0) + (value - before if value >= before else value)
-        return grown

@@ -1,4 +1,4 @@
-"""An account → the words of a digest, readable in ten seconds. Pure."""
+"""An account → the text of a digest, readable in ten seconds. Pure."""
 
 from __future__ import annotations
 
@@ -7,49 +7,47 @@ from datetime import datetime
 
 from exporter.config.watch import Watch
 from exporter.digests.account import Account
-from exporter.metrics.figures import FIGURES, GROUPS, Figure
+from exporter.metrics.figures import ANY, FIGURES, GROUPS, NEW, Figure
 from exporter.notify.notices import Notice
-from exporter.text import say_duration, say_moment, say_number
+from exporter.text import format_duration, format_number, format_time, format_value
 
 EVENT = "digest"
 _LEGEND = "In brackets: since the last digest, since the watch began. Counts are since it began."
-_UNKNOWN = "?"
 _ALWAYS = ("Chats", "Waits")
 
 
-def build_digest(database: str, account: Account, watch: Watch, moment: datetime) -> Notice:
+def build_digest(database: str, account: Account, watch: Watch, time: datetime) -> Notice:
     """Return the notice of one database's digest.
 
     Args:
         database: Name in the configuration.
         account: As of now.
         watch: With its beginning.
-        moment: The moment of the rhythm that is told of.
+        time: The scheduled time this digest covers.
     """
-    begun, ends = watch.started_at, watch.ends_at
-    if begun is None or ends is None:
+    begun, ends, until = watch.started_at, watch.ends_at, watch.rollback_until
+    if begun is None or ends is None or until is None:
         raise ValueError("there is no watch")
     troubles = find_troubles(account)
-    passed = say_duration((moment - begun).total_seconds())
-    length = say_duration(watch.for_.total_seconds())
-    how_far = "the watch is over" if moment >= ends else f"{passed} of {length} watched"
+    length = format_duration(watch.for_, rounded=True)
+    progress = f"{format_duration(time - begun, rounded=True)} of {length} watched"
     verdict = f"look at {troubles[0]}" if troubles else "calm"
     if len(troubles) > 1:
         verdict += f" and {len(troubles) - 1} more"
-    lines = (
-        *([f"Look at: {', '.join(troubles)}"] if troubles else []),
-        *(f"{group}: {', '.join(words)}" for group, words in say_groups(account)),
-        *_deadline(watch, moment),
-        _LEGEND,
-    )
+    lines = [f"{group}: {', '.join(parts)}" for group, parts in format_groups(account)]
+    if troubles:
+        lines.insert(0, f"Look at: {', '.join(troubles)}")
+    if time < until:
+        left = format_duration(until - time, rounded=True)
+        lines.append(f"Rollback possible for {left} more, until {format_time(until)}.")
     return Notice(
         EVENT,
-        f"{database}: {how_far}, {verdict}",
-        lines,
+        f"{database}: {'the watch is over' if time >= ends else progress}, {verdict}",
+        (*lines, _LEGEND),
         {
             "database": database,
             "reason": ", ".join(troubles),
-            "moment": moment.isoformat(),
+            "moment": time.isoformat(),
             "now": dict(account.now),
             "last": dict(account.digest),
             "start": dict(account.start),
@@ -61,92 +59,71 @@ def find_troubles(account: Account) -> list[str]:
     """Return what somebody should look at, in words; nothing means calm."""
     if not account.now.get("database_up"):
         return ["a database that does not answer"]
-    return [words for figure in FIGURES if (words := _trouble(figure, account))]
+    return [text for figure in FIGURES.values() if (text := _format_trouble(figure, account))]
 
 
-def _trouble(figure: Figure, account: Account) -> str:
-    """What is wrong with a figure; empty where nothing is."""
+def _format_trouble(figure: Figure, account: Account) -> str:
+    """What is wrong with a value; empty where nothing is."""
     value = account.now.get(figure.key)
-    if figure.alarm == "never":
+    if figure.limit not in (ANY, NEW):
         return ""
     if value is None:
-        # A figure that was there and is gone is no 0.
-        return f"{figure.name}, which are not known" if figure.key in account.start else ""
-    if figure.alarm == "growth":
+        # A value that was there and is gone is no 0.
+        return f"{figure.words}, which are unknown" if figure.key in account.start else ""
+    if figure.limit == NEW:
         value -= account.digest.get(figure.key, 0.0)
     if value <= 0:
         return ""
-    new = "new " if figure.alarm == "growth" else ""
-    return f"{say_number(value)} {new}{figure.name}{_detail(figure, account)}"
+    details = account.details.get(figure.key, ())
+    text = ", ".join(f"{name} {format_number(part)}" for name, part in details)
+    new = "new " if figure.limit == NEW else ""
+    return f"{format_number(value)} {new}{figure.words}{f' ({text})' if text else ''}"
 
 
 def find_figures(account: Account) -> Iterator[tuple[str, list[Figure]]]:
-    """Yield each group that is known, and its figures but for those that are idle."""
+    """Yield each group with known values, and its figures but for those that are idle."""
     for group in GROUPS:
-        known = [f for f in FIGURES if f.group == group and f.key in account.start]
-        if known:
-            yield group, [f for f in known if group in _ALWAYS or _is_worth(f, account)]
-
-
-def say_groups(account: Account) -> Iterator[tuple[str, list[str]]]:
-    """Yield each line of a digest: its heading and its figures."""
-    for group, figures in find_figures(account):
-        yield group, [say_figure(figure, account) for figure in figures] or ["none"]
-
-
-def say_figure(figure: Figure, account: Account) -> str:
-    """Say a figure and its changes."""
-    value = account.now.get(figure.key)
-    if value is None:
-        return f"{figure.name} {_UNKNOWN}"
-    last, begun = find_changes(figure, account)
-    changes = [last] if figure.is_counter else [last, begun]
-    shown = f"{figure.name} {say_value(figure, value)}"
-    if not any(changes):
-        return shown
-    return f"{shown} ({', '.join(say_change(figure, change) for change in changes)})"
-
-
-def find_changes(figure: Figure, account: Account) -> tuple[float, float]:
-    """Return a figure's change since the last digest and since the watch began; 0 if not known."""
-    value = account.now.get(figure.key)
-    if value is None:
-        return 0.0, 0.0
-    last, begun = (
-        value - before.get(figure.key, value) for before in (account.digest, account.start)
-    )
-    least = 0.5 if figure.unit == "seconds" else 0.0
-    return (last if abs(last) > least else 0.0), (begun if abs(begun) > least else 0.0)
-
-
-def say_value(figure: Figure, value: float) -> str:
-    """Say a figure's value in its unit."""
-    return say_duration(value) if figure.unit == "seconds" else say_number(value)
-
-
-def say_change(figure: Figure, change: float) -> str:
-    """Say a change with its sign."""
-    sign = "+" if change > 0 else "-" if change < 0 else "±"
-    return sign + say_value(figure, abs(change))
+        figures = [f for f in FIGURES.values() if f.group == group and f.key in account.start]
+        if figures:
+            yield group, [f for f in figures if group in _ALWAYS or _is_worth(f, account)]
 
 
 def _is_worth(figure: Figure, account: Account) -> bool:
-    """Whether a figure says more than that all is as it should be."""
+    """Whether a value says more than that all is as it should be."""
+    return account.now.get(figure.key) != 0 or any(find_changes(figure, account))
+
+
+def format_groups(account: Account) -> Iterator[tuple[str, list[str]]]:
+    """Yield each line of a digest: its heading and its values."""
+    for group, figures in find_figures(account):
+        yield group, [_format_figure(figure, account) for figure in figures] or ["none"]
+
+
+def _format_figure(figure: Figure, account: Account) -> str:
+    """Write a value and its changes."""
     value = account.now.get(figure.key)
-    return value != 0 or any(find_changes(figure, account))
+    if value is None:
+        return f"{figure.words} unknown"
+    last, begun = find_changes(figure, account)
+    changes = [last] if figure.is_counter else [last, begun]
+    text = f"{figure.words} {format_value(value, figure.unit)}"
+    if not any(changes):
+        return text
+    return f"{text} ({', '.join(format_change(figure, change) for change in changes)})"
 
 
-def _detail(figure: Figure, account: Account) -> str:
-    """What a figure is made of."""
-    parts = account.details.get(figure.key, ())
-    return (
-        f" ({', '.join(f'{name} {say_number(value)}' for name, value in parts)})" if parts else ""
-    )
+def find_changes(figure: Figure, account: Account) -> tuple[float, float]:
+    """Return a value's change since the last digest and since the watch began; 0 if unknown."""
+    value = account.now.get(figure.key)
+    if value is None:
+        return 0.0, 0.0
+    least = 0.5 if figure.unit == "seconds" else 0.0
+    changes = [value - values.get(figure.key, value) for values in (account.digest, account.start)]
+    last, begun = (change if abs(change) > least else 0.0 for change in changes)
+    return last, begun
 
 
-def _deadline(watch: Watch, moment: datetime) -> Iterator[str]:
-    """How long a rollback is still possible."""
-    until = watch.rollback_until
-    if until is not None and moment < until:
-        left = say_duration((until - moment).total_seconds())
-        yield f"Rollback possible for {left} more, until {say_moment(until)}."
+def format_change(figure: Figure, change: float) -> str:
+    """Write a change with its sign."""
+    sign = "+" if change > 0 else "-" if change < 0 else "±"
+    return sign + format_value(abs(change), figure.unit)

@@ -15,16 +15,16 @@ from exporter.digests.account import Account
 
 VERSION = 1
 _LIMIT_BYTES = 1024 * 1024
-_FIGURES = ("start", "digest", "now", "raw")
+_STORED = ("start", "digest", "now", "raw")
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is known of one watch.
+    """The state of one watch.
 
     Attributes:
         started_at: Of the watch; another beginning is another watch.
-        last: The last moment told of; None before the first.
+        last: The scheduled time of the last digest; None before the first.
         accounts: By database.
     """
 
@@ -34,7 +34,7 @@ class Memory:
 
 
 def read_memory(file: Path, started_at: datetime) -> Memory | None:
-    """Return what a file remembers of the watch that began then; None of another or none.
+    """Return what a file holds of the watch that began then; None of another or none.
 
     Raises:
         ValueError: The file cannot be read, or holds something else; the message says what.
@@ -53,14 +53,14 @@ def read_memory(file: Path, started_at: datetime) -> Memory | None:
         version = document["version"]
         memory = _read(document) if version == VERSION else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError("does not hold what a watch remembers") from None
+        raise ValueError("does not hold the state of a watch") from None
     if memory is None:
         raise ValueError(f"is of version {version!r:.20}, expected {VERSION}")
     return memory if memory.started_at == started_at else None
 
 
 def write_memory(file: Path, memory: Memory) -> None:
-    """Replace the file in one step; whoever reads sees the old one or the new one.
+    """Replace the file in one step; a reader sees the old one or the new one.
 
     Raises:
         OSError: It cannot be written; the old file stays.
@@ -70,7 +70,7 @@ def write_memory(file: Path, memory: Memory) -> None:
         "started_at": memory.started_at.isoformat(),
         "last": memory.last and memory.last.isoformat(),
         "databases": {
-            database: {name: dict(getattr(account, name)) for name in _FIGURES}
+            database: {name: dict(getattr(account, name)) for name in _STORED}
             for database, account in memory.accounts.items()
         },
     }
@@ -84,30 +84,23 @@ def write_memory(file: Path, memory: Memory) -> None:
 
 def _read(document: Any) -> Memory:
     last = document["last"]
-    return Memory(
-        _moment(document["started_at"]),
-        None if last is None else _moment(last),
-        {
-            str(database): Account(
-                start=_figures(entry["start"]),
-                digest=_figures(entry["digest"]),
-                now=_figures(entry["now"]),
-                raw=_figures(entry["raw"]),
-            )
-            for database, entry in document["databases"].items()
-        },
-    )
+    accounts = {}
+    for database, entry in document["databases"].items():
+        start, digest, now, raw = (_read_values(entry[name]) for name in _STORED)
+        accounts[str(database)] = Account(start, digest, now, raw)
+    started_at = _read_time(document["started_at"])
+    return Memory(started_at, None if last is None else _read_time(last), accounts)
 
 
-def _moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError("a moment has no zone")
-    return moment
+def _read_time(value: Any) -> datetime:
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is None:
+        raise ValueError("a time has no zone")
+    return time
 
 
-def _figures(value: Any) -> dict[str, float]:
-    figures = {str(key): float(number) for key, number in value.items()}
-    if not all(math.isfinite(number) for number in figures.values()):
-        raise ValueError("a figure is no number")
-    return figures
+def _read_values(value: Any) -> dict[str, float]:
+    values = {str(key): float(number) for key, number in value.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise ValueError("a value is no number")
+    return values

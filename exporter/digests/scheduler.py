@@ -11,7 +11,7 @@ from exporter.config.watch import Watch
 from exporter.digests.account import Account
 from exporter.digests.digest import build_digest
 from exporter.digests.memory import Memory, read_memory, write_memory
-from exporter.digests.schedule import due_moment, next_moment
+from exporter.digests.schedule import due_time, next_time
 from exporter.metrics.figures import Reading
 from exporter.notify.notices import Notifier
 from exporter.threads import PeriodicThread
@@ -63,8 +63,8 @@ class DigestScheduler(PeriodicThread[Watch]):
         now, memory = self._now(), self._memory
         if memory is None:
             return None
-        coming = next_moment(self._plan, now)
-        due = due_moment(self._plan, memory.last, self._awake_since, now)
+        coming = next_time(self._plan, now)
+        due = due_time(self._plan, memory.last, self._awake_since, now)
         if due is None and coming is None:
             return None
         if now < memory.started_at:
@@ -73,7 +73,7 @@ class DigestScheduler(PeriodicThread[Watch]):
         if not readings:
             return _RETRY_S
         accounts = {
-            database: memory.accounts.get(database, Account()).look(reading)
+            database: memory.accounts.get(database, Account()).update(reading)
             for database, reading in readings.items()
         }
         if due is not None:
@@ -86,7 +86,7 @@ class DigestScheduler(PeriodicThread[Watch]):
         """Remember first, so that a crash between the two rather loses a digest than repeats it."""
         started_at = self._plan.started_at
         assert started_at is not None  # noqa: S101 - a moment is due
-        told = {database: account.told() for database, account in accounts.items()}
+        told = {database: account.mark_sent() for database, account in accounts.items()}
         self._remember(Memory(started_at, due, told))
         for database, account in accounts.items():
             self._notifier.notify(build_digest(database, account, self._plan, due))

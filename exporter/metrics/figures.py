@@ -1,151 +1,186 @@
-"""The figures a digest tells, and how they are read off metric families. Pure."""
+"""The one table of values that people are shown: metric, words, unit and limit of each. Pure.
+
+`status`, digests, `watch`, the report and the first row of the dashboards read it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from exporter.metrics.snapshot import Family
 
-Alarm = Literal["never", "above_zero", "growth"]
+ANY, NEW = "any", "new"
+
+Found = list[tuple[Mapping[str, str], float]]
+Samples = Mapping[str, Found]
+"""Metric to the labels and values of its samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure and where it comes from.
+    """One value that people are shown.
 
     Attributes:
-        key: Its name in the state file.
-        group: The line of a digest it stands in; empty where it stands in none.
-        name: What it is called there.
-        metric: Family; of several samples the sum is taken, of ages the largest.
-        labels: Label to the values that count; all where a label is not named.
-        unit: `seconds`, or empty for a count.
-        is_counter: Whether it only grows, and is told since the watch began.
-        alarm: From when on somebody should look.
-        detail: The label whose values say more, where the figure is not 0.
+        key: Its name for programs: in JSON, in a digest's fields and in the state file.
+        words: Its name for people.
+        metric: Family; of several samples the sum is taken, of durations and ratios the largest.
+        labels: Label to the values that count, as `a|b`; all where a label is not named.
+        unit: `chats`, `operators`, `seconds`, `ratio`, or empty for a count of anything else.
+        limit: Somebody should look above this threshold's metric, at ANY, or at a NEW one; empty
+            for never.
+        detail: The label whose values say more, where the value is not 0.
+        group: The line of a digest; empty where it is in none.
     """
 
     key: str
-    group: str
-    name: str
+    words: str
     metric: str
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     unit: str = ""
-    is_counter: bool = False
-    alarm: Alarm = "never"
+    limit: str = ""
     detail: str = ""
+    group: str = ""
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it only grows; a digest counts it since the watch began."""
+        return self.metric.endswith("_total")
+
+    @property
+    def matchers(self) -> tuple[str, ...]:
+        """The labels in PromQL."""
+        return tuple(f'{n}{"=~" if "|" in v else "="}"{v}"' for n, v in self.labels.items())
+
+    def find(self, samples: Samples, metric: str = "") -> Found:
+        """Return its samples, or those of another metric with the same labels."""
+        return [
+            (labels, value)
+            for labels, value in samples.get(metric or self.metric, ())
+            if all(labels.get(n) in values.split("|") for n, values in self.labels.items())
+        ]
+
+    def read(self, samples: Samples) -> float | None:
+        """Return its value; None where it is unknown."""
+        values = [value for _, value in self.find(samples)]
+        if not values:
+            return None
+        return max(values) if self.unit in ("seconds", "ratio") else sum(values)
+
+    def read_details(self, samples: Samples) -> tuple[tuple[str, float], ...]:
+        """Return its values by `detail`, those that are not 0, largest first."""
+        parts = [(labels.get(self.detail, ""), value) for labels, value in self.find(samples)]
+        return tuple(sorted((p for p in parts if p[1]), key=lambda part: (-part[1], part[0])))
 
 
-def _state(key: str, name: str, state: str) -> Figure:
-    return Figure(key, "Chats", name, "chatqueue_chats", {"state": (state,)})
+def index_samples(families: Iterable[Family]) -> Samples:
+    """Return the samples of families by metric; a name may come several times."""
+    samples: dict[str, Found] = {}
+    for family in families:
+        found = samples.setdefault(family.name, [])
+        found.extend((dict(sample.labels), sample.value) for sample in family.samples)
+    return samples
 
 
-def _oldest(key: str, name: str, state: str) -> Figure:
-    metric = "chatqueue_state_oldest_age_seconds"
-    return Figure(key, "Waits", name, metric, {"state": (state,)}, "seconds")
+def _of(figure: Figure, key: str, words: str, limit: str = "", **labels: str) -> Figure:
+    """A value of one state, from that of any state."""
+    labels |= {name: value for name, value in figure.labels.items() if name not in labels}
+    return replace(figure, key=key, words=words, limit=limit or figure.limit, labels=labels)
 
 
-def _overdue(key: str, name: str, state: str) -> Figure:
-    labels = {"state": (state,), "severity": ("critical",)}
-    return Figure(key, "Stuck", name, "chatqueue_state_overdue_chats", labels, alarm="above_zero")
-
-
-def _counter(
-    key: str, group: str, name: str, metric: str, alarm: Alarm = "never", **labels: tuple[str, ...]
-) -> Figure:
-    return Figure(key, group, name, metric, labels, is_counter=True, alarm=alarm)
-
-
-def _released(key: str, name: str, *outcomes: str) -> Figure:
-    return _counter(key, "Releases", name, "chatqueue_releases_total", outcome=outcomes)
-
-
-FIGURES = (
-    _state("waiting", "waiting", "waiting_assignment"),
-    _state("assigned", "assigned", "assigned"),
-    _state("replied", "waiting for the customer", "waiting_real_user_reply"),
-    Figure(
-        "available",
-        "Chats",
-        "operators available",
-        "chatqueue_operators",
-        {"status": ("available",)},
-    ),
-    _oldest("oldest_waiting", "oldest in the queue", "waiting_assignment"),
-    _oldest("oldest_assigned", "oldest assigned", "assigned"),
-    Figure(
-        "customer_wait",
-        "Waits",
-        "a customer's longest",
-        "chatqueue_customer_oldest_wait_seconds",
-        unit="seconds",
-    ),
-    _overdue("overdue_waiting", "waiting too long", "waiting_assignment"),
-    _overdue("overdue_assigned", "assigned too long", "assigned"),
-    Figure(
-        "idle_overdue",
-        "Stuck",
-        "missed by the idle detector",
-        "chatqueue_idle_overdue_chats",
-        alarm="above_zero",
-    ),
-    Figure(
-        "unknown_state",
-        "Invalid",
-        "chats without a state",
-        "chatqueue_chats",
-        {"state": ("unknown",)},
-        alarm="above_zero",
-    ),
-    Figure(
-        "invalid",
-        "Invalid",
-        "chats in an impossible state",
-        "chatqueue_invalid_chats",
-        alarm="above_zero",
-        detail="check",
-    ),
-    _counter(
-        "repeats",
-        "Invalid",
-        "avoidable repeats",
-        "chatqueue_same_operator_assignments_total",
-        "growth",
-        avoidable=("true",),
-    ),
-    # Some errors are any platform's everyday; whether there are more than before, the report says.
-    _counter("log_errors", "Errors", "log errors", "chatqueue_log_events_total", level=("error",)),
-    _counter(
-        "query_errors",
-        "Errors",
-        "failed queries",
-        "chatqueue_exporter_query_errors_total",
-        "growth",
-    ),
-    _counter("deadlocks", "Errors", "deadlocks", "chatqueue_database_deadlocks_total"),
-    _counter("rollbacks", "Errors", "rollbacks", "chatqueue_database_rollbacks_total"),
-    Figure("database_up", "", "database answers", "chatqueue_database_up"),
-    _counter("assignments", "Releases", "assignments", "chatqueue_assignments_total"),
-    _released("released_replied", "replied", "replied", "customer_replied"),
-    _released("released_idle", "idle", "idle_timeout"),
-    _released("released_auto", "by auto-release", "auto_release"),
-    _released("released_by_hand", "by hand", "admin", "manual"),
-    _released("released_closed", "closed", "closed", "other"),
+# What is known of each state; the label `state` is left open.
+_CHATS = Figure("chats", "chats", "chatqueue_chats", unit="chats")
+_OLDEST = Figure("oldest_age_seconds", "oldest", "chatqueue_state_oldest_age_seconds",
+                 unit="seconds", limit="chatqueue_threshold_oldest_age_seconds")  # fmt: skip
+_OVERDUE = Figure("overdue_chats", "overdue", "chatqueue_state_overdue_chats",
+                  {"severity": "warning"}, "chats")  # fmt: skip
+_STUCK = Figure(
+    "platform_stuck_chats", "platform: stuck", "chatqueue_platform_stuck_chats", unit="chats"
 )
-"""Every figure of a digest, in its order. A metric that is not there has no line."""
+STATE_FIGURES = (_CHATS, _OLDEST, _OVERDUE, _STUCK)
 
-GROUPS = tuple(dict.fromkeys(figure.group for figure in FIGURES if figure.group))
+_WAITING, _ASSIGNED, _REPLIED = "waiting_assignment", "assigned", "waiting_real_user_reply"
+_OPERATORS = Figure("operators", "operators", "chatqueue_operators", unit="operators")
+_RELEASES = Figure("releases", "releases", "chatqueue_releases_total")
+
+# The lines of a digest, and what only others show.
+_TABLE = {
+    "Chats": (
+        _of(_CHATS, "waiting", "waiting", state=_WAITING),
+        _of(_CHATS, "assigned", "assigned", state=_ASSIGNED),
+        _of(_CHATS, "replied", "waiting for the customer", state=_REPLIED),
+        _of(_OPERATORS, "available", "operators available", status="available"),
+    ),
+    "Waits": (
+        _of(_OLDEST, "oldest_waiting", "oldest in the queue", state=_WAITING),
+        _of(_OLDEST, "oldest_assigned", "oldest assigned", state=_ASSIGNED),
+        Figure("customer_wait", "longest unanswered wait of a user",
+               "chatqueue_customer_oldest_wait_seconds", unit="seconds",
+               limit="chatqueue_threshold_customer_wait_seconds"),
+    ),
+    "Stuck": (
+        _of(_OVERDUE, "overdue_waiting", "waiting too long", ANY,
+            state=_WAITING, severity="critical"),
+        _of(_OVERDUE, "overdue_assigned", "assigned too long", ANY,
+            state=_ASSIGNED, severity="critical"),
+        Figure("idle_overdue", "chats the idle detector should have released",
+               "chatqueue_idle_overdue_chats", unit="chats", limit=ANY),
+    ),
+    "Invalid": (
+        _of(_CHATS, "unknown_state", "chats without a known state", ANY, state="unknown"),
+        Figure("invalid", "chats in an invalid state", "chatqueue_invalid_chats",
+               unit="chats", limit=ANY, detail="check"),
+        Figure("repeats", "avoidable repeats", "chatqueue_same_operator_assignments_total",
+               {"avoidable": "true"}, limit=NEW),
+    ),
+    "Errors": (
+        # Any platform logs some errors every day; the report says whether there are more now.
+        Figure("log_errors", "log errors", "chatqueue_log_events_total", {"level": "error"}),
+        Figure("query_errors", "failed queries", "chatqueue_exporter_query_errors_total",
+               limit=NEW),
+        Figure("deadlocks", "deadlocks", "chatqueue_database_deadlocks_total"),
+        Figure("rollbacks", "rollbacks", "chatqueue_database_rollbacks_total"),
+    ),
+    "Releases": (
+        Figure("assignments", "assignments", "chatqueue_assignments_total"),
+        _of(_RELEASES, "released_replied", "replied", outcome="replied|customer_replied"),
+        _of(_RELEASES, "released_idle", "idle", outcome="idle_timeout"),
+        _of(_RELEASES, "released_auto", "by auto-release", outcome="auto_release"),
+        _of(_RELEASES, "released_by_hand", "by hand", outcome="admin|manual"),
+        _of(_RELEASES, "released_closed", "closed", outcome="closed|other"),
+    ),
+    "": (
+        Figure("database_up", "database answers", "chatqueue_database_up"),
+        Figure("unanswered", "chats that are owed an answer", "chatqueue_unanswered_chats",
+               unit="chats"),
+        _of(_OPERATORS, "on_chat", "operators on a chat", status="on_chat"),
+        _of(_OPERATORS, "stale", "operators without a sign of life", status="stale"),
+        Figure("operators_required", "operators the service level needs",
+               "chatqueue_operators_required", unit="operators"),
+        Figure("queue_drain", "time to empty the queue", "chatqueue_queue_drain_seconds",
+               unit="seconds"),
+        Figure("operator_share", "busiest operator's share of the last hour",
+               "chatqueue_operator_share_max_ratio", {"window": "1h"}, "ratio"),
+        Figure("platform_oldest", "platform's own oldest wait (since creation)",
+               "chatqueue_platform_queue_oldest_age_seconds", unit="seconds"),
+        Figure("platform_mean", "platform's own mean wait (since creation)",
+               "chatqueue_platform_queue_mean_age_seconds", unit="seconds"),
+        Figure("waits", "waits", "chatqueue_waits_total"),
+        Figure("idle_releases", "chats the idle detector released",
+               "chatqueue_idle_releases_total", {"by": "job"}),
+    ),
+}  # fmt: skip
+FIGURES = {row.key: replace(row, group=group) for group, rows in _TABLE.items() for row in rows}
+GROUPS = tuple(group for group in _TABLE if group)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One database's figures at one moment.
+    """One database's values at one time.
 
     Attributes:
-        values: Figure's key to its value; one that is not known is missing. A counter's value is
-            what its metric shows.
+        values: Figure's key to its value, a counter's as its metric shows it; an unknown one is
+            missing.
         details: Figure's key to label value and value, those that are not 0, largest first.
     """
 
@@ -154,32 +189,14 @@ class Reading:
 
 
 def read_figures(families: Iterable[Family]) -> Reading:
-    """Read every figure off one database's families.
-
-    Args:
-        families: Without the label `database`; a name may come several times.
-    """
-    by_name: dict[str, list[Family]] = {}
-    for family in families:
-        by_name.setdefault(family.name, []).append(family)
-    values: dict[str, float] = {}
-    details: dict[str, tuple[tuple[str, float], ...]] = {}
-    for figure in FIGURES:
-        found = [
-            (dict(sample.labels), sample.value)
-            for family in by_name.get(figure.metric, ())
-            for sample in family.samples
-        ]
-        found = [
-            (labels, value)
-            for labels, value in found
-            if all(labels.get(name) in allowed for name, allowed in figure.labels.items())
-        ]
-        if not found:
-            continue
-        numbers = [value for _, value in found]
-        values[figure.key] = max(numbers) if figure.unit else sum(numbers)
-        if figure.detail:
-            parts = [(labels.get(figure.detail, ""), value) for labels, value in found if value]
-            details[figure.key] = tuple(sorted(parts, key=lambda part: (-part[1], part[0])))
-    return Reading(values, details)
+    """Read the table's values from one database's families, which have no label `database`."""
+    samples = index_samples(families)
+    values = {key: figure.read(samples) for key, figure in FIGURES.items()}
+    return Reading(
+        {key: value for key, value in values.items() if value is not None},
+        {
+            key: figure.read_details(samples)
+            for key, figure in FIGURES.items()
+            if figure.detail and values[key] is not None
+        },
+    )

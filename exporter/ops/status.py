@@ -1,59 +1,47 @@
-"""One look at a database, judged against the thresholds: what the team would type by hand. Pure."""
+"""One poll of a database, judged by the thresholds. Pure."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from exporter.config import Thresholds, limit_seconds
 from exporter.database import Poll
 from exporter.errors import DatabaseError
 from exporter.metrics.events import families_of
+from exporter.metrics.figures import (
+    ANY,
+    FIGURES,
+    STATE_FIGURES,
+    Figure,
+    Samples,
+    index_samples,
+)
 from exporter.metrics.snapshot import Family
 
 Verdict = Literal["ok", "warning", "critical", "unknown"]
 STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", "unknown")
+_SHOWN = (
+    "customer_wait", "unanswered", "idle_overdue", "invalid", "available", "on_chat", "stale",
+    "operators_required", "queue_drain", "operator_share", "platform_oldest", "platform_mean",
+)  # fmt: skip
 _ORDER: tuple[Verdict, ...] = ("ok", "unknown", "warning", "critical")
 
 
 @dataclass(frozen=True, slots=True)
-class StateLine:
-    """One state. None means the figure is not known.
+class Value:
+    """One value, judged.
 
     Attributes:
-        state: Its name.
-        chats: Active chats, as the platform's view counts them.
-        platform_stuck: Chats the platform's detect_stuck_chats finds in it.
-        oldest_age_s: Longest true time in the state.
-        overdue: Chats past the warning threshold.
-        verdict: Of the oldest age against its thresholds.
-    """
-
-    state: str
-    chats: float | None
-    platform_stuck: float | None
-    oldest_age_s: float | None
-    overdue: float | None
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One figure of the queue as a whole.
-
-    Attributes:
-        name: What it is, for people.
-        value: None when it is not known, or its query is disabled.
-        unit: `seconds`, `chats`, `operators` or `ratio`.
+        figure: Where it comes from.
+        value: None when it is unknown, or its query is disabled.
         verdict: `ok` where no threshold applies.
     """
 
-    name: str
+    figure: Figure
     value: float | None
-    unit: str
     verdict: Verdict
 
 
@@ -63,25 +51,30 @@ class Status:
 
     Attributes:
         database: Name in the configuration.
-        states: One line a state.
-        figures: The queue as a whole.
-        problems: Why something is not known, one text each.
-        verdict: The worst of all; a crossed threshold outweighs what is not known.
+        states: Each state's values, in the order of `STATE_FIGURES`.
+        values: Those of the queue as a whole.
+        problems: Why something is unknown, one text each.
+        verdict: The worst of all; a crossed threshold outweighs what is unknown.
     """
 
     database: str
-    states: tuple[StateLine, ...]
-    figures: tuple[Figure, ...]
+    states: Mapping[str, tuple[Value, ...]]
+    values: tuple[Value, ...]
     problems: tuple[str, ...]
     verdict: Verdict
 
 
 def unknown_status(database: str, problem: str) -> Status:
-    """Return the status of a database that cannot be asked."""
-    return Status(database, (), (), (problem,), "unknown")
+    """Return the status of a database that cannot be polled."""
+    return Status(database, {}, (), (problem,), "unknown")
 
 
-def build_status(database: str, poll: Poll, thresholds: Thresholds) -> Status:
+def worst(values: Iterable[Value]) -> Verdict:
+    """Return the worst verdict."""
+    return max((value.verdict for value in values), key=_ORDER.index)
+
+
+def build_status(database: str, poll: Poll, thresholds: Iterable[Family]) -> Status:
     """Judge one poll.
 
     Args:
@@ -89,151 +82,95 @@ def build_status(database: str, poll: Poll, thresholds: Thresholds) -> Status:
         poll: Of the whole catalogue.
         thresholds: Of the configuration.
     """
-    values, problems = _values(poll)
-    states = tuple(_state_line(state, values, thresholds) for state in STATES)
-    figures = tuple(_figures(values, thresholds))
-    verdicts = [line.verdict for line in states] + [figure.verdict for figure in figures]
-    if problems:
-        verdicts.append("unknown")
-    return Status(database, states, figures, tuple(problems), max(verdicts, key=_ORDER.index))
+    families, problems = _read(poll)
+    judge = _Judge(index_samples(families), _expected(poll), index_samples(thresholds))
+    states = {
+        state: tuple(
+            judge.judge(replace(figure, labels={"state": state, **figure.labels}))
+            for figure in STATE_FIGURES
+        )
+        for state in STATES
+    }
+    values = tuple(judge.judge_shown())
+    verdict = worst([*itertools.chain(*states.values()), *values])
+    if problems and verdict == "ok":
+        verdict = "unknown"
+    return Status(database, states, values, tuple(problems), verdict)
 
 
 @dataclass(frozen=True, slots=True)
-class _Values:
-    """What a poll found, and what it looked for.
+class _Judge:
+    """Values against their limits.
 
     Attributes:
-        samples: By metric name and label values, joined with commas.
-        asked: The samples that the queries run may give. What the operator has disabled is no
-            cause for alarm, nor for doubt.
+        samples: What the poll gave.
+        expected: What it may give. What the operator has disabled is no cause for alarm, nor for
+            doubt.
+        thresholds: The limits.
     """
 
-    samples: Mapping[tuple[str, str], float]
-    asked: frozenset[tuple[str, str]]
+    samples: Samples
+    expected: Samples
+    thresholds: Samples
 
-    def get(self, metric: str, key: str = "") -> float | None:
-        """The value of a sample; None where there is none."""
-        return self.samples.get((metric, key))
+    def judge(self, figure: Figure) -> Value:
+        value = figure.read(self.samples)
+        limits = self._find_limits(figure)
+        verdict: Verdict = "ok"
+        if limits and value is None:
+            verdict = "unknown" if figure.find(self.expected) else "ok"
+        elif value is not None:
+            crossed = (name for name in _ORDER if value > limits.get(name, math.inf))
+            verdict = max(crossed, key=_ORDER.index, default="ok")
+        return Value(figure, value, verdict)
 
-    def judge(self, metric: str, key: str, warning: float, critical: float) -> Verdict:
-        """A sample against two limits."""
-        value = self.get(metric, key)
-        if value is None:
-            return "unknown" if (metric, key) in self.asked else "ok"
-        if value > critical:
-            return "critical"
-        return "warning" if value > warning else "ok"
+    def judge_shown(self) -> Iterator[Value]:
+        """Judge the queue as a whole, and each check that found an invalid chat."""
+        for figure in map(FIGURES.__getitem__, _SHOWN):
+            yield self.judge(figure)
+            for name, _ in figure.read_details(self.samples) if figure.detail else ():
+                one = replace(
+                    figure,
+                    key=f"{figure.key}_{name}",
+                    words=f"{figure.key}: {name}",
+                    labels={figure.detail: name},
+                )
+                yield self.judge(one)
+
+    def _find_limits(self, figure: Figure) -> Mapping[str, float]:
+        """By severity; none where there is no threshold."""
+        if figure.limit == ANY:
+            return {"warning": 0.0}
+        found = figure.find(self.thresholds, figure.limit) if figure.limit else []
+        return {labels["severity"]: limit for labels, limit in found}
 
 
-def _values(poll: Poll) -> tuple[_Values, list[str]]:
-    """Every sample, and what failed."""
-    values: dict[tuple[str, str], float] = {}
+def _read(poll: Poll) -> tuple[list[Family], list[str]]:
+    """Every family, and what failed."""
+    families: list[Family] = []
     problems = []
     for outcome in poll.outcomes:
-        families: Iterable[Family] = ()
         error = outcome.error
         if error is None:
             try:
-                families = families_of(outcome.query, outcome.columns, outcome.rows, poll.began_at)
+                families += families_of(outcome.query, outcome.columns, outcome.rows, poll.began_at)
             except DatabaseError as mismatch:
                 error = mismatch
         if error is not None:
             problems.append(f"{outcome.query.name}: {error.reason}: {error}")
-        for family in families:
-            for sample in family.samples:
-                key = ",".join(value for _, value in sample.labels)
-                values[family.name, key] = sample.value
-    asked = frozenset(
-        (metric.name, ",".join((*combination, *(value for _, value in series.labels))))
-        for outcome in poll.outcomes
-        for metric in outcome.query.metrics
-        for series in metric.series
-        for combination in itertools.product(*(label.values for label in metric.labels))
-    )
-    return _Values(values, asked), problems
+    return families, problems
 
 
-def _state_line(state: str, values: _Values, thresholds: Thresholds) -> StateLine:
-    """One state's figures and verdict."""
-    oldest_age = "chatqueue_state_oldest_age_seconds"
-    limits = getattr(thresholds.oldest_age, state, None)
-    verdict: Verdict = "ok"
-    if limits is not None:
-        verdict = values.judge(
-            oldest_age, state, limit_seconds(limits.warning), limit_seconds(limits.critical)
-        )
-    return StateLine(
-        state=state,
-        chats=values.get("chatqueue_chats", state),
-        platform_stuck=values.get("chatqueue_platform_stuck_chats", state),
-        oldest_age_s=values.get(oldest_age, state),
-        overdue=values.get("chatqueue_state_overdue_chats", f"{state},warning"),
-        verdict=verdict,
-    )
-
-
-def _figures(values: _Values, thresholds: Thresholds) -> Iterable[Figure]:
-    """The queue as a whole."""
-
-    def figure(name: str, metric: str, unit: str, key: str = "", **limits: float) -> Figure:
-        infinity = float("inf")
-        verdict = values.judge(
-            metric, key, limits.get("warning", infinity), limits.get("critical", infinity)
-        )
-        return Figure(name, values.get(metric, key), unit, verdict)
-
-    wait = thresholds.customer_wait
-    yield figure(
-        "longest unanswered wait of a user",
-        "chatqueue_customer_oldest_wait_seconds",
-        "seconds",
-        warning=limit_seconds(wait.warning),
-        critical=limit_seconds(wait.critical),
-    )
-    yield figure("chats that are owed an answer", "chatqueue_unanswered_chats", "chats")
-    yield figure(
-        "chats the idle detector should have released",
-        "chatqueue_idle_overdue_chats",
-        "chats",
-        warning=0,
-    )
-    yield from _invalid(values)
-    for status in ("available", "on_chat", "stale"):
-        yield figure(f"operators {status}", "chatqueue_operators", "operators", status)
-    # These may rightly be missing, as where nobody was answered in the last hour.
-    for name, metric, unit, key in (
-        ("operators the service level needs", "chatqueue_operators_required", "operators", ""),
-        ("time to empty the queue", "chatqueue_queue_drain_seconds", "seconds", ""),
-        (
-            "busiest operator's share of the last hour",
-            "chatqueue_operator_share_max_ratio",
-            "ratio",
-            "1h",
-        ),
-    ):
-        yield Figure(name, values.get(metric, key), unit, "ok")
-    yield figure(
-        "platform's own oldest wait (since creation)",
-        "chatqueue_platform_queue_oldest_age_seconds",
-        "seconds",
-    )
-    yield figure(
-        "platform's own mean wait (since creation)",
-        "chatqueue_platform_queue_mean_age_seconds",
-        "seconds",
-    )
-
-
-def _invalid(values: _Values) -> Iterable[Figure]:
-    """Chats in an impossible state: all of them, and each check that found some."""
-    metric = "chatqueue_invalid_chats"
-    # A query that failed is among the problems, and casts its doubt there.
-    found = {key: value for (name, key), value in values.samples.items() if name == metric}
-    total = sum(found.values()) if found else None
-    yield Figure("chats in an invalid state", total, "chats", "warning" if total else "ok")
-    for check, value in sorted(found.items()):
-        if value:
-            yield Figure(f"invalid: {check}", value, "chats", "warning")
+def _expected(poll: Poll) -> Samples:
+    """The samples that the poll's queries may give."""
+    samples: dict[str, list[tuple[Mapping[str, str], float]]] = {}
+    for metric in (metric for outcome in poll.outcomes for metric in outcome.query.metrics):
+        names = [label.name for label in metric.labels]
+        for series in metric.series:
+            for values in itertools.product(*(label.values for label in metric.labels)):
+                labels = dict(series.labels) | dict(zip(names, values, strict=True))
+                samples.setdefault(metric.name, []).append((labels, math.nan))
+    return samples
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -244,23 +181,21 @@ def as_json(status: Status) -> dict[str, Any]:
         "problems": list(status.problems),
         "states": [
             {
-                "state": line.state,
-                "chats": line.chats,
-                "platform_stuck_chats": line.platform_stuck,
-                "oldest_age_seconds": line.oldest_age_s,
-                "overdue_chats": line.overdue,
-                "verdict": line.verdict,
+                "state": state,
+                **{value.figure.key: value.value for value in values},
+                "verdict": worst(values),
             }
-            for line in status.states
+            for state, values in status.states.items()
         ],
         "figures": [
             {
-                "name": figure.name,
+                "key": value.figure.key,
+                "name": value.figure.words,
                 # JSON has no infinity; Prometheus's own way to write it.
-                "value": "+Inf" if figure.value == math.inf else figure.value,
-                "unit": figure.unit,
-                "verdict": figure.verdict,
+                "value": "+Inf" if value.value == math.inf else value.value,
+                "unit": value.figure.unit,
+                "verdict": value.verdict,
             }
-            for figure in status.figures
+            for value in status.values
         ],
     }

@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": set(),
     "threads": set(),
     "config": {"errors", "text"},
-    "catalogue": {"config", "errors"},
+    "catalogue": {"config", "errors", "text"},
     "database": {"catalogue", "config", "errors"},
     "metrics": {"catalogue", "config", "errors", "threads"},
     "polling": {"catalogue", "config", "database", "errors", "metrics", "threads"},

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter.config import format_duration, parse_duration
+from exporter.config import parse_duration
 from exporter.demo.scenarios import SCENARIOS
 from exporter.service import configure_logging
+from exporter.text import format_duration
 from tests.prometheus.playing import LOST, play
 from tests.prometheus.promtool import RULES
 from tests.prometheus.recording import Recording

@@ -47,7 +47,7 @@ NAMES = {
     name
     for criterion in CRITERIA
     for check in criterion.checks
-    for name in re.findall(r"chatqueue_\w+", f"{check.metric} {check.value} {check.limit}")
+    for name in re.findall(r"chatqueue_\w+", f"{check.figure.metric} {check.value} {check.limit}")
 }
 # An admin's reassignment copies the row it ends; the copy is no assignment.
 ASSIGNED = """

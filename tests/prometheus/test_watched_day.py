@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from exporter.cli.report import report as command
 from exporter.config.watch import Watch
-from exporter.digests.schedule import digest_moments
+from exporter.digests.schedule import digest_times
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
@@ -63,7 +63,7 @@ def tell(day: Day, folder: Path) -> list[dict[str, Any]]:
         notifier.stop(20)
         received = [each.document for each in receiver.received]
     moments = [datetime.fromisoformat(document["fields"]["moment"]) for document in received]
-    assert moments == list(digest_moments(watch))
+    assert moments == list(digest_times(watch))
     return received
 
 
@@ -90,7 +90,7 @@ def test_trouble_is_told_in_the_digests_that_see_it(tmp_path: Path) -> None:
 
     # 11 h and 11 h 40 after 08:00; the chats are well again by 20:00, the repeats stay counted.
     assert loud == {
-        "19:00": "2 chats in an impossible state (lost_reply 2)",
+        "19:00": "2 chats in an invalid state (lost_reply 2)",
         "20:00": "4 new avoidable repeats",
     }
 
@@ -191,7 +191,7 @@ def test_before_its_trouble_a_watch_passes_and_during_it_a_rollback_is_advised(
         assert during[0] == 1
         advice = during[1]["advice"]
         assert advice["course"] == "roll back"
-        assert advice["summary"].startswith("Roll back, or know why not: 2h 30m are left")
+        assert advice["summary"].startswith("Roll back, or know why not: 2h30m are left")
         assert len(advice["reasons"]) == 2
     else:
         assert during[0] == 3

@@ -71,9 +71,9 @@ def test_one_look_shows_how_far_and_how_well(daemon: Fake, tmp_path: Path) -> No
     code, output = look(write_config(tmp_path, timedelta(hours=2, seconds=30)), daemon.url)
 
     assert code == 0
-    assert output.startswith("2h of 1d watched; rollback possible for 1h 59m more ████░")
+    assert output.startswith("2h of 1d watched; rollback possible for 1h59m more ████░")
     assert "░ calm main now last digest beginning Chats waiting 4 ▁ assigned 12 ▁ " in output
-    assert "Waits a customer's longest 1m 16s ▁" in output
+    assert "Waits longest unanswered wait of a user 1m16s ▁" in output
     assert "Invalid none" in output
     assert output.endswith("Errors none Releases none")
 
@@ -98,7 +98,7 @@ def test_changes_since_the_beginning_come_from_the_daemons_memory(
     file = write_config(tmp_path, digests={"state_file": "state.json"})
     begun = datetime.fromisoformat(yaml.safe_load(file.read_text())["watch"]["started_at"])
     first = PAGE.replace("} 30", "} 20").replace('assignment"} 4', 'assignment"} 9')
-    account = Account().look(read_figures(read_families(first)["main"]))
+    account = Account().update(read_figures(read_families(first)["main"]))
     write_memory(tmp_path / "state.json", Memory(begun, None, {"main": account}))
     remembered = look(file, daemon.url)
     (tmp_path / "state.json").write_text("garbage")
@@ -106,14 +106,14 @@ def test_changes_since_the_beginning_come_from_the_daemons_memory(
 
     assert "waiting 4 -5 -5" in remembered[1]
     assert "assignments 10 +10 +10" in remembered[1]
-    assert "does not hold what a watch remembers; changes are since now" in forgotten[1]
+    assert "does not hold the state of a watch; changes are since now" in forgotten[1]
     assert forgotten[0] == 0
 
 
 @pytest.mark.parametrize(
     ("page", "words"),
     [
-        (PAGE.replace('reply"} 0', 'reply"} 3'), "look at main: 3 chats in an impossible state"),
+        (PAGE.replace('reply"} 0', 'reply"} 3'), "look at main: 3 chats in an invalid state"),
         (PAGE.replace('_up{database="main"} 1', '_up{database="main"} 0'), "does not answer"),
     ],
 )
@@ -131,7 +131,7 @@ def test_trouble_is_exit_code_1(page: str, words: str, daemon: Fake, tmp_path: P
         (reply(b"no", 503), "answered 503, expected 200"),
         (reply(b"<html>\n{"), "is no page of metrics"),
         (reply(b"\xff\xfe"), "is no page of metrics"),
-        (reply(b"# nothing\n"), "speaks of no database"),
+        (reply(b"# nothing\n"), "has no metrics of a database"),
     ],
 )
 def test_a_page_that_is_none_is_exit_code_2(

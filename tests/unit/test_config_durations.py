@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import format_duration, parse_duration
+from exporter.config import parse_duration
+from exporter.text import format_duration
 
 
 @pytest.mark.parametrize(

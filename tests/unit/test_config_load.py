@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from exporter.config import Config, format_duration, limit_seconds, load_config
+from exporter.config import Config, limit_seconds, load_config
 from exporter.config.document import read_document
 from exporter.config.faults import FaultList
 from exporter.config.frozen import FrozenDict
+from exporter.text import format_duration
 
 ENVIRON = {"DSN": "postgresql://watch:hunter2@db/chat", "MAX": "7", "ODD": "a: [b]\n${DSN}"}
 

@@ -16,7 +16,7 @@ from exporter.config.watch import Digests, Watch
 from exporter.digests.account import Account
 from exporter.digests.digest import build_digest, find_troubles
 from exporter.digests.memory import Memory, read_memory, write_memory
-from exporter.digests.schedule import MAX_LATE, digest_moments, due_moment, next_moment
+from exporter.digests.schedule import MAX_LATE, digest_times, due_time, next_time
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import FIGURES, Reading, read_figures
 from exporter.metrics.snapshot import Family, Sample
@@ -35,7 +35,7 @@ def make_watch(**keys: object) -> Watch:
 
 def minutes(watch: Watch) -> list[float]:
     """The moments in minutes since the beginning."""
-    return [(moment - BEGUN) / MINUTE for moment in digest_moments(watch)]
+    return [(moment - BEGUN) / MINUTE for moment in digest_times(watch)]
 
 
 def test_digests_come_each_quarter_of_the_first_hour_and_then_hourly() -> None:
@@ -63,13 +63,13 @@ def test_the_rhythm_follows_the_configuration(keys: dict[str, object], expected:
 def test_of_missed_moments_only_the_latest_is_told_and_none_that_is_old() -> None:
     watch = make_watch()
 
-    assert due_moment(watch, None, BEGUN, BEGUN + 46 * MINUTE) == BEGUN + 45 * MINUTE
-    assert due_moment(watch, BEGUN + 45 * MINUTE, BEGUN, BEGUN + 46 * MINUTE) is None
-    assert due_moment(watch, None, BEGUN + 46 * MINUTE, BEGUN + 47 * MINUTE) is None
+    assert due_time(watch, None, BEGUN, BEGUN + 46 * MINUTE) == BEGUN + 45 * MINUTE
+    assert due_time(watch, BEGUN + 45 * MINUTE, BEGUN, BEGUN + 46 * MINUTE) is None
+    assert due_time(watch, None, BEGUN + 46 * MINUTE, BEGUN + 47 * MINUTE) is None
     late = BEGUN + 5 * HOUR + MAX_LATE
-    assert due_moment(watch, None, BEGUN, late) == BEGUN + 5 * HOUR
-    assert due_moment(watch, None, BEGUN, late + timedelta(seconds=1)) is None
-    assert next_moment(watch, BEGUN + 24 * HOUR) is None
+    assert due_time(watch, None, BEGUN, late) == BEGUN + 5 * HOUR
+    assert due_time(watch, None, BEGUN, late + timedelta(seconds=1)) is None
+    assert next_time(watch, BEGUN + 24 * HOUR) is None
 
 
 class Clock:
@@ -135,7 +135,7 @@ def test_whatever_restarts_each_moment_is_told_at_most_once_and_in_order(
 
     told = listener.moments
     assert told == sorted(set(told))
-    assert set(told) <= set(digest_moments(watch))
+    assert set(told) <= set(digest_times(watch))
 
 
 def test_a_teller_that_always_looks_when_it_said_misses_no_moment() -> None:
@@ -145,7 +145,7 @@ def test_a_teller_that_always_looks_when_it_said_misses_no_moment() -> None:
     while (wait_s := teller.look()) is not None:
         clock.now += timedelta(seconds=wait_s)
 
-    assert listener.moments == list(digest_moments(watch))
+    assert listener.moments == list(digest_times(watch))
     assert clock.now == BEGUN + 4 * HOUR
 
 
@@ -286,7 +286,7 @@ def test_a_state_file_that_is_a_folder_is_no_memory(tmp_path: Path) -> None:
         read_memory(tmp_path, BEGUN)
 
 
-names = st.sampled_from([figure.key for figure in FIGURES])
+names = st.sampled_from([figure.key for figure in FIGURES.values()])
 figures = st.dictionaries(names, st.floats(allow_nan=False, allow_infinity=False))
 
 
@@ -304,23 +304,23 @@ def test_what_is_written_is_read_again(
 
 @given(st.lists(st.integers(0, 100), min_size=1, max_size=20))
 def test_a_counter_is_added_up_over_its_resets(increments: list[int]) -> None:
-    account = Account().look(Reading({"assignments": 7.0}))
+    account = Account().update(Reading({"assignments": 7.0}))
     raw = 7.0
     for index, increment in enumerate(increments):
         # Every third look may follow a restart, which began at 0.
         raw = float(increment) if index % 3 == 2 and increment < raw else raw + increment
-        account = account.look(Reading({"assignments": raw}))
+        account = account.update(Reading({"assignments": raw}))
 
     assert account.now["assignments"] == sum(increments)
     assert account.start["assignments"] == 0
 
 
 def test_a_metric_that_is_away_for_a_while_keeps_its_count() -> None:
-    account = Account().look(Reading({"assignments": 5.0, "waiting": 1.0}))
-    account = account.look(Reading({"assignments": 9.0, "waiting": 2.0})).look(Reading({}))
+    account = Account().update(Reading({"assignments": 5.0, "waiting": 1.0}))
+    account = account.update(Reading({"assignments": 9.0, "waiting": 2.0})).update(Reading({}))
 
     assert account.now == {"assignments": 4.0}
-    assert account.look(Reading({"assignments": 11.0})).now == {"assignments": 6.0}
+    assert account.update(Reading({"assignments": 11.0})).now == {"assignments": 6.0}
 
 
 def family(name: str, *samples: tuple[dict[str, str], float]) -> Family:
@@ -370,7 +370,7 @@ def test_figures_are_sums_of_counts_and_the_largest_of_ages() -> None:
 
 
 BEFORE = Reading(
-    {figure.key: 10.0 for figure in FIGURES if figure.is_counter}
+    {figure.key: 10.0 for figure in FIGURES.values() if figure.is_counter}
     | {"waiting": 3, "assigned": 12, "replied": 200, "unknown_state": 0, "available": 4}
     | {"oldest_waiting": 30, "oldest_assigned": 300, "customer_wait": 45}
     | {"overdue_waiting": 0, "overdue_assigned": 0, "idle_overdue": 0}
@@ -379,7 +379,7 @@ BEFORE = Reading(
 
 
 def look_twice(first: Reading, second: Reading) -> Account:
-    return Account().look(BEFORE).look(first).told().look(second)
+    return Account().update(BEFORE).update(first).mark_sent().update(second)
 
 
 def test_a_calm_digest_reads_like_this() -> None:
@@ -394,13 +394,14 @@ def test_a_calm_digest_reads_like_this() -> None:
     assert "\n".join(notice.lines) == (
         "Chats: waiting 4 (-1, +1), assigned 11 (±0, -1), waiting for the customer 200, "
         "operators available 4\n"
-        "Waits: oldest in the queue 30s, oldest assigned 5m, a customer's longest 1m 10s "
+        "Waits: oldest in the queue 30s, oldest assigned 5m, longest unanswered wait of a user"
+        " 1m10s "
         "(+25s, +25s)\n"
         "Stuck: none\n"
         "Invalid: none\n"
         "Errors: none\n"
         "Releases: assignments 21 (+7), replied 11\n"
-        "Rollback possible for 3h 30m more, until 2026-11-23 12:00 UTC.\n"
+        "Rollback possible for 3h30m more, until 2026-11-23 12:00 UTC.\n"
         "In brackets: since the last digest, since the watch began. Counts are since it began."
     )
 
@@ -414,7 +415,7 @@ def test_a_digest_says_first_what_to_look_at() -> None:
 
     assert notice.title == "main: the watch is over, look at 1 assigned too long and 3 more"
     assert notice.lines[0] == (
-        "Look at: 1 assigned too long, 3 chats in an impossible state (lost_reply 2, unknown_state "
+        "Look at: 1 assigned too long, 3 chats in an invalid state (lost_reply 2, unknown_state "
         "1), 2 new avoidable repeats, 1 new failed queries"
     )
     assert notice.fields["reason"] == notice.lines[0].removeprefix("Look at: ")
@@ -434,15 +435,15 @@ def test_a_database_that_is_gone_is_no_calm() -> None:
     assert find_troubles(gone) == ["a database that does not answer"]
     assert find_troubles(Account()) == ["a database that does not answer"]
     assert notice.title == "main: 1h of 1d watched, look at a database that does not answer"
-    assert any(line.startswith("Chats: waiting ?, assigned ?") for line in notice.lines)
+    assert any(line.startswith("Chats: waiting unknown, assigned unknown") for line in notice.lines)
 
 
 def test_a_figure_that_is_gone_is_no_zero() -> None:
     values = {key: value for key, value in BEFORE.values.items() if key != "invalid"}
     account = look_twice(BEFORE, Reading(values))
 
-    assert find_troubles(account) == ["chats in an impossible state, which are not known"]
-    assert find_troubles(Account().look(Reading(values))) == []
+    assert find_troubles(account) == ["chats in an invalid state, which are unknown"]
+    assert find_troubles(Account().update(Reading(values))) == []
 
 
 def test_a_digest_without_a_watch_is_a_mistake() -> None:

@@ -23,10 +23,11 @@ from click.testing import CliRunner
 from exporter.cli.report import report as command
 from exporter.config import load_config
 from exporter.config.prometheus import Prometheus
+from exporter.metrics.figures import Figure
 from exporter.ops.report.advice import advise
 from exporter.ops.report.criteria import CRITERIA, Check, Criterion, Scope
 from exporter.ops.report.document import Report, as_json
-from exporter.ops.report.evaluation import Finding, Judged, judge, say_value, worst
+from exporter.ops.report.evaluation import Finding, Judged, judge, worst
 from exporter.ops.report.markdown import escape, render_markdown
 from exporter.ops.report.page import render_page
 from exporter.ops.report.plots import draw
@@ -36,7 +37,7 @@ from tests.prometheus_fake import Answer, Fake, Reply, matrix, reply, run_fake, 
 ROOT = Path(__file__).parents[2]
 BEGUN = datetime(2024, 1, 1, 8, tzinfo=UTC)
 SCOPE = Scope('database=~"main"', BEGUN.timestamp(), 86400)
-CHECK = Check("things", "a_metric", value="VALUE", plot="PLOT")
+CHECK = Check("things", Figure("a", "things", "a_metric"), value="VALUE", plot="PLOT")
 
 
 def client(url: str, **keys: Any) -> Client:
@@ -108,12 +109,12 @@ CASES: dict[str, tuple[Answer, Check, str, str]] = {
         "unknown",
         "nothing to compare with: 20% of the 1d before was seen",
     ),
-    "no limit": (answers(vector(0)), COMPARED, "unknown", "the limit is not known"),
+    "no limit": (answers(vector(0)), COMPARED, "unknown", "the limit is unknown"),
     "a limit that is none": (
-        answers(vector(0), vector("NaN")), COMPARED, "unknown", "the limit is not known",
+        answers(vector(0), vector("NaN")), COMPARED, "unknown", "the limit is unknown",
     ),
     "a disabled limit": (
-        answers(vector(7), vector("+Inf")), COMPARED, "unknown", "the limit is not known",
+        answers(vector(7), vector("+Inf")), COMPARED, "unknown", "the limit is unknown",
     ),
 }  # fmt: skip
 
@@ -169,7 +170,7 @@ def test_an_answer_that_is_none_is_unknown_and_never_a_pass(broken: Reply, words
     finding = judge_one(lambda *_: broken)
 
     assert finding.verdict == "unknown"
-    assert finding.evidence == f"Prometheus could not be asked: {words}"
+    assert finding.evidence == f"Prometheus could not be queried: {words}"
 
 
 def test_after_no_answer_nothing_more_is_asked() -> None:
@@ -187,7 +188,7 @@ def test_after_no_answer_nothing_more_is_asked() -> None:
     assert asked == 1
     assert {each.verdict for each in judged} == {"unknown"}
     evidence = {finding.evidence for each in judged for finding in each.findings}
-    assert evidence == {"Prometheus could not be asked: it did not answer in time"}
+    assert evidence == {"Prometheus could not be queried: it did not answer in time"}
 
 
 def test_a_server_that_is_not_there_is_said_without_its_url() -> None:
@@ -442,12 +443,6 @@ def test_a_plot_shows_gaps_and_nothing_where_there_is_nothing_to_see() -> None:
     flat = tuple((at, 0.0) for at, _ in points)
     assert draw(finding("pass", points=flat), since, since + 3600, 60) == ""
     assert "<polyline" in draw(finding("unknown", points=flat), since, since + 86400 * 90, 60)
-
-
-def test_values_read_in_their_units() -> None:
-    assert say_value(CHECK, None) == "-"
-    assert say_value(replace(CHECK, unit="ratio"), 0.123) == "12.3%"
-    assert say_value(CHECK, 1234.4) == "1,234"
 
 
 def write_config(folder: Path, url: str | None, **watch: object) -> Path:

@@ -14,10 +14,19 @@ import pytest
 
 from exporter.catalogue import Query
 from exporter.cli.status import _exit_code
-from exporter.config import Thresholds, load_config
+from exporter.config import Config, load_config
 from exporter.database import Outcome, Poll
 from exporter.errors import QueryFailed, Reason
-from exporter.ops.status import STATES, Status, Verdict, as_json, build_status, unknown_status
+from exporter.metrics.thresholds import build_thresholds
+from exporter.ops.status import (
+    STATES,
+    Status,
+    Verdict,
+    as_json,
+    build_status,
+    unknown_status,
+    worst,
+)
 from exporter.polling.plan import load_queries
 
 BEGAN_AT = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
@@ -36,8 +45,11 @@ class Look:
     def __init__(self, catalogue: Mapping[str, Query]) -> None:
         self.catalogue = dict(catalogue)
         self.rows: dict[str, list[dict[str, Any]]] = {
-            "queue_status": [dict.fromkeys(catalogue["queue_status"].columns, 0)],
-            "customer_wait": [dict.fromkeys(catalogue["customer_wait"].columns, 0)],
+            **{
+                name: [dict.fromkeys(query.columns, 0)]
+                for name, query in catalogue.items()
+                if name in ("queue_status", "customer_wait") or name.startswith("invalid_")
+            },
             "idle_detector": [{"idle_timeout_seconds": 300, "idle_overdue_chats": 0}],
         }
         self.errors: dict[str, QueryFailed] = {}
@@ -57,7 +69,7 @@ class Look:
     def status(self, thresholds: str = "{}") -> Status:
         outcomes = tuple(self.outcome(query) for query in self.catalogue.values())
         poll = Poll(outcomes, BEGAN_AT, 0.0, False, 180000, (), None)
-        return build_status("main", poll, thresholds_of(thresholds))
+        return build_status("main", poll, build_thresholds(config_of(thresholds)))
 
     def outcome(self, query: Query) -> Outcome:
         if query.name in self.errors:
@@ -65,11 +77,11 @@ class Look:
         return Outcome(query, query.columns, tuple(self.rows.get(query.name, ())), None, 0.0)
 
 
-def thresholds_of(text: str) -> Thresholds:
+def config_of(text: str) -> Config:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "c.yaml"
         file.write_text(f"databases: {{main: {{dsn: host=db}}}}\nthresholds: {text}\n")
-        return load_config(file).thresholds
+        return load_config(file)
 
 
 @pytest.fixture
@@ -78,21 +90,27 @@ def look(catalogue: dict[str, Query]) -> Look:
 
 
 def verdicts_of(status: Status) -> dict[str, Verdict]:
-    return {line.state: line.verdict for line in status.states}
+    return {state: worst(values) for state, values in status.states.items()}
 
 
-def figures_of(status: Status) -> dict[str, tuple[float | None, Verdict]]:
-    return {figure.name: (figure.value, figure.verdict) for figure in status.figures}
+def values_of(status: Status) -> dict[str, tuple[float | None, Verdict]]:
+    return {value.figure.key: (value.value, value.verdict) for value in status.values}
+
+
+def column_of(status: Status, key: str) -> list[float | None]:
+    """A value of every state."""
+    shown = [value for values in status.states.values() for value in values]
+    return [value.value for value in shown if value.figure.key == key]
 
 
 def test_an_empty_database_is_calm(look: Look) -> None:
     status = look.status()
 
     assert (status.verdict, status.problems) == ("ok", ())
-    assert [line.state for line in status.states] == list(STATES)
+    assert list(status.states) == list(STATES)
     assert set(verdicts_of(status).values()) == {"ok"}
-    assert {line.chats for line in status.states} == {0}
-    assert {verdict for _, verdict in figures_of(status).values()} == {"ok"}
+    assert set(column_of(status, "chats")) == {0}
+    assert {verdict for _, verdict in values_of(status).values()} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -116,8 +134,8 @@ def test_each_state_has_its_own_thresholds(look: Look) -> None:
     status = look.status()
 
     assert verdicts_of(status) == {**dict.fromkeys(STATES, "ok"), "assigned": "warning"}
-    assigned = status.states[1]
-    assert (assigned.oldest_age_s, assigned.overdue) == (700, 3)
+    assert column_of(status, "oldest_age_seconds")[1] == 700
+    assert column_of(status, "overdue_chats")[1] == 3
 
 
 def test_a_threshold_that_is_off_is_never_crossed(look: Look) -> None:
@@ -137,14 +155,23 @@ def test_a_users_wait_is_judged(look: Look, wait_s: float, verdict: Verdict) -> 
 
     status = look.status()
 
-    assert figures_of(status)["longest unanswered wait of a user"] == (wait_s, verdict)
-    assert figures_of(status)["chats that are owed an answer"] == (4, "ok")
+    assert values_of(status)["customer_wait"] == (wait_s, verdict)
+    assert values_of(status)["unanswered"] == (4, "ok")
     assert status.verdict == verdict
 
 
 def test_one_chat_the_idle_detector_left_is_a_warning(look: Look) -> None:
     look.rows["idle_detector"] = [{"idle_timeout_seconds": 300, "idle_overdue_chats": 1}]
 
+    assert look.status().verdict == "warning"
+
+
+def test_a_check_that_found_invalid_chats_is_named(look: Look) -> None:
+    look.rows["invalid_states"][0]["lost_reply"] = 2
+
+    values = values_of(look.status())
+
+    assert values["invalid"] == values["invalid_lost_reply"] == (2, "warning")
     assert look.status().verdict == "warning"
 
 
@@ -170,7 +197,7 @@ def test_what_failed_is_unknown_and_named(look: Look) -> None:
         "waiting_assignment": "unknown",
         "assigned": "unknown",
     }
-    assert {line.oldest_age_s for line in status.states[:2]} == {None}
+    assert column_of(status, "oldest_age_seconds")[:2] == [None, None]
 
 
 def test_a_failure_without_a_threshold_of_its_own_still_leaves_doubt(look: Look) -> None:
@@ -180,7 +207,7 @@ def test_a_failure_without_a_threshold_of_its_own_still_leaves_doubt(look: Look)
 
     assert set(verdicts_of(status).values()) == {"ok"}
     assert status.verdict == "unknown"
-    assert {line.platform_stuck for line in status.states} == {None}
+    assert set(column_of(status, "platform_stuck_chats")) == {None}
 
 
 def test_a_crossed_threshold_outweighs_what_is_not_known(look: Look) -> None:
@@ -255,6 +282,7 @@ def test_the_status_as_data_for_scripts(look: Look) -> None:
         "verdict": "warning",
     }
     assert data["figures"][0] == {
+        "key": "customer_wait",
         "name": "longest unanswered wait of a user",
         "value": None,
         "unit": "seconds",
@@ -272,6 +300,6 @@ def test_the_status_as_data_for_scripts(look: Look) -> None:
     ],
 )
 def test_the_exit_code_of_several_databases(verdicts: Sequence[Verdict], code: int) -> None:
-    calm = Status("main", (), (), (), "ok")
+    calm = Status("main", {}, (), (), "ok")
 
     assert _exit_code([replace(calm, verdict=verdict) for verdict in verdicts]) == code

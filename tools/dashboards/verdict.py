@@ -1,9 +1,11 @@
-"""The first row of the watch: eight figures that say in words and colors how the queue is."""
+"""The first row of the watch: eight panels that say in words and colors how the queue is."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from exporter.metrics.figures import FIGURES
 from tools.dashboards.expressions import (
     alerts,
     gauge,
@@ -99,7 +101,7 @@ def database_up() -> Any:
             "Database",
             "Whether every chosen database answers now. DOWN: the platform itself is likely down; "
             "call whoever runs the database. EXPORTER DOWN: nobody watches.",
-            (Ask(f"min ({select('chatqueue_database_up')})\nor\n{down}"),),
+            (Ask(f"min ({select(FIGURES['database_up'].metric)})\nor\n{down}"),),
             "bool_yes_no",
             ("ChatQueueDatabaseDown", "ChatQueueExporterDown"),
         ),
@@ -133,18 +135,15 @@ def _watch_time() -> Any:
 
 
 def _oldest_wait() -> Any:
-    state = 'state="waiting_assignment"'
-    oldest = worst("chatqueue_state_oldest_age_seconds", state)
-    judged = judge(oldest, "oldest_age_seconds", state, words=_CALM_LATE)
-    unanswered = judge(
-        worst("chatqueue_customer_oldest_wait_seconds"), "customer_wait_seconds", words=_ANSWERED
-    )
     return make_stat(
         _panel(
             "Oldest wait",
             "The longest wait in the queue, and the longest that a user has had no answer, judged "
             "by the configured limits. Late: who is free? Forgotten in a short queue: who has it?",
-            (Ask(judged, "{{verdict}}"), Ask(unanswered, "{{verdict}}")),
+            (
+                Ask(_judge("oldest_waiting", _CALM_LATE), "{{verdict}}"),
+                Ask(_judge("customer_wait", _ANSWERED), "{{verdict}}"),
+            ),
             "s",
             ("ChatQueueOldestWait", "ChatQueueCustomerWait", "ChatQueueNoOperator"),
         ),
@@ -152,15 +151,14 @@ def _oldest_wait() -> Any:
 
 
 def _waiting() -> Any:
-    overdue = ('state="waiting_assignment"', 'severity="warning"')
     return make_stat(
         _panel(
             "Waiting chats",
             "Chats without an operator, and how many of them are past the first limit. Overdue "
             "ones: one is a forgotten chat, many are a jam.",
             (
-                Ask(total("chatqueue_chats", 'state="waiting_assignment"'), "waiting", BLUE),
-                Ask(total("chatqueue_state_overdue_chats", *overdue), "overdue"),
+                Ask(_total("waiting"), "waiting", BLUE),
+                Ask(_total("overdue_waiting", severity="warning"), "overdue"),
             ),
             "short",
             ("ChatQueueOldestWait", "ChatQueueNotDraining"),
@@ -171,9 +169,7 @@ def _waiting() -> Any:
 
 
 def _available() -> Any:
-    free = total("chatqueue_operators", 'status="available"')
-    busy = total("chatqueue_operators", 'status="on_chat"')
-    waiting = total("chatqueue_chats", 'state="waiting_assignment"')
+    free, busy, waiting = map(_total, ("available", "on_chat", "waiting"))
     nobody = f"({free} == 0) and on () ({busy} == 0)"
     judged = label_verdicts(
         (f"{free} > 0", "free operators"),
@@ -188,7 +184,7 @@ def _available() -> Any:
             "while users wait: call people in. Stale ones: who holds chats and is gone?",
             (
                 Ask(judged, "{{verdict}}"),
-                Ask(total("chatqueue_operators", 'status="stale"'), "stale"),
+                Ask(_total("stale"), "stale"),
             ),
             "short",
             ("ChatQueueNoOperator", "ChatQueueHeartbeatsStale"),
@@ -201,7 +197,7 @@ def _available() -> Any:
 
 def _invalid() -> Any:
     lost = " + ".join(
-        total("chatqueue_invalid_chats", f'check="{check}"')
+        total(FIGURES["invalid"].metric, f'check="{check}"')
         for check in ("lost_reply", "closed_but_written_to")
     )
     return make_stat(
@@ -210,7 +206,7 @@ def _invalid() -> Any:
             "Chats in a state that contradicts itself, and those among them whose user waits "
             "unseen. Above 0 after a deployment: suspect it; the table below names the check.",
             (
-                Ask(total("chatqueue_invalid_chats", over=("check",)), "impossible"),
+                Ask(total(FIGURES["invalid"].metric, over=("check",)), "impossible"),
                 Ask(lost, "unseen users"),
             ),
             "short",
@@ -225,6 +221,20 @@ def _panel(
     title: str, text: str, asks: tuple[Ask, ...], unit: str, runbooks: tuple[str, ...], **more: Any
 ) -> Panel:
     return Panel(title, text, asks, unit, runbooks, width=3, height=5, colors=_WORD_COLORS, **more)
+
+
+def _total(key: str, **labels: str) -> str:
+    """A value of the table, summed over databases; labels take the place of the table's."""
+    figure = replace(FIGURES[key], labels={**FIGURES[key].labels, **labels})
+    return total(figure.metric, *figure.matchers)
+
+
+def _judge(key: str, verdicts: tuple[str, str, str]) -> str:
+    """The highest value over databases, judged by the table's limit."""
+    figure = FIGURES[key]
+    limit = figure.limit.removeprefix("chatqueue_threshold_")
+    value = worst(figure.metric, *figure.matchers)
+    return judge(value, limit, *figure.matchers, words=verdicts)
 
 
 def _words(subject: str) -> tuple[str, str]:

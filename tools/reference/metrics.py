@@ -19,7 +19,6 @@ import yaml
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
 from exporter.catalogue import Metric, Query
-from exporter.config import format_duration
 from exporter.config.exported import QueryParameter, find_marked, plain_values
 from exporter.errors import CatalogueError, Fault
 from exporter.logs.counts import Counts
@@ -31,6 +30,7 @@ from exporter.notify.figures import build_figures as notification_figures
 from exporter.polling.plan import FRESH_INTERVALS, build_plans
 from exporter.polling.worker import Worker
 from exporter.release.figures import Gauges, build_figures
+from exporter.text import format_duration
 from tools.reference.alerts import DEFAULTS, THRESHOLD_KEYS, find_alerts, read_rules
 
 NOTES = "docs/metrics.notes.yaml"

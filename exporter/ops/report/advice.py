@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from exporter.ops.report.evaluation import Judged
-from exporter.text import say_duration, say_moment
+from exporter.text import format_duration, format_time
 
 Course = Literal["roll back", "look closer", "keep", "too late"]
 
@@ -29,19 +29,19 @@ class Advice:
 
 
 def advise(judged: Sequence[Judged], at: datetime, until: datetime) -> Advice:
-    """Return the advice at a moment.
+    """Return the advice at a time.
 
     Args:
         judged: Every criterion.
-        at: The moment judged.
+        at: The time judged.
         until: The rollback deadline.
     """
     failed, unknown = (_reasons(judged, verdict) for verdict in ("fail", "unknown"))
-    deadline = say_moment(until)
+    deadline = format_time(until)
     if at >= until:
         rest = "what fails has to be repaired going forward" if failed else "nothing fails"
         return Advice("too late", f"The rollback deadline passed at {deadline}; {rest}.", failed)
-    left = f"{say_duration((until - at).total_seconds())} are left, until {deadline}"
+    left = f"{format_duration(until - at, rounded=True)} are left, until {deadline}"
     if failed:
         return Advice("roll back", f"Roll back, or know why not: {left}.", failed)
     if unknown or not judged:

@@ -1,17 +1,19 @@
 """The success criteria of the watch, each with the PromQL that judges it. Data; pure.
 
 In an expression `$series` is the check's metric with its matchers, `$match` the matchers of the
-databases judged, `$window` the time from the watch's beginning to the moment judged, `$seconds` the
-same as a number, `$begun` the beginning as Unix time, `$step` what one point of a plot
-spans. An expression gives one series, or one for each value of a label that is worth naming; the
-worst of them is judged. No data is never a pass.
+databases judged, `$window` the time from the watch's beginning to the time judged, `$seconds` the
+same as a number, `$begun` the beginning as Unix time, `$step` what one point of a plot spans. An
+expression gives one series, or one for each value of a label that is worth naming; the worst of
+them is judged. No data is never a pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Template
 from typing import Literal
+
+from exporter.metrics.figures import FIGURES, Figure
 
 Relation = Literal["at most", "at least"]
 
@@ -21,6 +23,7 @@ MIN_COVERAGE = 0.95
 BASELINE_S = 86400
 """What comes before a watch and is compared with it."""
 
+_NOTHING = "there was nothing to judge"
 _MIN_SPAN_S = 300  # an increase needs two scrapes
 
 COVERAGE = (
@@ -37,7 +40,7 @@ class Scope:
     Attributes:
         match: Matchers of the databases.
         begun_s: Beginning of the watch, Unix time.
-        window_s: From there to the moment judged.
+        window_s: From there to the time judged.
         step_s: Between two points of a plot.
     """
 
@@ -48,7 +51,7 @@ class Scope:
 
     @property
     def at_s(self) -> float:
-        """The moment judged, Unix time."""
+        """The time judged, Unix time."""
         return self.begun_s + self.window_s
 
 
@@ -58,39 +61,32 @@ class Check:
 
     Attributes:
         asks: What is measured, in words.
-        metric: What it is measured by; its coverage of the watch is this check's.
-        value: Its PromQL, evaluated at the moment judged.
+        figure: What it is measured by; its coverage of the watch is this check's.
+        value: Its PromQL, evaluated at the time judged.
+        plot: PromQL of the value over time.
         limit: PromQL of the limit, or the number itself.
         relation: How a good value stands to the limit.
-        unit: `seconds`, `ratio`, or empty for a count.
-        plot: PromQL of the figure over time.
-        matchers: Of `metric`, beside the databases.
+        unit: `ratio`, or empty for a count.
         is_per_database: Whether the metric has the label `database`.
         is_compared: Whether the limit comes from the day before, which has to be covered too.
         idle: What it means that the metric was there and the value was not, in words.
     """
 
     asks: str
-    metric: str
-    value: str
-    plot: str
+    figure: Figure
+    value: str = "sum(increase($series[$window]))"
+    plot: str = "sum(increase($series[$step]))"
     limit: str = "0"
     relation: Relation = "at most"
     unit: str = ""
-    matchers: str = ""
     is_per_database: bool = True
     is_compared: bool = False
-    idle: str = "there was nothing to judge"
-
-    def selector(self, match: str) -> str:
-        """Return the metric with every matcher."""
-        parts = [part for part in (self.matchers, match if self.is_per_database else "") if part]
-        return f"{self.metric}{{{','.join(parts)}}}"
+    idle: str = _NOTHING
 
     def fill(self, expression: str, scope: Scope) -> str:
         """Return an expression of this check as Prometheus takes it."""
         return Template(expression).substitute(
-            series=self.selector(scope.match),
+            series=_select(self.figure, scope.match if self.is_per_database else ""),
             match=scope.match,
             window=f"{scope.window_s}s",
             seconds=scope.window_s,
@@ -114,126 +110,97 @@ class Criterion:
     checks: tuple[Check, ...]
 
 
-def _never_above_zero(asks: str, metric: str, matchers: str = "", by: str = "") -> Check:
-    over = f"by ({by}) " if by else ""
+def _select(figure: Figure, match: str = "$match") -> str:
+    """The selector of a figure."""
+    return f"{figure.metric}{{{','.join(filter(None, (*figure.matchers, match)))}}}"
+
+
+def _never_above_zero(key: str, only_if: str = "", idle: str = _NOTHING) -> Check:
+    figure = FIGURES[key]
+    over = f"by ({figure.detail}) " if figure.detail else ""
     return Check(
-        asks,
-        metric,
-        value=f"max {over}(max_over_time($series[$window]))",
+        f"{figure.words}, peak{f' by {figure.detail}' if figure.detail else ''}",
+        figure,
+        value=f"max {over}(max_over_time($series[$window])){only_if}",
         plot="sum(max_over_time($series[$step]))",
-        matchers=matchers,
+        idle=idle,
     )
 
 
-def _never_overdue(asks: str, state: str) -> Check:
+def _never_overdue(key: str) -> Check:
     """No chat past its critical threshold; one that is off judges nothing."""
-    matchers = f'state="{state}",severity="critical"'
-    threshold = f"chatqueue_threshold_oldest_age_seconds{{{matchers},$match}}"
-    is_set = f"max(last_over_time({threshold}[$window])) < Inf"
-    return Check(
-        asks,
-        "chatqueue_state_overdue_chats",
-        value=f"max(max_over_time($series[$window])) and on () ({is_set})",
-        plot="sum(max_over_time($series[$step]))",
-        matchers=matchers,
-        idle="the threshold is off",
-    )
+    threshold = replace(FIGURES[key], metric=FIGURES["oldest_assigned"].limit)
+    is_set = f"max(last_over_time({_select(threshold)}[$window])) < Inf"
+    return _never_above_zero(key, f" and on () ({is_set})", "the threshold is off")
 
 
-def _not_above_before(
-    asks: str, metric: str, matchers: str = "", *, is_per_database: bool = True
-) -> Check:
+def _at_least_one(key: str, purpose: str, idle: str) -> Check:
+    """Something happened, without which nothing follows from the other checks."""
+    value = "sum(increase($series[$window])) > 0"
+    words = f"{FIGURES[key].words}, without which {purpose}"
+    return Check(words, FIGURES[key], value, limit="1", relation="at least", idle=idle)
+
+
+def _not_above_before(key: str, *, is_per_database: bool = True) -> Check:
     """Events of the watch against those to expect by the 24 h before it, chance allowed for."""
     expected = "(sum(increase($series[1d] @ $begun)) * $seconds / 86400)"
+    limit = f"{expected} + 2 * sqrt({expected})"
+    figure = FIGURES[key]
     return Check(
-        asks,
-        metric,
-        value="sum(increase($series[$window]))",
-        limit=f"{expected} + 2 * sqrt({expected})",
-        plot="sum(increase($series[$step]))",
-        matchers=matchers,
-        is_per_database=is_per_database,
-        is_compared=True,
+        figure.words, figure, limit=limit, is_per_database=is_per_database, is_compared=True
     )
 
 
-_WAITING = 'chatqueue_chats{state="waiting_assignment",$match}'
-_AVAILABLE = 'chatqueue_operators{status="available",$match}'
-_TAKEN = "chatqueue_assignments_total{$match}"
+_WAITING, _AVAILABLE, _TAKEN, _WAITS, _OVERDUE = (
+    _select(FIGURES[key])
+    for key in ("waiting", "available", "assignments", "waits", "idle_overdue")
+)
 _NOT_DRAINING = (
     f"(min by (database) (min_over_time({_WAITING}[10m])) > bool 0)"
     f" * (min by (database) (min_over_time({_AVAILABLE}[10m])) > bool 0)"
     f" * (sum by (database) (increase({_TAKEN}[10m])) == bool 0)"
 )
 _BREACHED = "chatqueue_waits_breached_total{$match}"
-_WAITS = "chatqueue_waits_total{$match}"
 _OBJECTIVE = "chatqueue_threshold_slo_objective_ratio{$match}"
-_IDLE_OVERDUE = "max(min_over_time(chatqueue_idle_overdue_chats{$match}[5m]))"
+_IDLE_OVERDUE = f"max(min_over_time({_OVERDUE}[5m]))"
 
 CRITERIA = (
     Criterion(
         "repeats",
         "No operator got the same chat again while another chat waited",
         (
-            Check(
-                "avoidable repeats since the watch began",
-                "chatqueue_same_operator_assignments_total",
-                value="sum(increase($series[$window]))",
-                plot="sum(increase($series[$step]))",
-                matchers='avoidable="true"',
-            ),
-            Check(
-                "assignments, without which none could be seen",
-                "chatqueue_assignments_total",
-                value="sum(increase($series[$window])) > 0",
-                plot="sum(increase($series[$step]))",
-                limit="1",
-                relation="at least",
-                idle="no chat was assigned",
-            ),
+            Check("avoidable repeats since the watch began", FIGURES["repeats"]),
+            _at_least_one("assignments", "none could be seen", "no chat was assigned"),
         ),
     ),
     Criterion(
         "states",
         "No chat was stuck or in an invalid state",
         (
-            _never_above_zero(
-                "chats in an impossible state, at the worst moment, by check",
-                "chatqueue_invalid_chats",
-                by="check",
-            ),
-            _never_above_zero(
-                "chats without a known state, at the worst moment",
-                "chatqueue_chats",
-                'state="unknown"',
-            ),
-            _never_overdue(
-                "chats assigned past the critical threshold, at the worst moment", "assigned"
-            ),
+            _never_above_zero("invalid"),
+            _never_above_zero("unknown_state"),
+            _never_overdue("overdue_assigned"),
         ),
     ),
     Criterion(
         "queue",
         "The queue flowed",
         (
-            _never_overdue(
-                "chats in the queue past the critical threshold, at the worst moment",
-                "waiting_assignment",
-            ),
+            _never_overdue("overdue_waiting"),
             Check(
                 "whether chats waited and operators were free for 10 minutes without an assignment",
-                "chatqueue_assignments_total",
+                FIGURES["assignments"],
                 value=f"max(max_over_time(({_NOT_DRAINING})[$window:1m]))",
                 plot=f"max({_NOT_DRAINING})",
             ),
             Check(
                 "share of waits longer than the service level promises",
-                "chatqueue_waits_total",
+                FIGURES["waits"],
                 value=f"sum(increase({_BREACHED}[$window])) / sum(increase({_WAITS}[$window]))",
                 plot=f"sum(increase({_BREACHED}[$step])) / sum(increase({_WAITS}[$step]))",
                 limit=f"1 - min(last_over_time({_OBJECTIVE}[$window]))",
                 unit="ratio",
-                idle="nobody waited",
+                idle="no user waited",
             ),
         ),
     ),
@@ -242,20 +209,15 @@ CRITERIA = (
         "The platform's idle detector worked",
         (
             Check(
-                "chats it should have released and did not within 5 minutes, at the worst moment",
-                "chatqueue_idle_overdue_chats",
+                f"{FIGURES['idle_overdue'].words} and did not within 5 minutes, peak",
+                FIGURES["idle_overdue"],
                 value=f"max_over_time(({_IDLE_OVERDUE})[$window:1m])",
                 plot=_IDLE_OVERDUE,
             ),
-            Check(
-                "chats it released, without which it could not be seen to work",
-                "chatqueue_idle_releases_total",
-                value="sum(increase($series[$window])) > 0",
-                plot="sum(increase($series[$step]))",
-                limit="1",
-                relation="at least",
-                matchers='by="job"',
-                idle="no operator was idle for long enough",
+            _at_least_one(
+                "idle_releases",
+                "it could not be seen to work",
+                "no operator was idle for long enough",
             ),
         ),
     ),
@@ -263,17 +225,10 @@ CRITERIA = (
         "errors",
         "No more errors than in the 24 hours before",
         (
-            _not_above_before(
-                "errors in the logs",
-                "chatqueue_log_events_total",
-                'level="error"',
-                is_per_database=False,
-            ),
-            _not_above_before("transactions rolled back", "chatqueue_database_rollbacks_total"),
-            _not_above_before("deadlocks", "chatqueue_database_deadlocks_total"),
-            _not_above_before(
-                "queries of this watch that failed", "chatqueue_exporter_query_errors_total"
-            ),
+            _not_above_before("log_errors", is_per_database=False),
+            _not_above_before("rollbacks"),
+            _not_above_before("deadlocks"),
+            _not_above_before("query_errors"),
         ),
     ),
 )
@@ -283,7 +238,7 @@ JUDGED_BY_PEOPLE = (
     "Users do not complain more than before.",
     "Every alert of the watch is explained.",
     "What was repaired by hand is written down.",
-    "The rollback was possible until its deadline, and nobody needed it.",
+    "The rollback was possible until its deadline, and was not needed.",
 )
 """What no metric can say."""
 

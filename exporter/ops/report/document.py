@@ -17,13 +17,13 @@ VERSION = "1"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is said about a deployment at one moment of its watch.
+    """The verdict on a deployment at one time of its watch.
 
     Attributes:
         databases: Their names.
         started_at: Beginning of the watch.
         ends_at: Its end.
-        at: The moment judged.
+        at: The time judged.
         rollback_until: The rollback deadline.
         judged: Every criterion.
         advice: Whether to roll back.

@@ -1,6 +1,6 @@
 """Criteria and a Prometheus → a verdict on each, with its evidence.
 
-What is not known is never a pass: no data, too little of it, no number, no answer.
+What is unknown is never a pass: no data, too little of it, no number, no answer.
 """
 
 from __future__ import annotations
@@ -8,30 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from datetime import timedelta
+from typing import Literal
 
 from exporter.ops.report.criteria import BASELINE_S, COVERAGE, MIN_COVERAGE, Check, Criterion, Scope
-from exporter.ops.report.prometheus import PrometheusError, PrometheusUnreachable, Series
-from exporter.text import say_duration, say_number
+from exporter.ops.report.prometheus import Client, PrometheusError, Series
+from exporter.text import format_duration, format_value
 
 Verdict = Literal["pass", "fail", "unknown"]
 Points = tuple[tuple[float, float], ...]
 
 _MAX_NAMED = 5
-
-
-class Asks(Protocol):
-    """What answers PromQL: `exporter.ops.report.prometheus.Client`, or a test's own."""
-
-    def ask(self, expression: str, at_s: float) -> tuple[Series, ...]:
-        """Return an expression's series at one moment."""
-        ...
-
-    def ask_range(
-        self, expression: str, since_s: float, until_s: float, step_s: int
-    ) -> tuple[Series, ...]:
-        """Return an expression's series over a time."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +28,13 @@ class Finding:
     Attributes:
         check: What was asked.
         verdict: Its answer.
-        value: The worst found; None where it is not known.
-        limit: None where it is not known.
+        value: The worst; None where it is unknown.
+        limit: None where it is unknown.
         coverage: Share of the watch's minutes in which the metric was there.
         evidence: Why this verdict, in words.
         expression: The PromQL of the value.
         limit_expression: The PromQL of the limit.
-        points: The figure over time; empty where there is none.
+        points: The value over time; empty where there is none.
     """
 
     check: Check
@@ -60,6 +47,13 @@ class Finding:
     limit_expression: str
     points: Points = ()
 
+    @property
+    def words(self) -> tuple[str, str]:
+        """Value and limit in words."""
+        unit = self.check.unit
+        limit = f"{self.check.relation} {format_value(self.limit, unit)}"
+        return format_value(self.value, unit), limit
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -68,7 +62,7 @@ class Judged:
     Attributes:
         criterion: What has to hold.
         verdict: The worst of its findings.
-        findings: One a check.
+        findings: One per check.
     """
 
     criterion: Criterion
@@ -83,91 +77,58 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return "unknown" if "unknown" in verdicts or not verdicts else "pass"
 
 
-def judge(criteria: Sequence[Criterion], asks: Asks, scope: Scope) -> tuple[Judged, ...]:
+def judge(criteria: Sequence[Criterion], client: Client, scope: Scope) -> tuple[Judged, ...]:
     """Judge every criterion.
 
     Args:
         criteria: What has to hold.
-        asks: Where the figures are.
+        client: Of the Prometheus that has the metrics.
         scope: Databases and time.
     """
-    once = _UntilUnreachable(asks)
     judged = []
     for criterion in criteria:
-        findings = tuple(_judge_check(check, once, scope) for check in criterion.checks)
+        findings = tuple(_judge_check(check, client, scope) for check in criterion.checks)
         verdict = worst([finding.verdict for finding in findings])
         judged.append(Judged(criterion, verdict, findings))
     return tuple(judged)
 
 
-class _UntilUnreachable:
-    """Asks no more once there was no answer: each further question would wait as long."""
-
-    def __init__(self, asks: Asks) -> None:
-        self._asks = asks
-        self._gone: PrometheusUnreachable | None = None
-
-    def ask(self, expression: str, at_s: float) -> tuple[Series, ...]:
-        """As the one asked."""
-        self._check()
-        try:
-            return self._asks.ask(expression, at_s)
-        except PrometheusUnreachable as error:
-            self._gone = error
-            raise
-
-    def ask_range(
-        self, expression: str, since_s: float, until_s: float, step_s: int
-    ) -> tuple[Series, ...]:
-        """As the one asked."""
-        self._check()
-        try:
-            return self._asks.ask_range(expression, since_s, until_s, step_s)
-        except PrometheusUnreachable as error:
-            self._gone = error
-            raise
-
-    def _check(self) -> None:
-        if self._gone is not None:
-            raise PrometheusUnreachable(str(self._gone))
-
-
-def _judge_check(check: Check, asks: Asks, scope: Scope) -> Finding:
+def _judge_check(check: Check, client: Client, scope: Scope) -> Finding:
     """Ask everything that one check needs."""
     expression = check.fill(check.value, scope)
     unknown = Finding(
         check, "unknown", None, None, 0.0, "", expression, check.fill(check.limit, scope)
     )
     try:
-        return _judge_answers(unknown, asks, scope)
+        return _judge_answers(unknown, client, scope)
     except PrometheusError as error:
-        return replace(unknown, evidence=f"Prometheus could not be asked: {error}")
+        return replace(unknown, evidence=f"Prometheus could not be queried: {error}")
 
 
-def _judge_answers(unknown: Finding, asks: Asks, scope: Scope) -> Finding:
+def _judge_answers(unknown: Finding, client: Client, scope: Scope) -> Finding:
     """Weigh the value against the limit, if there is enough of both."""
     check = unknown.check
     found = replace(
         unknown,
-        coverage=_number(asks.ask(check.fill(COVERAGE, scope), scope.at_s)) or 0.0,
+        coverage=_number(client.ask(check.fill(COVERAGE, scope), scope.at_s)) or 0.0,
         points=_points(
-            asks.ask_range(check.fill(check.plot, scope), scope.begun_s, scope.at_s, scope.step_s)
+            client.ask_range(check.fill(check.plot, scope), scope.begun_s, scope.at_s, scope.step_s)
         ),
     )
-    series = asks.ask(found.expression, scope.at_s)
+    series = client.ask(found.expression, scope.at_s)
     values = [each.points[0][1] for each in series]
     if found.coverage == 0:
-        return replace(found, evidence=f"no data: {check.metric} was never there")
+        return replace(found, evidence=f"no data: {check.figure.metric} was never there")
     if not values or not all(math.isfinite(value) for value in values):
         return replace(found, evidence=f"not to be judged: {check.idle}")
     value = max(values) if check.relation == "at most" else min(values)
     found = replace(found, value=value)
-    limit = _limit(found, asks, scope)
+    limit = _limit(found, client, scope)
     if isinstance(limit, str):
         return replace(found, evidence=limit)
     found = replace(found, limit=limit)
     is_good = value <= limit if check.relation == "at most" else value >= limit
-    evidence = _evidence(check, value, limit, series)
+    evidence = _evidence(found, limit, series)
     if not is_good:
         return replace(found, verdict="fail", evidence=evidence)
     if found.coverage < MIN_COVERAGE:
@@ -176,20 +137,20 @@ def _judge_answers(unknown: Finding, asks: Asks, scope: Scope) -> Finding:
     return replace(found, verdict="pass", evidence=evidence)
 
 
-def _limit(found: Finding, asks: Asks, scope: Scope) -> float | str:
-    """The limit, or why it is not known."""
+def _limit(found: Finding, client: Client, scope: Scope) -> float | str:
+    """The limit, or why it is unknown."""
     check = found.check
     if check.limit.isdecimal():
         return float(check.limit)
     if check.is_compared:
         before = replace(scope, begun_s=scope.begun_s - BASELINE_S, window_s=BASELINE_S)
-        seen = _number(asks.ask(check.fill(COVERAGE, before), scope.begun_s)) or 0.0
+        seen = _number(client.ask(check.fill(COVERAGE, before), scope.begun_s)) or 0.0
         if seen < MIN_COVERAGE:
-            day = say_duration(BASELINE_S)
+            day = format_duration(timedelta(seconds=BASELINE_S))
             return f"nothing to compare with: {seen:.0%} of the {day} before was seen"
-    limit = _number(asks.ask(found.limit_expression, scope.at_s))
+    limit = _number(client.ask(found.limit_expression, scope.at_s))
     if limit is None or not math.isfinite(limit):
-        return "the limit is not known"
+        return "the limit is unknown"
     return limit
 
 
@@ -205,22 +166,14 @@ def _points(series: Sequence[Series]) -> Points:
     return tuple((at, value) for at, value in series[0].points if math.isfinite(value))
 
 
-def _evidence(check: Check, value: float, limit: float, series: Sequence[Series]) -> str:
+def _evidence(found: Finding, limit: float, series: Sequence[Series]) -> str:
     """Value and limit in words, and the labels of what is past it."""
+    check, (shown, good) = found.check, found.words
     named = sorted(
         ((each.points[0][1], ", ".join(each.labels.values())) for each in series if each.labels),
         reverse=True,
     )
-    parts = [f"{name} {say_value(check, number)}" for number, name in named if number > limit]
+    parts = [f"{name} {format_value(each, check.unit)}" for each, name in named if each > limit]
     more = f", and {len(parts) - _MAX_NAMED} more" if len(parts) > _MAX_NAMED else ""
     which = f" ({', '.join(parts[:_MAX_NAMED])}{more})" if parts else ""
-    return f"{say_value(check, value)}{which}, good is {check.relation} {say_value(check, limit)}"
-
-
-def say_value(check: Check, value: float | None) -> str:
-    """Say a check's value in its unit; a dash where it is not known."""
-    if value is None:
-        return "-"
-    if check.unit == "ratio":
-        return f"{value:.1%}"
-    return say_number(value)
+    return f"{shown}{which}, good is {good}"

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
 from exporter.ops.report.document import Report
-from exporter.ops.report.evaluation import say_value
-from exporter.text import say_duration, say_moment
+from exporter.text import format_duration, format_time
 
 MARKS = {"pass": "✔", "fail": "✘", "unknown": "?"}
 
@@ -19,13 +18,13 @@ def render_markdown(report: Report) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    passed = say_duration((report.at - report.started_at).total_seconds())
-    length = say_duration((report.ends_at - report.started_at).total_seconds())
+    passed = format_duration(report.at - report.started_at, rounded=True)
+    length = format_duration(report.ends_at - report.started_at, rounded=True)
     yield f"# Deployment report: {report.verdict}"
     yield ""
     yield f"- Databases: {escape(', '.join(report.databases))}"
-    yield f"- Watch: {say_moment(report.started_at)} to {say_moment(report.ends_at)} ({length})"
-    yield f"- Judged: {say_moment(report.at)}, {passed} after the beginning"
+    yield f"- Watch: {format_time(report.started_at)} to {format_time(report.ends_at)} ({length})"
+    yield f"- Judged: {format_time(report.at)}, {passed} after the beginning"
     yield f"- Rollback: **{report.advice.course}**. {escape(report.advice.summary)}"
     yield from (f"  - {escape(reason)}" for reason in report.advice.reasons)
     yield ""
@@ -45,11 +44,10 @@ def _criteria(report: Report) -> Iterator[str]:
         yield "| | measured | value | limit | seen | evidence |"
         yield "|---|---|---|---|---|---|"
         for finding in each.findings:
-            check = finding.check
-            limit = f"{check.relation} {say_value(check, finding.limit)}"
+            value, limit = finding.words
             yield (
-                f"| {MARKS[finding.verdict]} | {escape(check.asks)} "
-                f"| {say_value(check, finding.value)} | {limit} | {finding.coverage:.0%} "
+                f"| {MARKS[finding.verdict]} | {escape(finding.check.asks)} "
+                f"| {value} | {limit} | {finding.coverage:.0%} "
                 f"| {escape(finding.evidence)} |"
             )
         yield ""

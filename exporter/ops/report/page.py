@@ -9,9 +9,9 @@ from pathlib import Path
 from exporter import __version__
 from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
 from exporter.ops.report.document import Report
-from exporter.ops.report.evaluation import Finding, Judged, say_value
+from exporter.ops.report.evaluation import Finding, Judged
 from exporter.ops.report.plots import draw
-from exporter.text import say_duration, say_moment
+from exporter.text import format_duration, format_time
 
 _STYLE = Path(__file__).with_name("page.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -49,16 +49,16 @@ def _badge(verdict: str) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    passed = say_duration((report.at - report.started_at).total_seconds())
-    length = say_duration((report.ends_at - report.started_at).total_seconds())
+    passed = format_duration(report.at - report.started_at, rounded=True)
+    length = format_duration(report.ends_at - report.started_at, rounded=True)
     yield f"<h1>Deployment report {_badge(report.verdict)}</h1>"
     yield f'<div class="bar"><div style="width: {report.progress:.1%}"></div></div>'
     yield "<dl>"
     for name, text in (
         ("Databases", ", ".join(report.databases)),
-        ("Watch", f"{say_moment(report.started_at)} to {say_moment(report.ends_at)}, {length}"),
-        ("Judged", f"{say_moment(report.at)}, {passed} after the beginning"),
-        ("Rollback until", say_moment(report.rollback_until)),
+        ("Watch", f"{format_time(report.started_at)} to {format_time(report.ends_at)}, {length}"),
+        ("Judged", f"{format_time(report.at)}, {passed} after the beginning"),
+        ("Rollback until", format_time(report.rollback_until)),
     ):
         yield f"<dt>{name}</dt><dd>{escape(text)}</dd>"
     yield "</dl>"
@@ -95,10 +95,8 @@ def _finding(finding: Finding, report: Report, step_s: int) -> Iterator[str]:
     yield f"<strong>{escape(finding.evidence)}</strong></p>"
     yield draw(finding, report.started_at.timestamp(), report.at.timestamp(), step_s)
     yield "<details><summary>"
-    limit = f"{check.relation} {say_value(check, finding.limit)}"
-    yield escape(
-        f"value {say_value(check, finding.value)}, limit {limit}, seen {finding.coverage:.0%}"
-    )
+    value, limit = finding.words
+    yield escape(f"value {value}, limit {limit}, seen {finding.coverage:.0%}")
     yield f"</summary><pre>{escape(finding.expression)}</pre>"
     if not finding.limit_expression.isdecimal():
         yield f"<pre>{escape(finding.limit_expression)}</pre>"

@@ -1,4 +1,4 @@
-"""A figure over time as inline SVG: no script, no network, no style but the page's. Pure."""
+"""A value over time as inline SVG: no script, no network, no style but the page's. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from html import escape
 
-from exporter.ops.report.evaluation import Finding, Points, say_value
+from exporter.ops.report.evaluation import Finding, Points
+from exporter.text import format_value
 
 WIDTH, HEIGHT = 720, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 24, 10, 24
@@ -16,7 +17,7 @@ _MAX_TICKS = 9
 
 
 def draw(finding: Finding, since_s: float, until_s: float, step_s: int) -> str:
-    """Return a figure's plot; empty where there is nothing to see: no point, or a calm 0.
+    """Return a value's plot; empty where there is nothing to see: no point, or a calm 0.
 
     Args:
         finding: With its points.
@@ -37,7 +38,7 @@ def draw(finding: Finding, since_s: float, until_s: float, step_s: int) -> str:
     def y(value: float) -> float:
         return round(_TOP + (1 - value / top) * height, 1)
 
-    words = escape(f"{finding.check.asks}, from 0 to {say_value(finding.check, top)}")
+    words = escape(f"{finding.check.asks}, from 0 to {format_value(top, finding.check.unit)}")
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">',
         *_grid(finding, top, y),
@@ -49,12 +50,12 @@ def draw(finding: Finding, since_s: float, until_s: float, step_s: int) -> str:
 
 
 def _grid(finding: Finding, top: float, y: Callable[[float], float]) -> Iterator[str]:
-    """The value's axis, and the limit where the figure is drawn in the limit's unit."""
+    """The value's axis, and the limit where the value is drawn in the limit's unit."""
     middle = [top / 2] if finding.check.unit == "ratio" or top % 2 == 0 else []
     for value in (0.0, *middle, top):
         at = y(value)
         yield f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at}" y2="{at}"/>'
-        shown = escape(say_value(finding.check, value))
+        shown = escape(format_value(value, finding.check.unit))
         yield f'<text x="{_LEFT - 6}" y="{at + 4}" text-anchor="end">{shown}</text>'
     limit = finding.limit
     if finding.check.unit == "ratio" and limit is not None and 0 < limit <= top:
@@ -63,14 +64,14 @@ def _grid(finding: Finding, top: float, y: Callable[[float], float]) -> Iterator
 
 
 def _times(since_s: float, until_s: float, x: Callable[[float], float]) -> Iterator[str]:
-    """The axis of time, in UTC, at round moments."""
+    """The axis of time, in UTC, at round times."""
     length = until_s - since_s
     step_s = next((step for step in _STEPS_S if length / step <= _MAX_TICKS), _STEPS_S[-1])
     first = math.ceil(since_s / step_s)
     for index in range(first, int(until_s // step_s) + 1):
-        moment = datetime.fromtimestamp(index * step_s, UTC)
-        is_day = moment.hour == moment.minute == 0
-        shown = f"{moment:%d %b}" if is_day else f"{moment:%H:%M}"
+        time = datetime.fromtimestamp(index * step_s, UTC)
+        is_day = time.hour == time.minute == 0
+        shown = f"{time:%d %b}" if is_day else f"{time:%H:%M}"
         at = x(index * step_s)
         yield f'<line class="grid" x1="{at}" x2="{at}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>'
         yield f'<text x="{at}" y="{HEIGHT - 8}" text-anchor="middle">{shown}</text>'

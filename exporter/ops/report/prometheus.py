@@ -1,4 +1,4 @@
-"""Prometheus's HTTP interface: an expression in, numbers out, or words why not."""
+"""Prometheus's HTTP interface: an expression in, numbers out, or the reason why not."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PrometheusError(ChatqueueError):
 
 
 class PrometheusUnreachable(PrometheusError):
-    """No answer at all, nor will the next question get one."""
+    """No answer at all; nothing more is asked, for each question would wait as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Series:
 
     Attributes:
         labels: Without the metric's name.
-        points: Unix time and value, in order; one for a single moment. NaN where it was none.
+        points: Unix time and value, in order; one of an instant query. NaN where it was none.
     """
 
     labels: Mapping[str, str]
@@ -53,6 +53,7 @@ class Client:
             raise PrometheusUnreachable("no prometheus.url is configured")
         self._url = settings.url.get_secret_value().rstrip("/")
         self._timeout_s = settings.timeout.total_seconds()
+        self._failure: PrometheusUnreachable | None = None
         self._session = requests.Session()
         if settings.bearer_token is not None:
             token = settings.bearer_token.get_secret_value()
@@ -78,7 +79,7 @@ class Client:
         self._session.close()
 
     def ask(self, expression: str, at_s: float) -> tuple[Series, ...]:
-        """Return an expression's series at one moment.
+        """Return an expression's series at one time.
 
         Raises:
             PrometheusError: It was refused, or the answer makes no sense.
@@ -89,7 +90,7 @@ class Client:
     def ask_range(
         self, expression: str, since_s: float, until_s: float, step_s: int
     ) -> tuple[Series, ...]:
-        """Return an expression's series over a time, both ends included.
+        """Return an expression's series over a range of time, both ends included.
 
         Raises:
             PrometheusError: As `ask`.
@@ -98,8 +99,14 @@ class Client:
         return self._get("query_range", "matrix", {"query": expression, **span})
 
     def _get(self, path: str, kind: str, parameters: dict[str, str]) -> tuple[Series, ...]:
-        # A form, for a selector may be longer than a URL.
-        status, body = self._post(f"{self._url}/api/v1/{path}", parameters)
+        if self._failure is not None:
+            raise self._failure
+        try:
+            # A form, for a selector may be longer than a URL.
+            status, body = self._post(f"{self._url}/api/v1/{path}", parameters)
+        except PrometheusUnreachable as error:
+            self._failure = error
+            raise
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
