@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from rich.table import Table
 
 from exporter.cli import options
 from exporter.cli.output import build_console, one_line
@@ -71,8 +72,6 @@ def _print_json(statuses: Sequence[Status]) -> None:
 
 def _print_tables(statuses: Sequence[Status]) -> None:
     """Tables for people, thresholds coloured."""
-    from rich.table import Table
-
     console = build_console()
     for status in statuses:
         colour = _COLOURS[status.verdict]

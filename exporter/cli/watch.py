@@ -10,21 +10,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from exporter.cli import options
 from exporter.cli.output import build_console
+from exporter.cli.page import fetch_families
 from exporter.config import load_config
 from exporter.config.watch import Watch
+from exporter.digests.account import Account
+from exporter.digests.digest import find_changes, find_figures, find_troubles, format_change
+from exporter.digests.memory import read_memory
 from exporter.errors import ChatqueueError
+from exporter.metrics.figures import read_figures
 from exporter.text import format_duration, format_time, format_value
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from exporter.digests.account import Account
 
 CALM, LOOK, UNKNOWN = 0, 1, 2
 _BARS = "▁▂▃▄▅▆▇█"
@@ -83,8 +86,6 @@ def watch(config_file: Path, url: str, interval: float, once: bool) -> None:
 
 def _read_state(watch: Watch) -> dict[str, View]:
     """The daemon's own state of the watch, if it can be read here."""
-    from exporter.digests.memory import read_memory
-
     file, started_at = watch.digests.state_file, watch.started_at
     if file is None or started_at is None:
         return {}
@@ -100,9 +101,6 @@ def _follow(
     views: dict[str, View], watch: Watch, troubles: Sequence[str], url: str, interval_s: float
 ) -> None:
     """Draw until interrupted; while the page cannot be read, say so and try again."""
-    from rich.console import Console
-    from rich.live import Live
-
     with Live(
         render(views, watch, troubles), console=Console(highlight=False), auto_refresh=False
     ) as live:
@@ -117,11 +115,6 @@ def _follow(
 
 def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
     """Read the page into the views; return what somebody should look at."""
-    from exporter.cli.page import fetch_families
-    from exporter.digests.account import Account
-    from exporter.digests.digest import find_troubles
-    from exporter.metrics.figures import read_figures
-
     pages = fetch_families(url, max(timeout_s, 1.0))
     if not pages:
         raise ChatqueueError(f"{url} has no metrics of a database")
@@ -137,9 +130,6 @@ def collect(views: dict[str, View], url: str, timeout_s: float) -> list[str]:
 
 def render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> RenderableType:
     """Return everything as one screen."""
-    from rich.console import Group
-    from rich.text import Text
-
     verdict = (
         Text("look at " + ", ".join(troubles), style="bold red")
         if troubles
@@ -151,8 +141,6 @@ def render(views: Mapping[str, View], watch: Watch, troubles: Sequence[str]) -> 
 
 def _progress(watch: Watch) -> Iterator[RenderableType]:
     """How far the watch is, and how long a rollback is possible."""
-    from rich.text import Text
-
     begun, ends, until = watch.started_at, watch.ends_at, watch.rollback_until
     if begun is None or ends is None or until is None:
         yield Text("no deployment watch (watch.started_at)", style="dim")
@@ -176,10 +164,6 @@ def _progress(watch: Watch) -> Iterator[RenderableType]:
 
 def _table(database: str, view: View, watch: Watch) -> RenderableType:
     """One database's values; those that are idle are left out, as in a digest."""
-    from rich.table import Table
-
-    from exporter.digests.digest import find_changes, find_figures, format_change
-
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column(database, header_style="bold")
     columns = ("last digest", "beginning") if watch.started_at else ("since opened",)

@@ -10,29 +10,38 @@ from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
 from exporter.config.section import Section
 from exporter.config.values import FROM_ENVIRONMENT, Duration, FilePath, Limit, between, fault
 
-_MOMENT_FORM = "a time with its zone such as 2026-11-23T08:00:00Z"
+TIME_FORM = "a time with its zone such as 2026-11-23T08:00:00Z"
 
 
-def _read_moment(value: object) -> datetime | None:
+def parse_time(text: str) -> datetime:
+    """Read a time with its zone; return it in UTC.
+
+    Raises:
+        ValueError: What is wrong with it, in a few words.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a time") from None
+    raise ValueError("has no zone")
+
+
+def _read_time(value: object) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
+    if not isinstance(value, str):
+        raise fault("is not a time", TIME_FORM)
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise fault("is not a time", _MOMENT_FORM)
-    if moment.tzinfo is None:
-        raise fault("has no zone", _MOMENT_FORM)
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise fault("is not a time", _MOMENT_FORM) from None
+        return parse_time(value)
+    except ValueError as error:
+        raise fault(str(error), TIME_FORM) from None
 
 
-Moment = Annotated[
+Time = Annotated[
     datetime | None,
-    PlainValidator(_read_moment),
+    PlainValidator(_read_time),
     WithJsonSchema(
         {
             "title": "time",
@@ -69,7 +78,7 @@ class Watch(Section):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    started_at: Moment = Field(
+    started_at: Time = Field(
         default=None,
         description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. Without it "
         "there is no watch, only the usual metrics.",

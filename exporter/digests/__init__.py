@@ -1,1 +1,1 @@
-"""The watch after a deployment: its figures, its rhythm, and the digests that tell of it."""
+"""The watch after a deployment: its schedule, its state, and its digests to webhooks."""

@@ -1,4 +1,4 @@
-"""What a watch remembers of one database: its beginning, its last digest, its counts. Pure.
+"""What a watch stores of one database: its beginning, its last digest, its counts. Pure.
 
 A counter starts again with each process: what it counted is added up here, so that a restart
 neither loses nor repeats anything but what came between the last reading and the end.

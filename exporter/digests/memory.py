@@ -1,4 +1,4 @@
-"""What a watch remembers, in a file that survives a restart and forgives a broken disk."""
+"""The state of a watch, in a file that survives a restart and tolerates a broken disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The thread that tells webhooks how the watch goes, at the moments of its rhythm."""
+"""The thread that sends the digests of a watch at their scheduled times."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.watch")
 
-LOOK_EVERY = timedelta(minutes=1)
-"""A crash forgets at most what was counted since the latest look."""
+READ_EVERY = timedelta(minutes=1)
+"""A crash loses at most what was counted since the latest reading."""
 
 _RETRY_S = 1.0
 
@@ -29,11 +29,11 @@ def _utc_now() -> datetime:
 
 
 class DigestScheduler(PeriodicThread[Watch]):
-    """Looks at the figures each minute of a watch, and tells of them when a digest is due.
+    """Reads the values each minute of a watch, and sends a digest when one is due.
 
     Args:
-        watch: Of the configuration; one without a beginning asks for nothing.
-        read: Returns each database's figures; empty before every database was asked once.
+        watch: Of the configuration; one without a beginning has no digests.
+        read: Returns each database's values; empty before every database was polled once.
         notifier: Takes the digests.
         now: The time.
     """
@@ -54,11 +54,10 @@ class DigestScheduler(PeriodicThread[Watch]):
         self._awake_since = now()
         self._begin()
 
-    def look(self) -> float | None:
-        """Look at the figures, tell what is due; return the seconds until the next look.
+    def _run_once(self) -> float | None:
+        """Read the values, send what is due; return the seconds until the next reading.
 
-        Returns:
-            None where there is nothing to wait for: no watch, or one that is over and told.
+        None where there is nothing to wait for: no watch, or one that is over.
         """
         now, memory = self._now(), self._memory
         if memory is None:
@@ -77,20 +76,20 @@ class DigestScheduler(PeriodicThread[Watch]):
             for database, reading in readings.items()
         }
         if due is not None:
-            self._tell(due, accounts)
+            self._send(due, accounts)
         else:
-            self._remember(Memory(memory.started_at, memory.last, accounts))
-        return None if coming is None else min(LOOK_EVERY, coming - now).total_seconds()
+            self._store(Memory(memory.started_at, memory.last, accounts))
+        return None if coming is None else min(READ_EVERY, coming - now).total_seconds()
 
-    def _tell(self, due: datetime, accounts: Mapping[str, Account]) -> None:
-        """Remember first, so that a crash between the two rather loses a digest than repeats it."""
+    def _send(self, due: datetime, accounts: Mapping[str, Account]) -> None:
+        """Store first, so that a crash between the two loses a digest rather than repeats it."""
         started_at = self._plan.started_at
-        assert started_at is not None  # noqa: S101 - a moment is due
-        told = {database: account.mark_sent() for database, account in accounts.items()}
-        self._remember(Memory(started_at, due, told))
+        assert started_at is not None  # noqa: S101 - a digest is due
+        sent = {database: account.mark_sent() for database, account in accounts.items()}
+        self._store(Memory(started_at, due, sent))
         for database, account in accounts.items():
             self._notifier.notify(build_digest(database, account, self._plan, due))
-        log.info("digest told", moment=due.isoformat(), databases=len(accounts))
+        log.info("digest sent", time=due.isoformat(), databases=len(accounts))
 
     def _on_new_plan(self, old: Watch) -> None:
         """A watch that keeps its beginning goes on."""
@@ -98,16 +97,16 @@ class DigestScheduler(PeriodicThread[Watch]):
             self._begin()
 
     def _begin(self) -> None:
-        """Begin the watch, or go on with the one that the file or this process remembers."""
+        """Begin the watch, or go on with the one that the file or this process holds."""
         watch = self._plan
         if watch.started_at is None:
             self._memory = None
         elif self._memory is None or self._memory.started_at != watch.started_at:
             self._awake_since = self._now()
-            self._memory = self._recall(watch) or Memory(watch.started_at)
+            self._memory = self._restore(watch) or Memory(watch.started_at)
 
-    def _recall(self, watch: Watch) -> Memory | None:
-        """What the file remembers; one that cannot be used is told and then replaced."""
+    def _restore(self, watch: Watch) -> Memory | None:
+        """The state in the file; one that cannot be used is logged and then replaced."""
         file = watch.digests.state_file
         if file is None or watch.started_at is None:
             return None
@@ -117,8 +116,8 @@ class DigestScheduler(PeriodicThread[Watch]):
             log.warning("watch state not used", file=str(file), error=str(error))
             return None
 
-    def _remember(self, memory: Memory) -> None:
-        """Keep what is known, here and in the file; a change for the worse is logged once."""
+    def _store(self, memory: Memory) -> None:
+        """Keep the state, here and in the file; that writing fails is logged once."""
         self._memory = memory
         file = self._plan.digests.state_file
         if file is None:
@@ -132,14 +131,11 @@ class DigestScheduler(PeriodicThread[Watch]):
         else:
             self._write_failed = False
 
-    def _run_once(self) -> float | None:
-        return self.look()
-
     def _on_defect(self) -> float:
-        """Look again at the next usual time."""
+        """Try again at the next usual time."""
         log.exception("digest failed")
-        return LOOK_EVERY.total_seconds()
+        return READ_EVERY.total_seconds()
 
     def _close(self) -> None:
-        """Look a last time, so that what was counted is remembered."""
-        self.look()
+        """Read a last time, so that the counts are stored."""
+        self._run_once()

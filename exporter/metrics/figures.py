@@ -88,7 +88,7 @@ def _of(figure: Figure, key: str, words: str, limit: str = "", **labels: str) ->
     return replace(figure, key=key, words=words, limit=limit or figure.limit, labels=labels)
 
 
-# What is known of each state; the label `state` is left open.
+# What is shown of each state, here without the label `state`.
 _CHATS = Figure("chats", "chats", "chatqueue_chats", unit="chats")
 _OLDEST = Figure("oldest_age_seconds", "oldest", "chatqueue_state_oldest_age_seconds",
                  unit="seconds", limit="chatqueue_threshold_oldest_age_seconds")  # fmt: skip

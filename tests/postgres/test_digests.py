@@ -34,9 +34,9 @@ def test_a_daemon_tells_once_and_a_restart_repeats_nothing(
         )
         config = write_config(tmp_path, {"main": platform.dsn}, watch=watch, notify=notify)
         with run_watch(config):
-            # The moment at 15 minutes passed while the daemon was away, and is told late.
+            # The digest at 15 minutes was due while the daemon was away, and is sent late.
             (first,) = receiver.wait_for(1)
-        # A reload that makes the rhythm denser finds another moment; a restart finds none.
+        # A reload that makes the schedule denser finds another time; a restart finds none.
         with run_watch(config) as running:
             running.wait_for_poll()
             assert len(receiver.received) == 1

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from exporter.cli.report import report as command
 from exporter.config.watch import Watch
 from exporter.demo.scenarios import find_scenario
-from exporter.digests.schedule import digest_moments
+from exporter.digests.schedule import digest_times
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import Reading, read_figures
 from exporter.notify.notifier import WebhookNotifier
@@ -94,7 +94,7 @@ class Watched:
     unseen: int = 0
     repeats: int = 0
 
-    def moments(self) -> list[datetime]:
+    def times(self) -> list[datetime]:
         """When digests came."""
         return [datetime.fromisoformat(each["fields"]["moment"]) for each in self.digests]
 
@@ -104,19 +104,19 @@ class Daemon:
 
     def __init__(self, staged: Play, watch: Watch, notifier: WebhookNotifier) -> None:
         self._staged, self._watch, self._notifier = staged, watch, notifier
-        self._teller = self._begin()
+        self._scheduler = self._begin()
         self._next: datetime | None = staged.now
 
     def look(self) -> None:
-        """Look when the teller wants to."""
+        """Run when the scheduler wants to."""
         if self._next is not None and self._staged.now >= self._next:
-            wait_s = self._teller.look()
+            wait_s = self._scheduler._run_once()
             self._next = None if wait_s is None else self._staged.now + timedelta(seconds=wait_s)
 
     def restart(self) -> None:
         """Begin anew."""
         self._staged.restart_daemon()
-        self._teller = self._begin()
+        self._scheduler = self._begin()
 
     def _begin(self) -> DigestScheduler:
         return DigestScheduler(self._watch, self._read, self._notifier, lambda: self._staged.now)
@@ -144,7 +144,7 @@ def watch_a_day(staged: Play, folder: Path, *, is_troubled: bool) -> Watched:
         staged.run(DAY_S - TROUBLE_AT_S - TROUBLE_S, daemon.look)
         notifier.stop(20)
         watched.digests = [each.document for each in receiver.received]
-    assert watched.moments() == list(digest_moments(watch))
+    assert watched.times() == list(digest_times(watch))
 
     def count(statement: str, since_s: float, until_s: float) -> int:
         since, until = (watched.begun + timedelta(seconds=each) for each in (since_s, until_s))
@@ -199,18 +199,18 @@ def verdicts(document: dict[str, Any]) -> dict[str, str]:
     return {criterion["key"]: criterion["verdict"] for criterion in document["criteria"]}
 
 
-def test_a_calm_watch_is_told_on_time_and_passes(watches: Watches) -> None:
+def test_a_calm_watch_has_its_digests_on_time_and_passes(watches: Watches) -> None:
     watched = watches.calm
     code, document = watches.judge(watched.begun)
 
     assert {each["title"].rpartition(", ")[2] for each in watched.digests} == {"calm"}
-    told = watched.digests[-1]["fields"]["now"]["assignments"]
-    assert told == watched.assigned - watched.unseen
+    sent = watched.digests[-1]["fields"]["now"]["assignments"]
+    assert sent == watched.assigned - watched.unseen
     assert set(verdicts(document).values()) == {"pass"}, document
     assert code == 0
 
 
-def test_trouble_is_told_when_it_comes_and_fails_what_it_broke(watches: Watches) -> None:
+def test_trouble_is_in_the_digests_when_it_comes_and_fails_what_it_broke(watches: Watches) -> None:
     watched = watches.troubled
     code, document = watches.judge(watched.begun)
     loud = {

@@ -35,15 +35,15 @@ class Player:
     def __init__(self, day: Day, watch: Watch, notifier: WebhookNotifier) -> None:
         self._day, self._watch, self._notifier = day, watch, notifier
         self._now = BEGUN
-        self._teller = self._begin()
+        self._scheduler = self._begin()
 
     def play(self) -> None:
-        """Look whenever the teller says so, until the watch is over."""
-        while (wait_s := self._teller.look()) is not None:
+        """Run whenever the scheduler says so, until the watch is over."""
+        while (wait_s := self._scheduler._run_once()) is not None:
             before, self._now = self._now, self._now + timedelta(seconds=wait_s)
             restart = BEGUN + timedelta(minutes=RESTART)
             if before < restart <= self._now:
-                self._teller = self._begin()
+                self._scheduler = self._begin()
 
     def _begin(self) -> DigestScheduler:
         return DigestScheduler(self._watch, self._read, self._notifier, lambda: self._now)
@@ -53,7 +53,7 @@ class Player:
         return {DATABASE: read_figures(self._day.families(minute))}
 
 
-def tell(day: Day, folder: Path) -> list[dict[str, Any]]:
+def collect_digests(day: Day, folder: Path) -> list[dict[str, Any]]:
     """The digests of a day, as a webhook got them."""
     state_file = folder / "state.json"
     watch = Watch.model_validate({"started_at": BEGUN, "digests": {"state_file": state_file}})
@@ -62,13 +62,13 @@ def tell(day: Day, folder: Path) -> list[dict[str, Any]]:
         Player(day, watch, notifier).play()
         notifier.stop(20)
         received = [each.document for each in receiver.received]
-    moments = [datetime.fromisoformat(document["fields"]["moment"]) for document in received]
-    assert moments == list(digest_times(watch))
+    times = [datetime.fromisoformat(document["fields"]["moment"]) for document in received]
+    assert times == list(digest_times(watch))
     return received
 
 
-def test_a_calm_watch_is_told_at_its_moments_over_a_restart(tmp_path: Path) -> None:
-    digests = tell(CALM, tmp_path)
+def test_a_calm_watch_has_its_digests_on_time_over_a_restart(tmp_path: Path) -> None:
+    digests = collect_digests(CALM, tmp_path)
 
     assert len(digests) == NUMBER_OF_DIGESTS
     assert {digest["title"].rpartition(", ")[2] for digest in digests} == {"calm"}
@@ -80,8 +80,8 @@ def test_a_calm_watch_is_told_at_its_moments_over_a_restart(tmp_path: Path) -> N
     assert assigned[-1] == 2 * HOURS * 60 - 2
 
 
-def test_trouble_is_told_in_the_digests_that_see_it(tmp_path: Path) -> None:
-    digests = tell(TROUBLED, tmp_path)
+def test_trouble_is_in_the_digests_that_see_it(tmp_path: Path) -> None:
+    digests = collect_digests(TROUBLED, tmp_path)
     loud = {
         digest["fields"]["moment"][11:16]: digest["fields"]["reason"]
         for digest in digests

@@ -1,4 +1,4 @@
-"""The digests of a watch: when they are told, what they say, and what survives a restart."""
+"""The digests of a watch: when they are sent, what they say, and what survives a restart."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def make_watch(**keys: object) -> Watch:
 
 
 def minutes(watch: Watch) -> list[float]:
-    """The moments in minutes since the beginning."""
-    return [(moment - BEGUN) / MINUTE for moment in digest_times(watch)]
+    """The scheduled times in minutes since the beginning."""
+    return [(time - BEGUN) / MINUTE for time in digest_times(watch)]
 
 
 def test_digests_come_each_quarter_of_the_first_hour_and_then_hourly() -> None:
@@ -56,11 +56,13 @@ def test_digests_come_each_quarter_of_the_first_hour_and_then_hourly() -> None:
         ({"started_at": None}, []),
     ],
 )
-def test_the_rhythm_follows_the_configuration(keys: dict[str, object], expected: list[int]) -> None:
+def test_the_schedule_follows_the_configuration(
+    keys: dict[str, object], expected: list[int]
+) -> None:
     assert minutes(make_watch(**keys)) == expected
 
 
-def test_of_missed_moments_only_the_latest_is_told_and_none_that_is_old() -> None:
+def test_of_missed_digests_only_the_latest_is_sent_and_none_that_is_old() -> None:
     watch = make_watch()
 
     assert due_time(watch, None, BEGUN, BEGUN + 46 * MINUTE) == BEGUN + 45 * MINUTE
@@ -83,7 +85,7 @@ class Clock:
 
 
 class Listener:
-    """Remembers what it was told."""
+    """Keeps what it was sent."""
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
@@ -92,14 +94,14 @@ class Listener:
         self.notices.append(notice)
 
     @property
-    def moments(self) -> list[datetime]:
+    def times(self) -> list[datetime]:
         return [datetime.fromisoformat(notice.fields["moment"]) for notice in self.notices]
 
 
 CALM = {"waiting": 2.0, "assignments": 10.0, "database_up": 1.0}
 
 
-def make_teller(
+def make_scheduler(
     watch: Watch,
     clock: Clock,
     listener: Listener,
@@ -108,10 +110,10 @@ def make_teller(
     return DigestScheduler(watch, read, listener, clock)
 
 
-def take(teller: DigestScheduler, watch: Watch) -> None:
+def take(scheduler: DigestScheduler, watch: Watch) -> None:
     """Put another configuration into force, as the thread does before it looks."""
-    teller.apply(watch)
-    teller._apply_pending_plan()
+    scheduler.apply(watch)
+    scheduler._apply_pending_plan()
 
 
 steps = st.lists(
@@ -120,45 +122,45 @@ steps = st.lists(
 
 
 @given(steps, st.booleans())
-def test_whatever_restarts_each_moment_is_told_at_most_once_and_in_order(
+def test_whatever_restarts_each_digest_is_sent_at_most_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[int, bool]], with_file: bool
 ) -> None:
     file = tmp_path_factory.mktemp("watch") / "state.json" if with_file else None
     watch = make_watch(digests=Digests(state_file=file))
     clock, listener = Clock(BEGUN - HOUR), Listener()
-    teller = make_teller(watch, clock, listener)
+    scheduler = make_scheduler(watch, clock, listener)
     for wait_s, dies in plan:
         clock.now += timedelta(seconds=wait_s)
         if dies:
-            teller = make_teller(watch, clock, listener)
-        teller.look()
+            scheduler = make_scheduler(watch, clock, listener)
+        scheduler._run_once()
 
-    told = listener.moments
-    assert told == sorted(set(told))
-    assert set(told) <= set(digest_times(watch))
+    sent = listener.times
+    assert sent == sorted(set(sent))
+    assert set(sent) <= set(digest_times(watch))
 
 
-def test_a_teller_that_always_looks_when_it_said_misses_no_moment() -> None:
+def test_a_scheduler_that_runs_when_it_said_misses_no_digest() -> None:
     watch = make_watch(**{"for": "4h"})
     clock, listener = Clock(BEGUN - 90 * MINUTE), Listener()
-    teller = make_teller(watch, clock, listener)
-    while (wait_s := teller.look()) is not None:
+    scheduler = make_scheduler(watch, clock, listener)
+    while (wait_s := scheduler._run_once()) is not None:
         clock.now += timedelta(seconds=wait_s)
 
-    assert listener.moments == list(digest_times(watch))
+    assert listener.times == list(digest_times(watch))
     assert clock.now == BEGUN + 4 * HOUR
 
 
-def test_a_digest_waits_until_every_database_was_asked() -> None:
+def test_a_digest_waits_until_every_database_was_polled() -> None:
     readings: dict[str, Reading] = {}
     clock, listener = Clock(BEGUN), Listener()
-    teller = make_teller(make_watch(), clock, listener, lambda: readings)
+    scheduler = make_scheduler(make_watch(), clock, listener, lambda: readings)
     clock.now += 15 * MINUTE
-    assert teller.look() == 1.0
+    assert scheduler._run_once() == 1.0
     assert not listener.notices
 
     readings.update(main=Reading(CALM), other=Reading({}))
-    teller.look()
+    scheduler._run_once()
 
     assert [notice.fields["database"] for notice in listener.notices] == ["main", "other"]
 
@@ -167,17 +169,17 @@ def test_a_restart_keeps_the_beginning_the_last_digest_and_the_counts(tmp_path: 
     watch = make_watch(digests={"state_file": tmp_path / "state.json"})
     values = dict(CALM)
     clock, listener = Clock(BEGUN), Listener()
-    teller = make_teller(watch, clock, listener, lambda: {"main": Reading(dict(values))})
-    teller.look()
+    scheduler = make_scheduler(watch, clock, listener, lambda: {"main": Reading(dict(values))})
+    scheduler._run_once()
     values |= {"assignments": 14.0, "waiting": 5.0}
     clock.now += 15 * MINUTE
-    teller.look()
+    scheduler._run_once()
 
-    teller = make_teller(watch, clock, listener, lambda: {"main": Reading(dict(values))})
-    assert teller.look() == 60.0
+    scheduler = make_scheduler(watch, clock, listener, lambda: {"main": Reading(dict(values))})
+    assert scheduler._run_once() == 60.0
     values |= {"assignments": 3.0, "waiting": 1.0}  # the counter began anew
     clock.now += 15 * MINUTE
-    teller.look()
+    scheduler._run_once()
 
     first, second = listener.notices
     assert first.fields["now"]["assignments"] == 4
@@ -191,34 +193,34 @@ def test_a_restart_keeps_the_beginning_the_last_digest_and_the_counts(tmp_path: 
 def test_another_beginning_is_another_watch(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     clock, listener = Clock(BEGUN), Listener()
-    teller = make_teller(make_watch(digests={"state_file": file}), clock, listener)
+    scheduler = make_scheduler(make_watch(digests={"state_file": file}), clock, listener)
     clock.now += 15 * MINUTE
-    teller.look()
+    scheduler._run_once()
 
     later = make_watch(started_at=BEGUN + 10 * MINUTE, digests={"state_file": file})
-    take(teller, later)
-    assert teller.look() == 60.0
+    take(scheduler, later)
+    assert scheduler._run_once() == 60.0
     clock.now += 10 * MINUTE
-    teller.look()
-    take(teller, make_watch(started_at=None))
-    assert teller.look() is None
+    scheduler._run_once()
+    take(scheduler, make_watch(started_at=None))
+    assert scheduler._run_once() is None
 
-    assert listener.moments == [BEGUN + 15 * MINUTE, BEGUN + 25 * MINUTE]
+    assert listener.times == [BEGUN + 15 * MINUTE, BEGUN + 25 * MINUTE]
     assert read_memory(file, BEGUN) is None
 
 
 def test_a_reload_that_keeps_the_beginning_forgets_nothing() -> None:
     clock, listener = Clock(BEGUN), Listener()
-    teller = make_teller(make_watch(), clock, listener)
+    scheduler = make_scheduler(make_watch(), clock, listener)
     clock.now += 15 * MINUTE
-    teller.look()
+    scheduler._run_once()
 
-    take(teller, make_watch(digests={"first_hour": "5m"}))
-    teller.look()
+    take(scheduler, make_watch(digests={"first_hour": "5m"}))
+    scheduler._run_once()
     clock.now += 5 * MINUTE
-    teller.look()
+    scheduler._run_once()
 
-    assert listener.moments == [BEGUN + 15 * MINUTE, BEGUN + 20 * MINUTE]
+    assert listener.times == [BEGUN + 15 * MINUTE, BEGUN + 20 * MINUTE]
 
 
 GARBAGE = {
@@ -245,37 +247,37 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize(("content", "words"), GARBAGE.values(), ids=GARBAGE)
-def test_a_broken_file_is_told_replaced_and_harms_nothing(
+def test_a_broken_file_is_logged_replaced_and_harms_nothing(
     content: bytes, words: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "state.json"
     file.write_bytes(content)
     clock, listener = Clock(BEGUN + 14 * MINUTE), Listener()
     with structlog.testing.capture_logs() as logged:
-        teller = make_teller(make_watch(digests={"state_file": file}), clock, listener)
+        scheduler = make_scheduler(make_watch(digests={"state_file": file}), clock, listener)
     clock.now += MINUTE
-    teller.look()
+    scheduler._run_once()
 
     assert [line["event"] for line in logged] == ["watch state not used"]
     assert words in logged[0]["error"]
-    assert listener.moments == [BEGUN + 15 * MINUTE]
+    assert listener.times == [BEGUN + 15 * MINUTE]
     assert json.loads(file.read_text())["last"] == "2026-11-23T08:15:00+00:00"
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 
-def test_a_folder_that_is_not_there_silences_no_digest_and_is_told_once(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_silences_no_digest_and_is_logged_once(tmp_path: Path) -> None:
     watch = make_watch(digests={"state_file": tmp_path / "nowhere" / "state.json"})
     clock, listener = Clock(BEGUN), Listener()
     with structlog.testing.capture_logs() as logged:
-        teller = make_teller(watch, clock, listener)
+        scheduler = make_scheduler(watch, clock, listener)
         for _ in range(2):
             clock.now += 15 * MINUTE
-            teller.look()
+            scheduler._run_once()
         (tmp_path / "nowhere").mkdir()
         clock.now += MINUTE
-        teller.look()
+        scheduler._run_once()
 
-    assert len(listener.moments) == 2
+    assert len(listener.times) == 2
     errors = [line for line in logged if line["log_level"] == "error"]
     assert [line["event"] for line in errors] == ["watch state not written"]
     assert read_memory(tmp_path / "nowhere" / "state.json", BEGUN) is not None
@@ -333,7 +335,7 @@ def family(name: str, *samples: tuple[dict[str, str], float]) -> Family:
     )
 
 
-def test_figures_are_sums_of_counts_and_the_largest_of_ages() -> None:
+def test_values_are_sums_of_counts_and_the_largest_of_ages() -> None:
     reading = read_figures(
         [
             family(
@@ -378,7 +380,7 @@ BEFORE = Reading(
 )
 
 
-def look_twice(first: Reading, second: Reading) -> Account:
+def read_twice(first: Reading, second: Reading) -> Account:
     return Account().update(BEFORE).update(first).mark_sent().update(second)
 
 
@@ -387,7 +389,7 @@ def test_a_calm_digest_reads_like_this() -> None:
         {**BEFORE.values, "waiting": 5, "assigned": 11, "assignments": 24, "released_replied": 21}
     )
     latest = Reading({**later.values, "waiting": 4, "assignments": 31, "customer_wait": 70})
-    notice = build_digest("main", look_twice(later, latest), make_watch(), BEGUN + 30 * MINUTE)
+    notice = build_digest("main", read_twice(later, latest), make_watch(), BEGUN + 30 * MINUTE)
 
     assert notice.event == "digest"
     assert notice.title == "main: 30m of 1d watched, calm"
@@ -411,7 +413,7 @@ def test_a_digest_says_first_what_to_look_at() -> None:
         {**BEFORE.values, "invalid": 3, "repeats": 12, "query_errors": 11, "overdue_assigned": 1},
         {"invalid": (("lost_reply", 2), ("unknown_state", 1))},
     )
-    notice = build_digest("main", look_twice(BEFORE, bad), make_watch(), BEGUN + 24 * HOUR)
+    notice = build_digest("main", read_twice(BEFORE, bad), make_watch(), BEGUN + 24 * HOUR)
 
     assert notice.title == "main: the watch is over, look at 1 assigned too long and 3 more"
     assert notice.lines[0] == (
@@ -425,11 +427,11 @@ def test_a_digest_says_first_what_to_look_at() -> None:
 def test_what_grew_before_the_last_digest_is_not_new() -> None:
     bad = Reading({**BEFORE.values, "repeats": 12})
 
-    assert find_troubles(look_twice(bad, bad)) == []
+    assert find_troubles(read_twice(bad, bad)) == []
 
 
 def test_a_database_that_is_gone_is_no_calm() -> None:
-    gone = look_twice(BEFORE, Reading({"database_up": 0}))
+    gone = read_twice(BEFORE, Reading({"database_up": 0}))
     notice = build_digest("main", gone, make_watch(), BEGUN + HOUR)
 
     assert find_troubles(gone) == ["a database that does not answer"]
@@ -438,9 +440,9 @@ def test_a_database_that_is_gone_is_no_calm() -> None:
     assert any(line.startswith("Chats: waiting unknown, assigned unknown") for line in notice.lines)
 
 
-def test_a_figure_that_is_gone_is_no_zero() -> None:
+def test_a_value_that_is_gone_is_no_zero() -> None:
     values = {key: value for key, value in BEFORE.values.items() if key != "invalid"}
-    account = look_twice(BEFORE, Reading(values))
+    account = read_twice(BEFORE, Reading(values))
 
     assert find_troubles(account) == ["chats in an invalid state, which are unknown"]
     assert find_troubles(Account().update(Reading(values))) == []
@@ -454,22 +456,22 @@ def test_a_digest_without_a_watch_is_a_mistake() -> None:
 @pytest.fixture
 def running() -> Iterator[tuple[DigestScheduler, Clock, Listener]]:
     clock, listener = Clock(BEGUN), Listener()
-    teller = make_teller(make_watch(started_at=None), clock, listener)
-    teller.start()
-    yield teller, clock, listener
-    assert teller.stop(20)
+    scheduler = make_scheduler(make_watch(started_at=None), clock, listener)
+    scheduler.start()
+    yield scheduler, clock, listener
+    assert scheduler.stop(20)
 
 
 def test_a_reload_wakes_the_thread(
     running: tuple[DigestScheduler, Clock, Listener],
 ) -> None:
-    teller, clock, listener = running
-    teller.apply(make_watch())
-    wait_until(lambda: teller._memory is not None)
+    scheduler, clock, listener = running
+    scheduler.apply(make_watch())
+    wait_until(lambda: scheduler._memory is not None)
     clock.now += 15 * MINUTE
-    teller.apply(make_watch())
+    scheduler.apply(make_watch())
 
-    wait_until(lambda: listener.moments == [BEGUN + 15 * MINUTE])
+    wait_until(lambda: listener.times == [BEGUN + 15 * MINUTE])
 
 
 def test_a_look_that_fails_is_logged_and_ends_nothing() -> None:
@@ -478,13 +480,13 @@ def test_a_look_that_fails_is_logged_and_ends_nothing() -> None:
     def fail() -> Mapping[str, Reading]:
         raise RuntimeError("a defect")
 
-    teller = make_teller(make_watch(), clock, listener, fail)
+    scheduler = make_scheduler(make_watch(), clock, listener, fail)
     with structlog.testing.capture_logs() as logged:
-        teller.start()
-        assert teller.stop(20)
+        scheduler.start()
+        assert scheduler.stop(20)
 
     assert {line["event"] for line in logged} == {"digest failed"}
 
 
-def test_a_teller_that_never_began_has_nothing_to_end() -> None:
-    assert make_teller(make_watch(), Clock(BEGUN), Listener()).stop(1)
+def test_a_scheduler_that_never_began_has_nothing_to_end() -> None:
+    assert make_scheduler(make_watch(), Clock(BEGUN), Listener()).stop(1)

@@ -27,6 +27,7 @@ class Report:
         rollback_until: The rollback deadline.
         judged: Every criterion.
         advice: Whether to roll back.
+        step_s: Time between two points of the plots.
     """
 
     databases: tuple[str, ...]
@@ -36,6 +37,7 @@ class Report:
     rollback_until: datetime
     judged: tuple[Judged, ...]
     advice: Advice
+    step_s: int = 60
 
     @property
     def verdict(self) -> Verdict:

@@ -26,7 +26,7 @@ class Finding:
     """One check, judged.
 
     Attributes:
-        check: What was asked.
+        check: What was measured.
         verdict: Its answer.
         value: The worst; None where it is unknown.
         limit: None where it is unknown.
@@ -94,7 +94,7 @@ def judge(criteria: Sequence[Criterion], client: Client, scope: Scope) -> tuple[
 
 
 def _judge_check(check: Check, client: Client, scope: Scope) -> Finding:
-    """Ask everything that one check needs."""
+    """Query everything that one check needs."""
     expression = check.fill(check.value, scope)
     unknown = Finding(
         check, "unknown", None, None, 0.0, "", expression, check.fill(check.limit, scope)
@@ -108,14 +108,13 @@ def _judge_check(check: Check, client: Client, scope: Scope) -> Finding:
 def _judge_answers(unknown: Finding, client: Client, scope: Scope) -> Finding:
     """Weigh the value against the limit, if there is enough of both."""
     check = unknown.check
+    plot = check.fill(check.plot, scope)
     found = replace(
         unknown,
-        coverage=_number(client.ask(check.fill(COVERAGE, scope), scope.at_s)) or 0.0,
-        points=_points(
-            client.ask_range(check.fill(check.plot, scope), scope.begun_s, scope.at_s, scope.step_s)
-        ),
+        coverage=_number(client.query(check.fill(COVERAGE, scope), scope.at_s)) or 0.0,
+        points=_points(client.query_range(plot, scope.begun_s, scope.at_s, scope.step_s)),
     )
-    series = client.ask(found.expression, scope.at_s)
+    series = client.query(found.expression, scope.at_s)
     values = [each.points[0][1] for each in series]
     if found.coverage == 0:
         return replace(found, evidence=f"no data: {check.figure.metric} was never there")
@@ -144,11 +143,11 @@ def _limit(found: Finding, client: Client, scope: Scope) -> float | str:
         return float(check.limit)
     if check.is_compared:
         before = replace(scope, begun_s=scope.begun_s - BASELINE_S, window_s=BASELINE_S)
-        seen = _number(client.ask(check.fill(COVERAGE, before), scope.begun_s)) or 0.0
+        seen = _number(client.query(check.fill(COVERAGE, before), scope.begun_s)) or 0.0
         if seen < MIN_COVERAGE:
             day = format_duration(timedelta(seconds=BASELINE_S))
             return f"nothing to compare with: {seen:.0%} of the {day} before was seen"
-    limit = _number(client.ask(found.limit_expression, scope.at_s))
+    limit = _number(client.query(found.limit_expression, scope.at_s))
     if limit is None or not math.isfinite(limit):
         return "the limit is unknown"
     return limit

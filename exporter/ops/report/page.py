@@ -18,13 +18,8 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _TONES = {"roll back": "fail", "look closer": "unknown", "keep": "pass", "too late": "soft"}
 
 
-def render_page(report: Report, step_s: int) -> str:
-    """Return the report as HTML; whatever came from elsewhere is escaped.
-
-    Args:
-        report: What to show.
-        step_s: Time between two points of the plots.
-    """
+def render_page(report: Report) -> str:
+    """Return the report as HTML; what came from elsewhere is escaped."""
     title = escape(f"Deployment report: {report.verdict}")
     return "\n".join(
         (
@@ -36,7 +31,7 @@ def render_page(report: Report, step_s: int) -> str:
             f"<style>{_STYLE.read_text(encoding='utf-8')}</style></head><body>",
             *_head(report),
             *_overview(report),
-            *(line for each in report.judged for line in _criterion(each, report, step_s)),
+            *(line for each in report.judged for line in _criterion(each, report)),
             *_people(),
             f'<p class="soft">chatqueue-exporter {escape(__version__)}</p>',
             "</body></html>\n",
@@ -78,22 +73,22 @@ def _overview(report: Report) -> Iterator[str]:
     yield "</tbody></table>"
 
 
-def _criterion(judged: Judged, report: Report, step_s: int) -> Iterator[str]:
+def _criterion(judged: Judged, report: Report) -> Iterator[str]:
     criterion = judged.criterion
     yield f'<section id="{criterion.key}"><header>{_badge(judged.verdict)}'
     yield f"<h3>{escape(criterion.title)}</h3></header>"
     for finding in judged.findings:
-        yield from _finding(finding, report, step_s)
+        yield from _finding(finding, report)
     yield "</section>"
 
 
-def _finding(finding: Finding, report: Report, step_s: int) -> Iterator[str]:
+def _finding(finding: Finding, report: Report) -> Iterator[str]:
     check = finding.check
     failing = " failing" if finding.verdict == "fail" else ""
     yield f'<div class="check{failing}"><p class="evidence">'
     yield f'<strong class="{finding.verdict}">{finding.verdict}</strong> {escape(check.asks)}: '
     yield f"<strong>{escape(finding.evidence)}</strong></p>"
-    yield draw(finding, report.started_at.timestamp(), report.at.timestamp(), step_s)
+    yield draw(finding, report.started_at.timestamp(), report.at.timestamp(), report.step_s)
     yield "<details><summary>"
     value, limit = finding.words
     yield escape(f"value {value}, limit {limit}, seen {finding.coverage:.0%}")

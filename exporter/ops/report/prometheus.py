@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import requests
@@ -42,7 +41,7 @@ class Series:
 
 
 class Client:
-    """Asks one Prometheus; a context manager.
+    """Queries one Prometheus; a context manager.
 
     Args:
         settings: Of the configuration, with a URL.
@@ -55,30 +54,23 @@ class Client:
         self._timeout_s = settings.timeout.total_seconds()
         self._failure: PrometheusUnreachable | None = None
         self._session = requests.Session()
+        self._session.auth = _as_it_is
         if settings.bearer_token is not None:
             token = settings.bearer_token.get_secret_value()
             self._session.headers["Authorization"] = f"Bearer {token}"
-            self._session.auth = _as_it_is
         elif settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else ""
             # requests writes latin-1; Prometheus reads UTF-8.
             user, secret = (t.encode().decode("latin-1") for t in (settings.username, password))
             self._session.auth = (user, secret)
-        else:
-            self._session.auth = _as_it_is
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def ask(self, expression: str, at_s: float) -> tuple[Series, ...]:
+    def query(self, expression: str, at_s: float) -> tuple[Series, ...]:
         """Return an expression's series at one time.
 
         Raises:
@@ -87,13 +79,13 @@ class Client:
         """
         return self._get("query", "vector", {"query": expression, "time": f"{at_s:.3f}"})
 
-    def ask_range(
+    def query_range(
         self, expression: str, since_s: float, until_s: float, step_s: int
     ) -> tuple[Series, ...]:
         """Return an expression's series over a range of time, both ends included.
 
         Raises:
-            PrometheusError: As `ask`.
+            PrometheusError: As `query`.
         """
         span = {"start": f"{since_s:.3f}", "end": f"{until_s:.3f}", "step": str(step_s)}
         return self._get("query_range", "matrix", {"query": expression, **span})
