@@ -13,7 +13,7 @@ import structlog
 from exporter.config.notify import Webhook
 from exporter.notify.answers import Answer, Outcome
 from exporter.notify.bodies import build_body
-from exporter.notify.figures import State
+from exporter.notify.families import State
 from exporter.notify.notices import TEST, Notice
 from exporter.notify.pace import Pace
 from exporter.threads import PeriodicThread

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from exporter.config.notify import Webhook
 from exporter.metrics.snapshot import Family
 from exporter.notify.delivery import Delivery
-from exporter.notify.figures import build_figures
+from exporter.notify.families import build_notification_families
 from exporter.notify.notices import Notice
 from exporter.notify.pace import Pace
 from exporter.threads import switch_threads
@@ -30,7 +30,9 @@ class WebhookNotifier:
     @property
     def families(self) -> tuple[Family, ...]:
         """The figures of every webhook; without `database`."""
-        return build_figures([delivery.state for delivery in self._deliveries.values()])
+        return build_notification_families(
+            [delivery.state for delivery in self._deliveries.values()]
+        )
 
     def notify(self, notice: Notice) -> None:
         """Queue a notice for every webhook that wants to hear of its event."""

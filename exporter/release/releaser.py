@@ -19,7 +19,7 @@ from exporter.metrics.snapshot import Family, Labels
 from exporter.notify.notices import Notice, Notifier, NullNotifier
 from exporter.release.confirm import Confirmations
 from exporter.release.facts import Control, Decision, Evidence, Look, Trip
-from exporter.release.figures import Gauges, build_figures
+from exporter.release.families import Gauges, build_release_families
 from exporter.release.notices import build_notice, build_trip_notice
 from exporter.release.orders import Order, Result, describe
 from exporter.release.plans import ReleasePlan
@@ -341,5 +341,5 @@ class Releaser(PeriodicThread[ReleasePlan]):
     def _publish(self, gauges: Gauges | None) -> None:
         """Make the figures the latest, by one assignment, and say so."""
         times_s = (self._last_release_s, self._last_cycle_s)
-        self.families = build_figures(self._mode, self._counts, times_s, gauges)
+        self.families = build_release_families(self._mode, self._counts, times_s, gauges)
         self._on_change()

@@ -23,7 +23,7 @@ from exporter.release.facts import (
     Surroundings,
     Trip,
 )
-from exporter.release.figures import Gauges, build_figures
+from exporter.release.families import Gauges, build_release_families
 from exporter.release.guards import GUARDS, LIMIT_NAMES, describe_signs
 from exporter.release.plans import build_limits
 from exporter.release.policy import (
@@ -432,7 +432,9 @@ def test_requeue_lets_a_chat_through_that_the_platform_would_close() -> None:
 
 
 def test_every_decision_has_a_sample_from_the_start() -> None:
-    families = {family.name: family for family in build_figures("off", {}, (0.0, 0.0), None)}
+    families = {
+        family.name: family for family in build_release_families("off", {}, (0.0, 0.0), None)
+    }
 
     decisions = families["chatqueue_release_decisions_total"]
     assert {s.labels for s in decisions.samples} == {(("decision", str(d)),) for d in Decision}
@@ -443,7 +445,9 @@ def test_every_decision_has_a_sample_from_the_start() -> None:
         "chatqueue_release_last_timestamp_seconds",
         "chatqueue_release_last_cycle_timestamp_seconds",
     }
-    without_schema = build_figures("observe", {}, (0.0, 0.0), Gauges(1, 0, False, None, None, {}))
+    without_schema = build_release_families(
+        "observe", {}, (0.0, 0.0), Gauges(1, 0, False, None, None, {})
+    )
     assert "chatqueue_release_tokens" not in {family.name for family in without_schema}
 
 

@@ -25,11 +25,10 @@ from exporter.logs.counts import Counts
 from exporter.logs.patterns import BUILT_IN, OTHER
 from exporter.metrics.exposition import own_families
 from exporter.metrics.snapshot import Family
-from exporter.notify.figures import State
-from exporter.notify.figures import build_figures as notification_figures
+from exporter.notify.families import State, build_notification_families
 from exporter.polling.plan import FRESH_INTERVALS, build_plans
 from exporter.polling.worker import Worker
-from exporter.release.figures import Gauges, build_figures
+from exporter.release.families import Gauges, build_release_families
 from exporter.text import format_duration
 from tools.reference.alerts import DEFAULTS, THRESHOLD_KEYS, find_alerts, read_rules
 
@@ -216,8 +215,8 @@ def _own_entry(family: Family, *, list_values: bool) -> Entry:
 def _release_entries() -> Iterator[Entry]:
     """Auto-release, some of whose figures are there only while it looks."""
     looked = Gauges(suspects=0, would_close=0, tripped=False, paused=False, tokens=0.0, barred={})
-    always = {family.name for family in build_figures("off", {}, (0.0, 0.0), None)}
-    for family in build_figures("off", {}, (0.0, 0.0), looked):
+    always = {family.name for family in build_release_families("off", {}, (0.0, 0.0), None)}
+    for family in build_release_families("off", {}, (0.0, 0.0), looked):
         entry = _own_entry(family, list_values=True)
         absence = "" if family.name in always else "no sample while auto-release is off"
         yield replace(entry, absence=absence)
@@ -225,7 +224,7 @@ def _release_entries() -> Iterator[Entry]:
 
 def _notification_entries() -> Iterator[Entry]:
     """The webhooks, of which there are none by default."""
-    for family in notification_figures([State("", 0, {}, {})]):
+    for family in build_notification_families([State("", 0, {}, {})]):
         entry = _own_entry(family, list_values=True)
         labels = tuple((name, () if name == "webhook" else some) for name, some in entry.labels)
         yield replace(entry, labels=labels, absence="no sample while there is no webhook")

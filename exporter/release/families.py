@@ -12,7 +12,7 @@ from exporter.release.facts import BARS, Decision
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """What the latest look found; there is none while the database does not answer.
+    """What the latest cycle found; there is none while the database does not answer.
 
     Attributes:
         suspects: Chats that look stuck.
@@ -31,7 +31,7 @@ class Gauges:
     barred: Mapping[str, int]
 
 
-def build_figures(
+def build_release_families(
     mode: str,
     decisions: Mapping[Decision, int],
     times_s: tuple[float, float],
@@ -44,7 +44,7 @@ def build_figures(
         decisions: Since the daemon started.
         times_s: Unix time of the last release, and of the end of the last cycle that saw the
             database; 0 before the first.
-        gauges: Of the latest look.
+        gauges: Of the latest cycle.
     """
     families = [
         make_family(
@@ -69,12 +69,12 @@ def build_figures(
         ),
     ]
     if gauges is not None:
-        families += _look_families(gauges)
+        families += _gauge_families(gauges)
     return tuple(families)
 
 
-def _look_families(gauges: Gauges) -> list[Family]:
-    """What the latest look found."""
+def _gauge_families(gauges: Gauges) -> list[Family]:
+    """What the latest cycle found."""
     values = (
         ("suspect_chats", "Assigned chats whose operator shows no sign of life.", gauges.suspects),
         (

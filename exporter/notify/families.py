@@ -26,7 +26,7 @@ class State:
     failures: Mapping[str, int]
 
 
-def build_figures(states: Sequence[State]) -> tuple[Family, ...]:
+def build_notification_families(states: Sequence[State]) -> tuple[Family, ...]:
     """Return the families `chatqueue_notifications_…`; none without a webhook."""
     if not states:
         return ()
