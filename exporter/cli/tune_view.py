@@ -13,7 +13,7 @@ from exporter.cli.output import build_console, one_line
 from exporter.ops.tune.advice import Verdict, wilson_interval
 from exporter.ops.tune.report import Report
 from exporter.ops.tune.tally import Line
-from exporter.text import format_duration
+from exporter.text import format_duration, format_number, format_value
 
 _HEADLINES = {
     Verdict.RECOMMENDED: "[green]recommended[/]",
@@ -54,14 +54,14 @@ def _table(report: Report) -> Table:
         mark = " *" if line.threshold_s == report.configured_s else ""
         table.add_row(
             _span(line.threshold_s) + mark,
-            _rate(line.releases / report.extent.days),
+            format_number(line.releases / report.extent.days),
             f"{line.wrong:,}",
             f"{line.decided:,}",
             f"{line.wrong / line.decided:.1%}" if line.decided else "-",
             f"{wilson_interval(line.wrong, line.decided)[1]:.1%}" if line.decided else "-",
             "?" if line.closing is None else f"{line.closing:,}",
             f"{line.undecided:,}",
-            _rounded(line.saved_s / report.extent.days),
+            format_value(line.saved_s / report.extent.days, "seconds"),
         )
     return table
 
@@ -121,17 +121,6 @@ def _advise(report: Report) -> str:
 def _span(seconds: float) -> str:
     """A threshold as the configuration writes it."""
     return format_duration(timedelta(seconds=seconds))
-
-
-def _rounded(seconds: float) -> str:
-    """A time to the minute, or to the second where that is all there is."""
-    step = 60 if seconds >= 60 else 1
-    return _span(round(seconds / step) * step)
-
-
-def _rate(count: float) -> str:
-    """A number a day."""
-    return f"{count:,.0f}" if count >= 100 else f"{count:.1f}"
 
 
 def _days(days: float) -> str:
