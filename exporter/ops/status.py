@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,66 +84,42 @@ def build_status(database: str, poll: Poll, thresholds: Iterable[Family]) -> Sta
         thresholds: Of the configuration.
     """
     families, problems = _read(poll)
-    judge = _Judge(index_samples(families), _expected(poll), index_samples(thresholds))
+    samples, limits = index_samples(families), index_samples(thresholds)
+    judge = functools.partial(_judge, samples=samples, expected=_expected(poll), limits=limits)
     states = {
         state: tuple(
-            judge.judge(replace(figure, labels={"state": state, **figure.labels}))
+            judge(replace(figure, labels={"state": state, **figure.labels}))
             for figure in STATE_FIGURES
         )
         for state in STATES
     }
-    values = tuple(judge.judge_shown())
+    values = tuple(
+        judge(one) for key in _SHOWN for one in (FIGURES[key], *_details(FIGURES[key], samples))
+    )
     verdict = worst([*itertools.chain(*states.values()), *values])
     if problems and verdict == "ok":
         verdict = "unknown"
     return Status(database, states, values, tuple(problems), verdict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Values against their limits.
+def _judge(figure: Figure, samples: Samples, expected: Samples, limits: Samples) -> Value:
+    """A value against its limits; where its query is disabled there is neither alarm nor doubt."""
+    value = figure.read(samples)
+    found = figure.find(limits, figure.limit) if figure.limit else []
+    by_severity = {labels["severity"]: limit for labels, limit in found}
+    if figure.limit == ANY:
+        by_severity = {"warning": 0.0}
+    if value is None:
+        return Value(figure, None, "unknown" if by_severity and figure.find(expected) else "ok")
+    crossed = (name for name in _ORDER if value > by_severity.get(name, math.inf))
+    return Value(figure, value, max(crossed, key=_ORDER.index, default="ok"))
 
-    Attributes:
-        samples: What the poll gave.
-        expected: What it may give. What the operator has disabled is no cause for alarm, nor for
-            doubt.
-        thresholds: The limits.
-    """
 
-    samples: Samples
-    expected: Samples
-    thresholds: Samples
-
-    def judge(self, figure: Figure) -> Value:
-        value = figure.read(self.samples)
-        limits = self._find_limits(figure)
-        verdict: Verdict = "ok"
-        if limits and value is None:
-            verdict = "unknown" if figure.find(self.expected) else "ok"
-        elif value is not None:
-            crossed = (name for name in _ORDER if value > limits.get(name, math.inf))
-            verdict = max(crossed, key=_ORDER.index, default="ok")
-        return Value(figure, value, verdict)
-
-    def judge_shown(self) -> Iterator[Value]:
-        """Judge the queue as a whole, and each check that found an invalid chat."""
-        for figure in map(FIGURES.__getitem__, _SHOWN):
-            yield self.judge(figure)
-            for name, _ in figure.read_details(self.samples) if figure.detail else ():
-                one = replace(
-                    figure,
-                    key=f"{figure.key}_{name}",
-                    words=f"{figure.key}: {name}",
-                    labels={figure.detail: name},
-                )
-                yield self.judge(one)
-
-    def _find_limits(self, figure: Figure) -> Mapping[str, float]:
-        """By severity; none where there is no threshold."""
-        if figure.limit == ANY:
-            return {"warning": 0.0}
-        found = figure.find(self.thresholds, figure.limit) if figure.limit else []
-        return {labels["severity"]: limit for labels, limit in found}
+def _details(figure: Figure, samples: Samples) -> Iterator[Figure]:
+    """Each check that found an invalid chat."""
+    for name, _ in figure.read_details(samples) if figure.detail else ():
+        words, labels = f"{figure.key}: {name}", {figure.detail: name}
+        yield replace(figure, key=f"{figure.key}_{name}", words=words, labels=labels)
 
 
 def _read(poll: Poll) -> tuple[list[Family], list[str]]:
