@@ -34,7 +34,10 @@ def build_digest(database: str, account: Account, watch: Watch, time: datetime) 
     verdict = f"look at {troubles[0]}" if troubles else "calm"
     if len(troubles) > 1:
         verdict += f" and {len(troubles) - 1} more"
-    lines = [f"{group}: {', '.join(parts)}" for group, parts in format_groups(account)]
+    lines = [
+        f"{group}: {', '.join(_format_figure(f, account) for f in figures) or 'none'}"
+        for group, figures in find_figures(account)
+    ]
     if troubles:
         lines.insert(0, f"Look at: {', '.join(troubles)}")
     if time < until:
@@ -91,12 +94,6 @@ def find_figures(account: Account) -> Iterator[tuple[str, list[Figure]]]:
 def _is_worth(figure: Figure, account: Account) -> bool:
     """Whether a value says more than that all is as it should be."""
     return account.now.get(figure.key) != 0 or any(find_changes(figure, account))
-
-
-def format_groups(account: Account) -> Iterator[tuple[str, list[str]]]:
-    """Yield each line of a digest: its heading and its values."""
-    for group, figures in find_figures(account):
-        yield group, [_format_figure(figure, account) for figure in figures] or ["none"]
 
 
 def _format_figure(figure: Figure, account: Account) -> str:
