@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
@@ -83,6 +84,26 @@ def memory_directory() -> Path | None:
         if shutil.disk_usage(directory).free > 4 << 30 and os.access(directory, os.W_OK):
             return directory
     return None
+
+
+def crash(server: LocalServer) -> None:
+    """Kill the postmaster and every backend with SIGKILL, as a failing machine would."""
+    assert server.pid is not None
+    postmaster = psutil.Process(server.pid)
+    backends = postmaster.children()
+    for process in (postmaster, *backends):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    server.stop()
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and any(map(_holds_memory, backends)):
+        time.sleep(0.005)
+
+
+def _holds_memory(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def create_template(server: LocalServer) -> None:

@@ -1,4 +1,4 @@
-"""What the throw-away server needs of the machine: an account, a directory, a port, processes.
+"""What the throw-away server needs of the machine: an account, a directory, a port, a guard.
 
 Knows Linux, and of PostgreSQL only its pid file and that SIGINT stops it.
 """
@@ -12,7 +12,6 @@ import pwd
 import random
 import socket
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -51,12 +50,12 @@ class ProcessOptions(TypedDict, total=False):
 
 
 def unprivileged_account() -> pwd.struct_passwd | None:
-    """Return whom to run the server as; None where we are unprivileged ourselves."""
+    """Return the account to run the server as; None where this process is unprivileged."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 def process_options(account: pwd.struct_passwd | None, directory: Path) -> ProcessOptions:
-    """Return how to run a program as `account` (None: as ourselves) in a plain environment."""
+    """Return how to run a program as `account` (None: unchanged) in a plain environment."""
     # TZ spares initdb half a second of comparing all time zones with the machine's.
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
     options = ProcessOptions(cwd=directory, env=environment)
@@ -70,9 +69,8 @@ def process_options(account: pwd.struct_passwd | None, directory: Path) -> Proce
 def guard_command(command: Sequence[str], doomed: str) -> list[str]:
     """Return a command that runs `command` guarded by a pipe at its standard input.
 
-    Whoever holds the other end writes a line once the command was stopped in order. Where the
-    pipe ends without one, the guard stops the command and removes the directory `doomed` (empty:
-    removes nothing).
+    The holder of the other end writes a line once the command was stopped in order. Where the pipe
+    ends without one, the guard stops the command and removes the directory `doomed`, if not empty.
     """
     return ["/bin/sh", "-c", _GUARDED_EXEC, doomed, *command]
 
@@ -90,7 +88,7 @@ def make_directory(account: pwd.struct_passwd | None, parent: Path | None) -> Pa
 
 
 def find_free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 without a listener."""
     # Not from a seeded generator: two servers that start together must not try the same ports.
     for port in random.SystemRandom().sample(_PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -98,31 +96,6 @@ def find_free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise OSError(f"no free TCP port between {_PORTS.start} and {_PORTS.stop}")
-
-
-def children_of(pid: int) -> tuple[int, ...]:
-    """Return the direct children of a process, as /proc tells."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            # The command name, in parentheses, may itself contain blanks and parentheses.
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
-    return tuple(found)
-
-
-def wait_until_gone(pids: Sequence[int]) -> None:
-    """Wait up to 5 s until none of the processes holds the server's memory any more."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any(_is_alive(pid) for pid in pids):
-        time.sleep(0.005)
-
-
-def _is_alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return state != "Z"
-    return False
 
 
 def remove_shared_memory(data_dir: Path) -> None:

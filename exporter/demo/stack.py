@@ -145,8 +145,9 @@ def write_stack_config(
     """Write both configurations and the rules; return Prometheus's and Alertmanager's file."""
     write_rules(folder / "rules", Links())
     prometheus = {
-        "global": {"scrape_interval": interval, "scrape_timeout": interval}
-        | {"evaluation_interval": interval},
+        "global": dict.fromkeys(
+            ("scrape_interval", "scrape_timeout", "evaluation_interval"), interval
+        ),
         "rule_files": ["rules/*.rules.yml"],
         "alerting": {
             "alertmanagers": [{"static_configs": [{"targets": [f"{HOST}:{alertmanager_port}"]}]}]
@@ -158,14 +159,12 @@ def write_stack_config(
     alertmanager["receivers"] = list(
         receivers or [{"name": receiver["name"]} for receiver in alertmanager["receivers"]]
     )
-    # A newcomer waits seconds for what an installation bundles for half a minute.
+    # A newcomer waits seconds for what an installation groups for half a minute.
     alertmanager["route"] |= {"group_wait": "5s", "group_interval": "5s"}
-    written = []
-    for name, document in (("prometheus", prometheus), ("alertmanager", alertmanager)):
-        file = folder / f"{name}.yml"
+    files = folder / "prometheus.yml", folder / "alertmanager.yml"
+    for file, document in zip(files, (prometheus, alertmanager), strict=True):
         file.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
-        written.append(file)
-    return written[0], written[1]
+    return files
 
 
 @contextlib.contextmanager
@@ -212,11 +211,8 @@ def _wait_until_ready(name: str, port: int, process: subprocess.Popen[bytes], lo
 
 
 def _is_ready(port: int) -> bool:
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        connection = http.client.HTTPConnection(HOST, port, timeout=2)
-        try:
-            connection.request("GET", "/-/ready")
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", "/-/ready")
+        return connection.getresponse().status == 200
     return False

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import requests
 
-from exporter.demo.machine import children_of
 from exporter.demo.scenarios import SCENARIOS
 from tests.postgres.test_cli_helpers import Command, find_address, run_command, start
 from tests.servers import memory_directory, require_tool
@@ -188,7 +188,7 @@ def test_a_closed_terminal_ends_it_and_a_second_signal_does_not_cut_the_clearing
 
 def test_killed_outright_it_leaves_no_server(folder: Path) -> None:
     with run_demo(folder, "--web.listen-address", "127.0.0.1:0") as demo:
-        assert children_of(demo.process.pid)
+        assert psutil.Process(demo.process.pid).children()
         demo.process.kill()
         demo.process.wait()
         demo.wait_until(lambda: not running_below(folder), 15)

@@ -21,7 +21,7 @@ from exporter.demo.postgres import (
     embedded_bin_dir,
 )
 from tests.conftest import SERVER_IDS
-from tests.servers import find_bin_dir, memory_directory
+from tests.servers import crash, find_bin_dir, memory_directory
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_restart_and_a_crash_keep_port_and_data(server: LocalServer) -> None:
         connection.execute("CHECKPOINT")
 
     server.restart()
-    server.crash()
+    crash(server)
     assert not server.running
     server.start()
 
@@ -82,7 +82,7 @@ def test_a_restart_and_a_crash_keep_port_and_data(server: LocalServer) -> None:
 
 def test_a_crash_breaks_a_connection_at_once(server: LocalServer) -> None:
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
-        server.crash()
+        crash(server)
 
         with pytest.raises(psycopg.OperationalError):
             connection.execute("SELECT 1")
@@ -113,15 +113,6 @@ def test_a_failed_start_shows_the_servers_log_and_leaves_nothing(bin_dir: Path) 
 def test_a_directory_without_a_server_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LocalServerError, match=f"no PostgreSQL server in {tmp_path}"):
         LocalServer(tmp_path)
-
-
-def test_data_in_a_directory_of_the_callers_is_kept(bin_dir: Path) -> None:
-    with LocalServer(bin_dir, parent=memory_directory()) as around:
-        data = around.directory / "mine"
-        with LocalServer(bin_dir, data) as first, psycopg.connect(first.dsn()) as connection:
-            connection.execute("CREATE TABLE kept ()")
-        with LocalServer(bin_dir, data) as second:
-            assert ask(second, "SELECT count(*) FROM kept") == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as somebody else")

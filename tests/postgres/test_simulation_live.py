@@ -12,7 +12,7 @@ import pytest
 
 from exporter.demo.scenarios import SCENARIOS, DownRhythm, Scenario
 from exporter.demo.simulation import Simulation
-from tests.servers import Platform
+from tests.servers import Platform, crash
 
 pytestmark = pytest.mark.newest
 
@@ -119,7 +119,7 @@ def test_people_go_on_after_a_crash_and_a_killed_connection(own_platform: Platfo
     now = simulation.world.now
     simulation.step(now + 20)
 
-    own_platform.server.crash()
+    crash(own_platform.server)
     simulation.step(now + 40)
     own_platform.server.start()
     before = own_platform.value("SELECT count(*) FROM messages")

@@ -18,7 +18,7 @@ from exporter.demo.postgres import LocalServer
 from exporter.errors import ConfigError
 from tests.builders import make_assigned_chat, make_role, make_waiting_chat
 from tests.proxy import Proxy
-from tests.servers import PgBouncer, Platform, clone_platform
+from tests.servers import PgBouncer, Platform, clone_platform, crash
 from tests.watch import BUILT_IN, SLACK_S, run_watch, write_config, write_query
 
 pytestmark = pytest.mark.newest
@@ -74,7 +74,7 @@ def test_a_killed_server_is_told_at_once_counted_and_found_again(
 ) -> None:
     make_waiting_chat(own_platform)
     with run_watch(write_config(tmp_path, {"main": own_platform.dsn})) as watch:
-        own_server.crash()
+        crash(own_server)
         watch.wait_until(lambda: watch.value("chatqueue_database_up") == 0)
         watch.wait_until(lambda: watch.errors("state_clock", "connection") > 0)
         # Figures stay for max_age, three intervals, and then go: no calm, no stale red.

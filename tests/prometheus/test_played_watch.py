@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 from exporter.cli.report import report as command
 from exporter.config.watch import Watch
-from exporter.demo.scenarios import find_scenario
+from exporter.demo.scenarios import SCENARIOS
 from exporter.digests.schedule import digest_times
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import Reading, read_figures
@@ -40,7 +40,7 @@ RESTART_AT_S = 6.5 * HOUR_S
 TROUBLE_AT_S, TROUBLE_S = 11 * HOUR_S, HOUR_S
 DATABASE = "demo"
 # Few people make a day short to play; now and then one leaves, for the idle detector to be seen.
-CALM = replace(find_scenario("calm").rhythm, chats_per_minute=0.2, look_s=(30, 60), vanishes=0.01)
+CALM = replace(SCENARIOS["calm"].rhythm, chats_per_minute=0.2, look_s=(30, 60), vanishes=0.01)
 # More users than before, so that somebody waits when an operator gets the same chat again.
 TROUBLE = replace(CALM, chats_per_minute=2.0, same_chat_first=True, loses_return=0.35)
 NAMES = {

@@ -13,7 +13,7 @@ from exporter.database.session import Session
 from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, embedded_bin_dir
 from exporter.demo.simulation import Simulation
-from exporter.demo.world.port import PlatformDown
+from exporter.demo.world.live import PlatformDown
 from exporter.logs.watch import LogWatch
 from exporter.metrics.exposition import Exposition, Source, own_families
 from exporter.polling.plan import build_plans

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from exporter.demo.scenarios import Rhythm, find_scenario
+from exporter.demo.scenarios import SCENARIOS, Rhythm
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -15,9 +15,7 @@ DAY_S = 24 * HOUR_S
 START_S = datetime(2026, 11, 23, 10, tzinfo=UTC).timestamp()
 WATCH_BEGINS_S = 2 * HOUR_S
 
-_CALM = replace(
-    find_scenario("calm").rhythm, look_s=(20, 60), vanishes=0.004, break_every_s=2 * HOUR_S
-)
+_CALM = replace(SCENARIOS["calm"].rhythm, look_s=(20, 60), vanishes=0.004, break_every_s=2 * HOUR_S)
 
 
 @dataclass(frozen=True, slots=True)

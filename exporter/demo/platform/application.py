@@ -4,95 +4,51 @@ On an autocommit connection the statements of one function commit separately, as
 the real application do; the short inconsistencies between them are part of the platform. Its
 stored functions (`assign_chat_to_operator`, `release_and_reassign_chat`) are called by their name.
 Nothing here sets `completed`: only the stored function does, at the limit of reassignments.
+
+Source: exporter/demo/platform/sql.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Any
 from uuid import UUID
 
 import psycopg
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+from exporter.database.statements import load_statements
+
 PlatformConnection = Connection[TupleRow]
 
-# An operator's reply: message, state, assignment, heartbeat row, his own count (which the
-# message's trigger has moved already). Tests stop between two of them.
-REPLY_STEPS: tuple[LiteralString, ...] = (
-    """
-    INSERT INTO public.messages (chat_id, sender_type, content, handled_by_operator_id)
-    VALUES (%(chat)s, 'fictional', %(content)s, %(operator)s)
-    """,
-    """
-    UPDATE public.chats
-    SET chat_state = 'waiting_real_user_reply',
-        operator_replied_at = now(),
-        assigned_operator_id = NULL,
-        assignment_time = NULL,
-        last_message_at = now(),
-        message_count = message_count + 1
-    WHERE id = %(chat)s
-    """,
-    """
-    UPDATE public.chat_assignments
-    SET released_at = now(), release_reason = 'operator_sent_message'
-    WHERE chat_id = %(chat)s AND operator_id = %(operator)s AND released_at IS NULL
-    """,
-    """
-    DELETE FROM public.operator_activity
-    WHERE chat_id = %(chat)s AND operator_id = %(operator)s
-    """,
-    """
-    UPDATE public.operators
-    SET total_messages = total_messages + 1, last_activity = now()
-    WHERE id = %(operator)s
-    """,
-)
+STATEMENTS = load_statements(__package__, "sql")
+_FLOW = load_statements("exporter.ops.verify", "sql", "flow")
 
-# An operator's hand-back, in the platform's order.
-UNASSIGN_STEPS: tuple[LiteralString, ...] = (
-    """
-    UPDATE public.chats
-    SET chat_state = 'waiting_assignment', assigned_operator_id = NULL, assignment_time = NULL
-    WHERE id = %(chat)s
-    """,
-    """
-    UPDATE public.chat_assignments
-    SET released_at = now(), release_reason = %(reason)s
-    WHERE chat_id = %(chat)s AND operator_id = %(operator)s AND released_at IS NULL
-    """,
-    """
-    DELETE FROM public.operator_activity
-    WHERE chat_id = %(chat)s AND operator_id = %(operator)s
-    """,
+REPLY_STEPS = (
+    STATEMENTS["reply_message"],
+    _FLOW["reply_chat"],
+    _FLOW["reply_assignment"],
+    _FLOW["reply_heartbeat"],
+    STATEMENTS["reply_count"],
 )
+"""An operator's reply; the three in the middle are played by `chatqueue verify --flow` too."""
 
-# An admin's reassignment to a named operator: a copied row that is released already, the chat,
-# a new open row. The original row stays open for ever, and the old heartbeat row stays.
-REASSIGN_STEPS: tuple[LiteralString, ...] = (
-    """
-    INSERT INTO public.chat_assignments
-        (chat_id, operator_id, assigned_at, released_at, release_reason)
-    SELECT id, assigned_operator_id, assignment_time, now(), %(reason)s
-    FROM public.chats
-    WHERE id = %(chat)s AND assigned_operator_id IS NOT NULL
-    """,
-    """
-    UPDATE public.chats
-    SET chat_state = 'assigned',
-        assigned_operator_id = %(operator)s,
-        assignment_time = now(),
-        last_operator_id = %(operator)s
-    WHERE id = %(chat)s
-    """,
-    """
-    INSERT INTO public.chat_assignments (chat_id, operator_id, assigned_at)
-    VALUES (%(chat)s, %(operator)s, now())
-    """,
+UNASSIGN_STEPS = (
+    STATEMENTS["unassign"],
+    STATEMENTS["end_assignment"],
+    _FLOW["reply_heartbeat"],
 )
+"""An operator's hand-back, in the platform's order."""
+
+REASSIGN_STEPS = (
+    STATEMENTS["reassign_copy"],
+    STATEMENTS["assign_chat"],
+    STATEMENTS["add_assignment"],
+)
+"""An admin's reassignment: the original row stays open for ever, and so does its heartbeat row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,42 +67,19 @@ class IdleRelease:
 
 
 def add_account(connection: PlatformConnection, account: UUID) -> None:
-    """Create an account with the host, unless it exists; operators and users have one."""
-    connection.execute(
-        """
-        INSERT INTO auth.users (id, email) VALUES (%(id)s, %(id)s::uuid || '@example.test')
-        ON CONFLICT (id) DO NOTHING
-        """,
-        {"id": account},
-    )
+    """Create an account with the host, unless it exists."""
+    connection.execute(STATEMENTS["add_account"], {"id": account})
 
 
 def sign_up_user(connection: PlatformConnection, user: UUID) -> None:
     """Create a user's account and profile, unless it exists."""
     add_account(connection, user)
-    connection.execute(
-        """
-        INSERT INTO public.real_users
-            (id, name, display_name, email, location, gender, looking_for, age)
-        SELECT
-            %(user)s, 'user-' || %(user)s::uuid, 'A user', %(user)s::uuid || '@example.test',
-            'Nairobi', 'male', 'female', 30
-        ON CONFLICT (id) DO NOTHING
-        """,
-        {"user": user},
-    )
+    connection.execute(STATEMENTS["add_user"], {"id": user})
 
 
 def add_persona(connection: PlatformConnection, persona: UUID) -> None:
     """Create a fictional user, unless it exists."""
-    connection.execute(
-        """
-        INSERT INTO public.fictional_users (id, name, age, gender, location)
-        VALUES (%(persona)s, 'Persona', 25, 'female', 'Mombasa')
-        ON CONFLICT (id) DO NOTHING
-        """,
-        {"persona": persona},
-    )
+    connection.execute(STATEMENTS["add_persona"], {"id": persona})
 
 
 def open_chat(connection: PlatformConnection, chat: UUID, user: UUID) -> None:
@@ -158,14 +91,8 @@ def open_chat(connection: PlatformConnection, chat: UUID, user: UUID) -> None:
     row = connection.execute("SELECT id FROM public.fictional_users LIMIT 1").fetchone()
     persona = row[0] if row else chat
     add_persona(connection, persona)
-    connection.execute(
-        """
-        INSERT INTO public.chats (id, real_user_id, fictional_user_id)
-        VALUES (%(chat)s, %(user)s, %(persona)s)
-        ON CONFLICT DO NOTHING
-        """,
-        {"chat": chat, "user": user, "persona": persona},
-    )
+    values = {"chat": chat, "user": user, "persona": persona}
+    connection.execute(STATEMENTS["add_chat"], values)
 
 
 def start_chat(connection: PlatformConnection, chat: UUID, user: UUID, content: str) -> None:
@@ -177,9 +104,9 @@ def start_chat(connection: PlatformConnection, chat: UUID, user: UUID, content: 
 def write_as_user(connection: PlatformConnection, chat: UUID, content: str) -> bool:
     """Let the user write; returns whether that put a `waiting_real_user_reply` chat in the queue.
 
-    Whether the chat is active is not asked: in a closed one the message is written, paid for and
-    seen by nobody. What happens to the state goes by the state that was read before the message.
-    An assignment that is still open is closed only where the operator is still set.
+    Whether the chat is active is not checked: in a closed one the message is written, paid for and
+    never seen. The state that was read before the message decides what happens to it. An open
+    assignment is closed only where the operator is still set.
     """
     before = connection.execute(
         "SELECT chat_state, assigned_operator_id FROM public.chats WHERE id = %(chat)s",
@@ -188,42 +115,21 @@ def write_as_user(connection: PlatformConnection, chat: UUID, content: str) -> b
     write_unnoticed(connection, chat, content)
     if before is None or before[0] != "waiting_real_user_reply":
         return False
-    connection.execute(
-        """
-        UPDATE public.chats
-        SET chat_state = 'waiting_assignment',
-            assigned_operator_id = NULL,
-            assignment_time = NULL,
-            last_message_at = now()
-        WHERE id = %(chat)s
-        """,
-        {"chat": chat},
-    )
+    connection.execute(STATEMENTS["requeue"], {"chat": chat})
     if before[1] is not None:
-        connection.execute(
-            """
-            UPDATE public.chat_assignments
-            SET released_at = now(), release_reason = 'real_user_replied_after_operator'
-            WHERE chat_id = %(chat)s AND operator_id = %(operator)s AND released_at IS NULL
-            """,
-            {"chat": chat, "operator": before[1]},
-        )
+        reason = "real_user_replied_after_operator"
+        values = {"chat": chat, "operator": before[1], "reason": reason}
+        connection.execute(STATEMENTS["end_assignment"], values)
     return True
 
 
 def write_unnoticed(connection: PlatformConnection, chat: UUID, content: str) -> None:
     """Let the user write while the application loses the change of state that should follow."""
-    connection.execute(
-        """
-        INSERT INTO public.messages (chat_id, sender_type, content)
-        VALUES (%(chat)s, 'real', %(content)s)
-        """,
-        {"chat": chat, "content": content},
-    )
+    connection.execute(STATEMENTS["user_message"], {"chat": chat, "content": content})
 
 
 def assign(connection: PlatformConnection, operator: UUID) -> UUID | None:
-    """Let an operator take a chat by the platform's own function; None if nothing waits."""
+    """Let an operator take a chat by the platform's own function; None if no chat waits."""
     row = connection.execute(
         "SELECT public.assign_chat_to_operator(%(operator)s)", {"operator": operator}
     ).fetchone()
@@ -242,8 +148,7 @@ def release(connection: PlatformConnection, chat: UUID, reason: str) -> bool:
 def reply(connection: PlatformConnection, chat: UUID, operator: UUID, content: str) -> None:
     """Let the operator answer: `REPLY_STEPS`, each a request."""
     values = {"chat": chat, "operator": operator, "content": content}
-    for step in REPLY_STEPS:
-        connection.execute(step, values)
+    _execute_each(connection, REPLY_STEPS, values)
 
 
 def beat(
@@ -264,32 +169,8 @@ def beat(
         skew_s: How far the browser's clock is ahead.
     """
     values = {"chat": chat, "operator": operator, "ago_s": idle_s - skew_s}
-    row = connection.execute(
-        """
-        SELECT id FROM public.operator_activity
-        WHERE chat_id = %(chat)s AND operator_id = %(operator)s
-        """,
-        values,
-    ).fetchone()
-    if row is not None:
-        connection.execute(
-            """
-            UPDATE public.operator_activity
-            SET last_activity = now() - make_interval(secs => %(ago_s)s)
-            WHERE chat_id = %(chat)s AND operator_id = %(operator)s
-            """,
-            values,
-        )
-        return
-    connection.execute(
-        """
-        INSERT INTO public.operator_activity (chat_id, operator_id, last_activity)
-        VALUES (
-            %(chat)s, %(operator)s, now() - make_interval(secs => %(ago_s)s)
-        )
-        """,
-        values,
-    )
+    row = connection.execute(STATEMENTS["find_heartbeat"], values).fetchone()
+    connection.execute(STATEMENTS["move_heartbeat" if row else "add_heartbeat"], values)
 
 
 def unassign(connection: PlatformConnection, chat: UUID, reason: str = "manual_unassign") -> None:
@@ -298,8 +179,7 @@ def unassign(connection: PlatformConnection, chat: UUID, reason: str = "manual_u
         "SELECT assigned_operator_id FROM public.chats WHERE id = %(chat)s", {"chat": chat}
     ).fetchone()
     values = {"chat": chat, "operator": row and row[0], "reason": reason}
-    for step in UNASSIGN_STEPS:
-        connection.execute(step, values)
+    _execute_each(connection, UNASSIGN_STEPS, values)
 
 
 def reassign_as_admin(
@@ -307,13 +187,11 @@ def reassign_as_admin(
 ) -> None:
     """Let an admin give the chat to a named operator, with the platform's own flaws.
 
-    Neither whether he is available nor whether he has a chat is asked; the first assignment row
-    stays open for ever.
+    Neither availability nor a chat that the operator already has is checked.
     """
     reason = f"manual_reassignment_by_admin:{note}"
     values = {"chat": chat, "operator": operator, "reason": reason}
-    for step in REASSIGN_STEPS:
-        connection.execute(step, values)
+    _execute_each(connection, REASSIGN_STEPS, values)
 
 
 def force_close(connection: PlatformConnection, chat: UUID) -> None:
@@ -323,14 +201,7 @@ def force_close(connection: PlatformConnection, chat: UUID) -> None:
         psycopg.errors.CheckViolation: It is assigned, which an inactive chat cannot be without
             an operator; nothing has changed.
     """
-    connection.execute(
-        """
-        UPDATE public.chats
-        SET is_active = false, assigned_operator_id = NULL, assignment_time = NULL
-        WHERE id = %(chat)s
-        """,
-        {"chat": chat},
-    )
+    connection.execute(STATEMENTS["close_chat"], {"chat": chat})
 
 
 def block_user(connection: PlatformConnection, user: UUID) -> None:
@@ -343,63 +214,18 @@ def block_user(connection: PlatformConnection, user: UUID) -> None:
     connection.execute(
         "UPDATE public.real_users SET is_active = false WHERE id = %(user)s", {"user": user}
     )
-    connection.execute(
-        """
-        UPDATE public.chats
-        SET is_active = false, assigned_operator_id = NULL, assignment_time = NULL
-        WHERE real_user_id = %(user)s AND is_active = true
-        """,
-        {"user": user},
-    )
+    connection.execute(STATEMENTS["close_chats_of_user"], {"user": user})
 
 
 def remove_fault(connection: PlatformConnection, chat: UUID) -> None:
-    """Take a faulty chat out of sight by hand, as no part of the application can."""
-    connection.execute(
-        """
-        UPDATE public.chats
-        SET chat_state = 'completed',
-            is_active = false,
-            assigned_operator_id = NULL,
-            assignment_time = NULL
-        WHERE id = %(chat)s
-        """,
-        {"chat": chat},
-    )
+    """Hide a faulty chat by hand, as no part of the application can."""
+    connection.execute(STATEMENTS["remove_fault"], {"chat": chat})
 
 
 def run_idle_detector(connection: PlatformConnection) -> tuple[IdleRelease, ...]:
-    """Run the platform's own job once; chats whose release fails are passed over.
-
-    A chat is idle where its `assignment_time` is older than `idle_timeout_minutes` and the
-    operator's last input is too, or is not known at all.
-    """
-    overdue = connection.execute(
-        """
-        SELECT c.id, c.assigned_operator_id
-        FROM public.chats AS c
-        LEFT JOIN public.operator_activity AS a
-            ON a.chat_id = c.id AND a.operator_id = c.assigned_operator_id
-        CROSS JOIN LATERAL (
-            SELECT now() - make_interval(secs => 60 * coalesce(
-                (
-                    SELECT (value #>> '{}')::double precision
-                    FROM public.platform_config
-                    WHERE key = 'idle_timeout_minutes'
-                ),
-                5
-            )) AS since
-        ) AS idle
-        WHERE
-            c.chat_state = 'assigned'
-            AND c.is_active = true
-            AND c.assignment_time < idle.since
-            AND (a.last_activity IS NULL OR a.last_activity < idle.since)
-        ORDER BY c.assignment_time
-        """
-    ).fetchall()
+    """Run the platform's own job once; chats whose release fails are skipped."""
     released = []
-    for chat, operator in overdue:
+    for chat, operator in connection.execute(STATEMENTS["idle_chats"]).fetchall():
         with contextlib.suppress(psycopg.errors.DataError, psycopg.errors.RaiseException):
             requeued = release(connection, chat, "idle_timeout")
             released.append(IdleRelease(chat, operator, requeued))
@@ -409,3 +235,32 @@ def run_idle_detector(connection: PlatformConnection) -> tuple[IdleRelease, ...]
 def time_out_operator(connection: PlatformConnection, chat: UUID) -> bool:
     """Let the operator's own page give an idle chat back; False if that closed the chat."""
     return release(connection, chat, "operator_idle_timeout")
+
+
+def find_held_chat(
+    connection: PlatformConnection, operator: UUID, chat: UUID | None = None
+) -> UUID | None:
+    """Return the chat the operator holds; given `chat`, only if it is that one."""
+    values = {"operator": operator, "chat": chat}
+    row = connection.execute(STATEMENTS["find_held_chat"], values).fetchone()
+    return row[0] if row else None
+
+
+def assign_same_chat(connection: PlatformConnection, operator: UUID) -> UUID | None:
+    """Assign as the platform did before its fix: without a lock, the operator's last chat first."""
+    if held := find_held_chat(connection, operator):
+        return held
+    with connection.transaction():
+        row = connection.execute(STATEMENTS["choose_same_chat"], {"operator": operator}).fetchone()
+        if row is None:
+            return None
+        steps = (STATEMENTS[name] for name in ("assign_chat", "add_assignment", "open_heartbeat"))
+        _execute_each(connection, steps, {"operator": operator, "chat": row[0]})
+    return UUID(str(row[0]))
+
+
+def _execute_each(
+    connection: PlatformConnection, statements: Iterable[str], values: dict[str, Any]
+) -> None:
+    for statement in statements:
+        connection.execute(statement, values)

@@ -1,9 +1,23 @@
-"""Who is in the simulated world, and what is planned for them."""
+"""Who is in the simulated world, what is planned for them, and what they write."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from uuid import UUID
+
+# Invented, and nothing personal.
+_PHRASES = {
+    "real": ("Hello", "How was your day?", "Tell me more", "I see", "And then?", "Are you there?"),
+    "fictional": ("Hello", "Quite good, and yours?", "It is a long story", "What do you think?"),
+}
+_numbers = itertools.count()
+
+
+def next_phrase(sender_type: str) -> str:
+    """Return a message of the user (`real`) or the operator (`fictional`)."""
+    phrases = _PHRASES[sender_type]
+    return phrases[next(_numbers) % len(phrases)]
 
 
 @dataclass(frozen=True, slots=True)

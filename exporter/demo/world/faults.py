@@ -2,136 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from exporter.demo.world.rows import ActivityRow, AssignmentRow, ChatRow, MessageRow, Rows
 
-# What is wrong with the chat; `build_fault` says how.
-FAULTS = (
-    "assigned without assignment",
-    "two open assignments",
-    "waiting with operator",
-    "no state",
-    "replied with operator",
-    "completed but active",
-    "no assignment time",
-    "no heartbeat row",
-    "assignment left open",
-    "waiting but inactive",
-)
 _AGE_S = 90.0
+_NO_OPERATOR = {"assigned_operator_id": None, "assignment_time": None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """How a faulty chat differs from one that is assigned.
+
+    Attributes:
+        columns: Columns of the chat.
+        assignments: How many assignment rows there are.
+        has_ended: Whether the first of them has ended.
+        has_heartbeat: Whether there is a heartbeat row.
+    """
+
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    assignments: int = 1
+    has_ended: bool = False
+    has_heartbeat: bool = True
+
+
+FAULTS: Mapping[str, _Fault] = {
+    "assigned without assignment": _Fault(assignments=0),
+    "two open assignments": _Fault(assignments=2),
+    "waiting with operator": _Fault({"chat_state": "waiting_assignment"}, has_ended=True),
+    "no state": _Fault({"chat_state": None, **_NO_OPERATOR}, has_ended=True, has_heartbeat=False),
+    "replied with operator": _Fault({"chat_state": "waiting_real_user_reply"}, has_ended=True),
+    "completed but active": _Fault(
+        {"chat_state": "completed", **_NO_OPERATOR}, has_ended=True, has_heartbeat=False
+    ),
+    "no assignment time": _Fault({"assignment_time": None}),
+    "no heartbeat row": _Fault(has_heartbeat=False),
+    "assignment left open": _Fault(
+        {"chat_state": "waiting_real_user_reply", **_NO_OPERATOR}, has_heartbeat=False
+    ),
+    "waiting but inactive": _Fault(
+        {"chat_state": "waiting_assignment", "is_active": False, **_NO_OPERATOR},
+        has_ended=True,
+        has_heartbeat=False,
+    ),
+}
+"""Name to what is wrong with the chat."""
 
 
 def build_fault(
-    fault: str, chat: UUID, user: UUID, operator: UUID, make_id: Callable[[], UUID], now: float
+    name: str, chat: UUID, user: UUID, operator: UUID, make_id: Callable[[], UUID], now: float
 ) -> Rows:
     """Return the rows of one faulty chat.
 
     Args:
-        fault: One of `FAULTS`.
-        chat: Id of the chat; its `fictional_user_id` is left to whoever writes the rows.
+        name: One of `FAULTS`.
+        chat: Id of the chat; its `fictional_user_id` is set when the rows are written.
         user: Id of its user.
-        operator: Who has it where somebody has.
-        make_id: Gives the ids of assignments.
-        now: The time; the chat is a minute and a half old.
+        operator: Who has it, unless the fault is that no operator has it.
+        make_id: Makes the ids of assignments.
+        now: Simulated seconds; the chat is a minute and a half old.
     """
-    then = now - _AGE_S
-    row = ChatRow(chat, user, chat, then, then, then)
-    row.chat_state, row.assigned_operator_id, row.assignment_time = "assigned", operator, then
-    row.last_operator_id = operator
-    assignment = AssignmentRow(make_id(), chat, operator, then, then)
-    rows = Rows(
-        chats=[row],
-        chat_assignments=[assignment],
-        operator_activity=[ActivityRow(chat, operator, now, now)],
+    fault, then = FAULTS[name], now - _AGE_S
+    columns = {
+        "chat_state": "assigned",
+        "assigned_operator_id": operator,
+        "assignment_time": then,
+        "last_operator_id": operator,
+        **fault.columns,
+    }
+    if columns["chat_state"] == "waiting_real_user_reply":
+        columns["operator_replied_at"] = then
+    assignments = [
+        AssignmentRow(make_id(), chat, operator, then, then) for _ in range(fault.assignments)
+    ]
+    if fault.has_ended:
+        assignments[0].released_at = then
+        assignments[0].release_reason = "operator_sent_message"
+    return Rows(
+        chats=[ChatRow(chat, user, chat, then, then, then, **columns)],
+        chat_assignments=assignments,
+        operator_activity=[ActivityRow(chat, operator, now, now)] if fault.has_heartbeat else [],
         messages=[MessageRow(chat, "real", "Hello", then)],
     )
-    _FAULT_WRITERS[fault](rows, make_id)
-    return rows
-
-
-def _leave_assigned(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chat_assignments.clear()
-
-
-def _double_assignment(rows: Rows, make_id: Callable[[], UUID]) -> None:
-    first = rows.chat_assignments[0]
-    second = AssignmentRow(
-        make_id(), first.chat_id, first.operator_id, first.assigned_at, first.created_at
-    )
-    rows.chat_assignments.append(second)
-
-
-def _queue_with_operator(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state = "waiting_assignment"
-    _end_assignment(rows)
-
-
-def _lose_state(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state = None
-    _clear_operator(rows)
-    _end_assignment(rows)
-
-
-def _reply_with_operator(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state = "waiting_real_user_reply"
-    rows.chats[0].operator_replied_at = rows.chats[0].updated_at
-    _end_assignment(rows)
-
-
-def _complete_but_active(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state = "completed"
-    _clear_operator(rows)
-    _end_assignment(rows)
-
-
-def _lose_assignment_time(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].assignment_time = None
-
-
-def _lose_heartbeat(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.operator_activity.clear()
-
-
-def _leave_assignment_open(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state = "waiting_real_user_reply"
-    rows.chats[0].operator_replied_at = rows.chats[0].updated_at
-    _clear_operator(rows)
-
-
-def _deactivate_waiting(rows: Rows, _make_id: Callable[[], UUID]) -> None:
-    rows.chats[0].chat_state, rows.chats[0].is_active = "waiting_assignment", False
-    _clear_operator(rows)
-    _end_assignment(rows)
-
-
-def _clear_operator(rows: Rows) -> None:
-    rows.chats[0].assigned_operator_id = rows.chats[0].assignment_time = None
-    rows.operator_activity.clear()
-
-
-def _end_assignment(rows: Rows) -> None:
-    assignment = rows.chat_assignments[0]
-    assignment.released_at = rows.chats[0].updated_at
-    assignment.release_reason = "operator_sent_message"
-
-
-_FAULT_WRITERS: dict[str, Callable[[Rows, Callable[[], UUID]], None]] = dict(
-    zip(
-        FAULTS,
-        (
-            _leave_assigned,
-            _double_assignment,
-            _queue_with_operator,
-            _lose_state,
-            _reply_with_operator,
-            _complete_but_active,
-            _lose_assignment_time,
-            _lose_heartbeat,
-            _leave_assignment_open,
-            _deactivate_waiting,
-        ),
-        strict=True,
-    )
-)

@@ -1,7 +1,7 @@
 """The platform on PostgreSQL, as the application and its stored functions are.
 
-One connection, reopened where it broke. What the platform refuses (a chat that is no longer his,
-a chat somebody else took) is an answer; what cannot be asked now is `PlatformDown`.
+One connection, reopened where it broke. What the platform refuses (a chat that is no longer the
+operator's) is an answer; what cannot be requested now is `PlatformDown`.
 """
 
 from __future__ import annotations
@@ -12,28 +12,21 @@ from typing import TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
 
 from exporter.demo.platform import application
 from exporter.demo.platform.application import IdleRelease, PlatformConnection
-from exporter.demo.world.backfill import copy_rows
-from exporter.demo.world.phrases import say
-from exporter.demo.world.port import PlatformDown
-from exporter.demo.world.rows import Rows
+from exporter.demo.world.cast import next_phrase
+from exporter.demo.world.rows import Rows, copy_rows
 
 T = TypeVar("T")
 
-# The old assignment: his own last chat first, and no lock.
-_PICK_SAME_CHAT = """
-    SELECT id FROM public.chats
-    WHERE chat_state = 'waiting_assignment' AND is_active = true
-    ORDER BY last_operator_id IS DISTINCT FROM %(operator)s, created_at
-    LIMIT 1
-"""
+
+class PlatformDown(Exception):
+    """The platform cannot be reached now; the same request may be tried again."""
 
 
 class LivePlatform:
-    """A platform on a server.
+    """A platform on a server. Every method may raise `PlatformDown`.
 
     Args:
         dsn: Of a role that row-level security does not stop.
@@ -55,34 +48,28 @@ class LivePlatform:
             self._connection = None
 
     def start_chat(self, chat: UUID, user: UUID) -> None:
-        """Open a chat and write a first message."""
-        self._ask(lambda on: application.start_chat(on, chat, user, say("real")), None)
+        """Open a chat, which waits from then on, and write a first message."""
+        self._request(lambda on: application.start_chat(on, chat, user, next_phrase("real")), None)
 
     def write(self, chat: UUID, *, unnoticed: bool = False) -> None:
-        """Let the user write."""
-        if unnoticed:
-            self._ask(lambda on: application.write_unnoticed(on, chat, say("real")), None)
-        else:
-            self._ask(lambda on: application.write_as_user(on, chat, say("real")), False)
+        """Let the user write; `unnoticed`: the state that should change does not."""
+        write = application.write_unnoticed if unnoticed else application.write_as_user
+        self._request(lambda on: write(on, chat, next_phrase("real")), None)
 
     def take(self, operator: UUID, *, same_chat_first: bool = False) -> UUID | None:
-        """Give the operator a chat by the platform's function, or the old way."""
-        take = _take_same_chat_first if same_chat_first else _take
-        return self._ask(lambda on: take(on, operator), None)
+        """Give the operator a chat by the platform's function, or the old way; None for none."""
+        take = application.assign_same_chat if same_chat_first else _take
+        return self._request(lambda on: take(on, operator), None)
 
     def reply(self, chat: UUID, operator: UUID) -> bool:
-        """Let the operator answer in the application's four steps, if the chat is still his."""
-
-        def request(on: PlatformConnection) -> bool:
-            if not _find_held_chat(on, operator, chat):
-                return False
-            application.reply(on, chat, operator, say("fictional"))
-            return True
-
-        return self._ask(request, False)
+        """Let the operator answer; False if the chat is no longer his."""
+        phrase = next_phrase("fictional")
+        return self._request_as_holder(
+            chat, operator, lambda on: application.reply(on, chat, operator, phrase)
+        )
 
     def beat(self, operator: UUID, chat: UUID | None, *, idle_s: float = 0.0) -> None:
-        """Show that the operator's tab is open."""
+        """Show that the operator's tab is open, with this chat; his last input is `idle_s` old."""
 
         def request(on: PlatformConnection) -> None:
             on.execute(
@@ -91,69 +78,70 @@ class LivePlatform:
             if chat is not None:
                 application.beat(on, chat, operator, idle_s=idle_s)
 
-        self._ask(request, None)
+        self._request(request, None)
 
     def hand_back(self, chat: UUID, operator: UUID) -> bool:
-        """Queue the operator's chat again."""
-
-        def request(on: PlatformConnection) -> bool:
-            if not _find_held_chat(on, operator, chat):
-                return False
-            application.unassign(on, chat)
-            return True
-
-        return self._ask(request, False)
+        """Queue the operator's chat again; False if it is not his."""
+        return self._request_as_holder(chat, operator, lambda on: application.unassign(on, chat))
 
     def reassign(self, chat: UUID, operator: UUID, to: UUID) -> bool:
-        """Let an admin give the operator's chat to another."""
-
-        def request(on: PlatformConnection) -> bool:
-            if not _find_held_chat(on, operator, chat):
-                return False
-            application.reassign_as_admin(on, chat, to, "other operator wanted")
-            return True
-
-        return self._ask(request, False)
+        """Let an admin give the operator's chat to another; False if it is not his."""
+        note = "other operator wanted"
+        return self._request_as_holder(
+            chat, operator, lambda on: application.reassign_as_admin(on, chat, to, note)
+        )
 
     def time_out(self, chat: UUID, operator: UUID) -> bool | None:
-        """Let the page of an idle operator give the chat back."""
+        """Let the page of an idle operator give the chat back; None if it is not his.
+
+        Returns whether it was queued again: at the platform's limit it is closed instead.
+        """
 
         def request(on: PlatformConnection) -> bool | None:
-            if not _find_held_chat(on, operator, chat):
+            if not application.find_held_chat(on, operator, chat):
                 return None
             return application.time_out_operator(on, chat)
 
-        return self._ask(request, None)
+        return self._request(request, None)
 
     def close_chat(self, chat: UUID) -> None:
         """Let an admin close a chat; one that is assigned stays open."""
-        self._ask(lambda on: application.force_close(on, chat), None)
+        self._request(lambda on: application.force_close(on, chat), None)
 
     def remove_fault(self, chat: UUID) -> None:
-        """Take a faulty chat out of sight."""
-        self._ask(lambda on: application.remove_fault(on, chat), None)
+        """Hide a faulty chat, past the application."""
+        self._request(lambda on: application.remove_fault(on, chat), None)
 
     def set_available(self, operator: UUID, available: bool) -> None:
         """Let the operator go on a break or come back."""
         statement = """
             UPDATE public.operators SET is_available = %s, last_activity = now() WHERE id = %s
         """
-        self._ask(lambda on: on.execute(statement, (available, operator)), None)
+        self._request(lambda on: on.execute(statement, (available, operator)), None)
 
     def run_idle_detector(self) -> tuple[IdleRelease, ...]:
         """Run the platform's own job once."""
-        return self._ask(application.run_idle_detector, ())
+        return self._request(application.run_idle_detector, ())
 
     def add_rows(self, rows: Rows) -> None:
-        """Write rows past the application."""
-        self._ask(lambda on: copy_rows(on, rows, self._persona, self._clock()), None)
+        """Write rows past the application, as a faulty deployment would."""
+        self._request(lambda on: copy_rows(on, rows, self._persona, self._clock()), None)
 
-    def _ask(self, request: Callable[[PlatformConnection], T], refused: T) -> T:
-        """Return what the platform answers, or `refused` where it says no.
+    def _request_as_holder(
+        self, chat: UUID, operator: UUID, act: Callable[[PlatformConnection], None]
+    ) -> bool:
+        """Act if the operator holds the chat; return whether that was so."""
 
-        Raises:
-            PlatformDown: There is no connection, or it broke.
-        """
+        def request(on: PlatformConnection) -> bool:
+            if not application.find_held_chat(on, operator, chat):
+                return False
+            act(on)
+            return True
+
+        return self._request(request, False)
+
+    def _request(self, request: Callable[[PlatformConnection], T], refused: T) -> T:
+        """Return the platform's answer, or `refused` where it raises an error."""
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(
@@ -173,63 +161,9 @@ class LivePlatform:
 
 def _take(connection: PlatformConnection, operator: UUID) -> UUID | None:
     """Let the platform choose. It refuses an operator who has a chat, e.g. since the server died
-    before it could say which: his browser opens that one again.
+    before it could answer: his browser opens that one again.
     """
     try:
         return application.assign(connection, operator)
     except psycopg.errors.RaiseException:
-        return _find_held_chat(connection, operator)
-
-
-def _find_held_chat(
-    connection: PlatformConnection, operator: UUID, chat: UUID | None = None
-) -> UUID | None:
-    """Return the chat the operator holds; given `chat`, only if it is that."""
-    row = connection.execute(
-        """
-        SELECT id FROM public.chats
-        WHERE assigned_operator_id = %(operator)s
-          AND chat_state = 'assigned'
-          AND is_active = true
-          AND (%(chat)s::uuid IS NULL OR id = %(chat)s)
-        LIMIT 1
-        """,
-        {"operator": operator, "chat": chat},
-    ).fetchone()
-    return row[0] if row else None
-
-
-def _take_same_chat_first(connection: PlatformConnection, operator: UUID) -> UUID | None:
-    """Do what the platform's assignment does, but for the choice of the chat."""
-    if held := _find_held_chat(connection, operator):
-        return held
-    with connection.transaction():
-        row = connection.execute(_PICK_SAME_CHAT, {"operator": operator}).fetchone()
-        if row is None:
-            return None
-        values = {"operator": operator, "chat": row[0]}
-        for statement in _ASSIGN_STEPS:
-            connection.execute(statement, values)
-    return UUID(str(row[0]))
-
-
-_ASSIGN_STEPS = tuple(
-    sql.SQL(statement)
-    for statement in (
-        """
-        UPDATE public.chats
-        SET chat_state = 'assigned', assigned_operator_id = %(operator)s,
-            assignment_time = now(), last_operator_id = %(operator)s
-        WHERE id = %(chat)s
-        """,
-        """
-        INSERT INTO public.chat_assignments (chat_id, operator_id)
-        VALUES (%(chat)s, %(operator)s)
-        """,
-        """
-        INSERT INTO public.operator_activity (chat_id, operator_id)
-        VALUES (%(chat)s, %(operator)s)
-        ON CONFLICT (chat_id, operator_id) DO UPDATE SET last_activity = now()
-        """,
-    )
-)
+        return application.find_held_chat(connection, operator)

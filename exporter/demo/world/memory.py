@@ -1,7 +1,7 @@
-"""The platform without a database: the same rules on dictionaries, on a clock that is handed in.
+"""The platform without a database: the rules of `platform` on dictionaries, on a given clock.
 
 Makes the demo's history in a fraction of a second and lets the people be tested without a server.
-Its rules are those of `platform/*.sql` and `platform.application`.
+Its methods are those of `LivePlatform`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from exporter.demo.platform.application import IdleRelease
-from exporter.demo.world.phrases import say
+from exporter.demo.world.cast import next_phrase
 from exporter.demo.world.rows import ActivityRow, AssignmentRow, ChatRow, MessageRow, Rows
 
 _IDLE_TIMEOUT_S = 300
@@ -75,7 +75,7 @@ class MemoryPlatform:
         return row.id
 
     def reply(self, chat: UUID, operator: UUID) -> bool:
-        """Let the operator answer, all four steps at once."""
+        """Let the operator answer, all steps at once."""
         if not self._has(operator, chat):
             return False
         row = self._touch(chat)
@@ -131,7 +131,7 @@ class MemoryPlatform:
             self.waiting.pop(chat, None)
 
     def remove_fault(self, chat: UUID) -> None:
-        """Take a faulty chat out of sight."""
+        """Hide a faulty chat."""
         if chat in self.chats:
             self._close(self._touch(chat))
 
@@ -163,7 +163,7 @@ class MemoryPlatform:
         self.rows.messages.extend(rows.messages)
 
     def collect_rows(self) -> Rows:
-        """Return everything that a database would hold now."""
+        """Return all rows that a database would hold now."""
         self.rows.operator_activity = list(self.activity.values())
         return self.rows
 
@@ -237,8 +237,8 @@ class MemoryPlatform:
         self._past_turns[chat] = self._past_turns.get(chat, 0) + 1
 
     def _add_message(self, chat: UUID, sender_type: str, operator: UUID | None) -> None:
-        line = say(sender_type)
-        self.rows.messages.append(MessageRow(chat, sender_type, line, self._clock(), operator))
+        text = next_phrase(sender_type)
+        self.rows.messages.append(MessageRow(chat, sender_type, text, self._clock(), operator))
 
     def _make_id(self) -> UUID:
         return UUID(int=self._ids.getrandbits(128), version=4)

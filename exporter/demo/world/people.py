@@ -1,7 +1,7 @@
 """Users, operators and the platform's own job as a discrete-event model on a simulated clock.
 
-Decides who does what and when, all from one seeded generator, and asks a `PlatformPort` to do it.
-The platform has the last word: what it says (which chat, still his or not) is what people go by.
+Decides who does what and when, all from one seeded generator, and has the platform do it. The
+platform's answer (which chat, still the operator's or not) decides how people go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from uuid import UUID
 from exporter.demo.scenarios import Rhythm
 from exporter.demo.world.cast import Conversation, Event, Operator
 from exporter.demo.world.faults import FAULTS, build_fault
-from exporter.demo.world.port import PlatformDown, PlatformPort
+from exporter.demo.world.live import LivePlatform, PlatformDown
+from exporter.demo.world.memory import MemoryPlatform
 from exporter.demo.world.rows import OperatorRow
 
 _BEAT_S = 30
@@ -25,20 +26,20 @@ _FAULT_LASTS_S = 150
 
 
 class World:
-    """Everybody, and the queue of what they will do.
+    """All people, and the queue of what they will do.
 
     Args:
         seed: Of every decision; the same seed and platform give the same events.
-        operators: Those who work; `spare` ones only lend their name to faulty rows.
+        operators: Those who work.
         rhythm: How they live; may be replaced at any time.
-        spare: An operator who is not at work.
+        spare: An operator off duty, whose id stands in faulty rows.
 
     Attributes:
         now: Simulated time of the last event, in seconds from 0.
         platform: Where it all happens; may be replaced at any time.
     """
 
-    platform: PlatformPort
+    platform: MemoryPlatform | LivePlatform
 
     def __init__(
         self, seed: int, operators: Sequence[OperatorRow], rhythm: Rhythm, spare: UUID

@@ -1,3 +1,2 @@
 INSERT INTO public.messages (chat_id, sender_type, content, handled_by_operator_id)
-VALUES (%(chat)s, %(sender)s, 'chatqueue verify', %(handled_by)s)
-RETURNING id
+VALUES (%(chat)s, 'fictional', %(content)s, %(operator)s)
