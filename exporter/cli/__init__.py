@@ -30,7 +30,7 @@ _COMMANDS = {
     "grants": ("grants", "Print the SQL of two least-privilege roles."),
     "install": ("release", "Print or run the SQL of the schema chatqueue."),
     "notify": ("notify", "Try the webhooks."),
-    "pause": ("release", "Let nothing be released for a time."),
+    "pause": ("release", "Pause releases for a time."),
     "release": ("release", "Release one chat, and print what was checked."),
     "report": ("report", "Judge the deployment."),
     "resume": ("release", "End a pause, or a trip that waits for it."),

@@ -1,16 +1,16 @@
-"""`chatqueue check-config`: is the configuration right, and does every query work on it?"""
+"""`chatqueue check-config`: is the configuration valid, and does every query work with it?"""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import json
 import sys
 from pathlib import Path
 
 import click
 
 from exporter.cli import options
-from exporter.cli.output import build_console, one_line
+from exporter.cli.output import build_console, build_table, one_line, print_json
 from exporter.config import load_config
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
@@ -19,11 +19,11 @@ from exporter.polling.plan import Plan, build_plans
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
-    """Print the schema and end, before a configuration is looked for."""
+    """Print the schema and end, before a configuration is loaded."""
     if value:
         from exporter.config.schema import config_schema
 
-        click.echo(json.dumps(config_schema(), indent=2))
+        print_json(config_schema())
         ctx.exit()
 
 
@@ -32,7 +32,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.option(
     "--live",
     is_flag=True,
-    help="Connect to every database, run every query read-only and say what came of it.",
+    help="Connect to every database, run every query read-only and print its result.",
 )
 @click.option(
     "--print-schema",
@@ -45,7 +45,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 def check_config(config_file: Path, live: bool) -> None:
     """Check the configuration and every query's files.
 
-    Exit code 0: all is well. 1: something must be changed, and is named.
+    Exit code 0: all is valid. 1: something must be changed, and is named.
     """
     config = load_config(config_file, check_dsn=check_dsn)
     plans = build_plans(config)
@@ -64,22 +64,19 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _check_database(plan: Plan) -> bool:
-    """Run every query once and print a line for each; whether all worked."""
-    from rich.table import Table
-
+    """Run every query once and print one line each; return whether all worked."""
     console = build_console()
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
-    try:
-        poll = connection.poll(plan.first_requests, plan.needs, plan.parameters)
-    except DatabaseUnavailable as error:
-        text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {one_line(str(error))}"
-        console.print(text, soft_wrap=True)
-        return False
-    finally:
-        connection.close()
+    with contextlib.closing(connection):
+        try:
+            poll = connection.poll(plan.first_requests, plan.needs, plan.parameters)
+        except DatabaseUnavailable as error:
+            text = f"\n[bold]{plan.database}[/]: [red]unavailable[/]: {one_line(error)}"
+            console.print(text, soft_wrap=True)
+            return False
     version = f"{poll.version_num // 10000}.{poll.version_num % 10000}"
     role = "standby" if poll.in_recovery else "primary"
-    table = Table("query", "rows", "columns", "time", "verdict", box=None, pad_edge=False)
+    table = build_table("query", "rows", "columns", "time", "verdict")
     verdicts = [_judge(outcome, poll.began_at) for outcome in poll.outcomes]
     for outcome, (succeeded, text) in zip(poll.outcomes, verdicts, strict=True):
         table.add_row(
@@ -100,7 +97,7 @@ def _check_database(plan: Plan) -> bool:
 
 
 def _judge(outcome: Outcome, began_at: datetime.datetime) -> tuple[bool, str]:
-    """Whether a query gave figures, and the words for it."""
+    """Whether a query gave families, and a text about it."""
     error: DatabaseError | None = outcome.error
     if error is None:
         try:

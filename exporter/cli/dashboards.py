@@ -1,4 +1,4 @@
-"""`chatqueue dashboards`: the Grafana dashboards as files, and how Grafana finds them."""
+"""`chatqueue dashboards`: the Grafana dashboards and provisioning as files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from pathlib import Path
 
 import click
 
+from exporter.cli.output import write_files
 from exporter.config.resources import find_resource
-from exporter.errors import ChatqueueError
 
 _PATH = "/var/lib/grafana/dashboards/chatqueue"
 _URL = "http://localhost:9090"
-
-
-class CannotWriteError(ChatqueueError):
-    """A file cannot be written where it was wanted."""
 
 
 @click.command()
@@ -49,13 +45,11 @@ def dashboards(output: Path, prometheus: str, runbook_url: str | None) -> None:
     for kind, old, new in (("dashboards", _PATH, str(folder)), ("datasources", _URL, prometheus)):
         text = (provisioning / kind / "chatqueue.yaml").read_text("utf-8")
         files[f"provisioning/{kind}/chatqueue.yaml"] = text.replace(old, _quote(new))
-    for name, text in files.items():
-        _write(folder / name, text)
-        click.echo(folder / name)
+    write_files(folder, files)
 
 
 def _link(text: str, runbook_url: str | None) -> str:
-    """A dashboard whose links to runbooks lead to that address, or as it was."""
+    """The dashboard, its links to runbooks replaced where an address is given."""
     if runbook_url is None:
         return text
     dashboard = json.loads(text)
@@ -66,13 +60,5 @@ def _link(text: str, runbook_url: str | None) -> str:
 
 
 def _quote(value: str) -> str:
-    """A string of YAML, whatever is in it; to Grafana a single $ would begin a variable."""
+    """A YAML string; a single $ would begin a variable of Grafana."""
     return json.dumps(value.replace("$", "$$"), ensure_ascii=False)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CannotWriteError(f"cannot write {file}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""`chatqueue demo`: everything alive on this machine, with no database of one's own."""
+"""`chatqueue demo`: a living platform and the daemon on this machine, without a database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from exporter.service import configure_logging
     type=click.Choice(sorted(SCENARIOS)),
     default="calm",
     show_default=True,
-    help="The trouble to play.",
+    help="What happens on the platform.",
 )
 @click.option(
     "--release",
@@ -28,7 +28,7 @@ from exporter.service import configure_logging
     show_default=True,
     help="Whether stuck chats are handed back; needs a scenario with some: vanished-operators.",
 )
-@click.option("--seed", default=1, show_default=True, help="Same seed, same course of events.")
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same events.")
 @click.option(
     "--web.listen-address",
     "listen_addresses",

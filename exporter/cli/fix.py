@@ -1,8 +1,7 @@
-"""`chatqueue fix`: put one chat right, after showing what that would do."""
+"""`chatqueue fix`: repair one chat, after showing what that would change."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,20 +11,19 @@ from uuid import UUID
 import click
 
 from exporter.cli import options
+from exporter.cli.output import print_json
 from exporter.cli.release import by, chat_argument, release
-from exporter.cli.writing import writing_dsn
 from exporter.config import load_config
 
 if TYPE_CHECKING:
     from exporter.ops.fix.engine import Fixed, Fixer
-    from exporter.ops.fix.repairs import Facts, Repair
 
-applies = click.option("--apply", "applies", is_flag=True, help="Do it; without this, only look.")
+applies = click.option("--apply", "applies", is_flag=True, help="Do it instead of showing it.")
 
 
 @click.group()
 def fix() -> None:
-    """Put one chat right. Without --apply nothing is changed, and what would be is shown.
+    """Repair one chat. Without --apply nothing is changed, and what would be is shown.
 
     Exit code 0: done, or it would be. 1: it was refused, and why is printed.
     """
@@ -46,7 +44,8 @@ def stuck(
     Limits are set aside by `chatqueue release --override`, not here.
     """
     with _fixer(config_file, name, None) as fixer:
-        _print_before(fixer.look(chat))
+        for key, value in fixer.read_facts(chat).state.items():
+            click.echo(f"{key}: {_format_value(value)}")
     context.invoke(
         release,
         config_file=config_file,
@@ -82,7 +81,12 @@ def _add_repair(name: str, repair_name: str, short_help: str, text: str) -> None
         from exporter.ops.fix import repairs
 
         with _fixer(config_file, name, dsn_from) as fixer:
-            _print(_repair(fixer, getattr(repairs, repair_name), chat, applies, by), as_json)
+            repair = getattr(repairs, repair_name)
+            if applies:
+                fixed = fixer.apply(repair, chat, f"person {by}")
+            else:
+                fixed = fixer.rehearse(repair, chat)
+        _print(fixed, as_json)
 
 
 _add_repair(
@@ -94,8 +98,8 @@ _add_repair(
 _add_repair(
     "requeue",
     "REQUEUE",
-    "Put a chat that is missing from the queue into it.",
-    "Put a chat into the queue whose user spoke last, which nobody has and which does not wait.",
+    "Queue a chat that is missing from the queue.",
+    "Queue a chat whose user wrote last, which no operator has and which does not wait.",
 )
 _add_repair(
     "reopen",
@@ -107,53 +111,37 @@ _add_repair(
 
 @contextmanager
 def _fixer(config_file: Path, name: str | None, variable: str | None) -> Iterator[Fixer]:
-    """What repairs the database that is meant, on a session that is closed afterwards."""
+    """A fixer of the chosen database, on a session that is closed afterwards."""
     from exporter.database.session import Session
     from exporter.ops.fix.engine import Fixer
 
     config = load_config(config_file)
     name, _ = options.pick_database(config.databases, name)
     connect_timeout_s = config.poll.connect_timeout.total_seconds()
-    dsn = writing_dsn(config, name, variable)
+    dsn = options.read_writing_dsn(config, name, variable)
     with Session(dsn, connect_timeout_s=connect_timeout_s) as session:
         yield Fixer(session, config.checks.grace.total_seconds())
 
 
-def _repair(fixer: Fixer, repair: Repair, chat: UUID, applies: bool, by: str) -> Fixed:
-    """Do it, or look what it would do."""
-    if applies:
-        return fixer.apply(repair, chat, f"person {by}")
-    return fixer.rehearse(repair, chat)
-
-
-def _print_before(facts: Facts) -> None:
-    """The chat as it is."""
-    for key, value in facts.state.items():
-        click.echo(f"{key}: {_text(value)}")
-
-
 def _print(fixed: Fixed, as_json: bool) -> None:
-    """Before and after, the changes marked."""
+    """Print the state before and after, the changes marked."""
     before, after = fixed.before.state, fixed.after.state
     if as_json:
-        document = {
-            "applied": fixed.audit_id is not None,
-            "audit": None if fixed.audit_id is None else str(fixed.audit_id),
-            "before": dict(before),
-            "after": dict(after),
-        }
-        click.echo(json.dumps(document, indent=2))
+        applied = fixed.audit_id is not None
+        audit = str(fixed.audit_id) if applied else None
+        states = {"before": dict(before), "after": dict(after)}
+        print_json({"applied": applied, "audit": audit, **states})
         return
     for key in before:
-        arrow = f" → {_text(after[key])}" if before[key] != after[key] else ""
-        click.echo(f"{key}: {_text(before[key])}{arrow}")
+        arrow = f" → {_format_value(after[key])}" if before[key] != after[key] else ""
+        click.echo(f"{key}: {_format_value(before[key])}{arrow}")
     if fixed.audit_id is None:
         click.echo("nothing was changed; --apply does it")
     else:
         click.echo(f"done (audit {fixed.audit_id})")
 
 
-def _text(value: object) -> str:
-    """A value for people."""
+def _format_value(value: object) -> str:
+    """A value in words."""
     words = {None: "none", True: "yes", False: "no"}
     return words[value] if value is None or isinstance(value, bool) else str(value)

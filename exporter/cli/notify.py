@@ -1,4 +1,4 @@
-"""`chatqueue notify --test`: does each webhook take a notice?"""
+"""`chatqueue notify --test`: does each webhook accept a notice?"""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from exporter.errors import ChatqueueError
 @click.option("--test", "is_test", is_flag=True, help="Send one test notice, once.")
 @click.option("--webhook", "names", multiple=True, help="Only this one; may be given repeatedly.")
 def notify(config_file: Path, is_test: bool, names: tuple[str, ...]) -> None:
-    """Send one test notice to every webhook, and say what came back.
+    """Send one test notice to every webhook, and print the answers.
 
-    Exit code 0: all took it. 1: one or more did not.
+    Exit code 0: all accepted it. 1: one or more did not.
     """
     if not is_test:
         raise click.UsageError("there is nothing to send, expected --test")
@@ -41,12 +41,12 @@ def notify(config_file: Path, is_test: bool, names: tuple[str, ...]) -> None:
         "A test of this webhook by chatqueue",
         ("Nothing happened, and there is nothing to do.",),
     )
-    took_all = True
+    accepted = True
     for name in names or webhooks:
         started_s = time.monotonic()
         answer = Post(webhooks[name], build_body(notice, webhooks[name])).send()
         verdict = "not delivered" if answer.failure else "delivered"
         duration_s = time.monotonic() - started_s
         click.echo(f"{name}: {verdict}, {answer.words} ({duration_s:.2f} s)")
-        took_all = took_all and not answer.failure
-    sys.exit(0 if took_all else 1)
+        accepted = accepted and not answer.failure
+    sys.exit(0 if accepted else 1)

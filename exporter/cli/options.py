@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.config import parse_duration
+from exporter.config import Config, parse_duration
 from exporter.errors import ChatqueueError
 
 DEFAULT_ADDRESS = ":10847"
@@ -51,6 +52,33 @@ def pick_database(databases: Mapping[str, _Section], name: str | None) -> tuple[
         problem = f"{name} is not configured" if name else "is not given"
         raise ChatqueueError(f"--database {problem}, expected one of {', '.join(databases)}")
     return name, databases[name]
+
+
+def pick_databases(databases: Mapping[str, _Section], name: str | None) -> Mapping[str, _Section]:
+    """Return the database that `--database` means by its name; all where none is given.
+
+    Raises:
+        ChatqueueError: There is none of that name.
+    """
+    return databases if name is None else dict((pick_database(databases, name),))
+
+
+def read_writing_dsn(config: Config, database: str, variable: str | None) -> str:
+    """Return the connection string in the environment variable, or else the releaser's.
+
+    Raises:
+        ChatqueueError: The variable holds no connection string.
+    """
+    if variable is None:
+        section = config.databases[database]
+        return (section.release_dsn or section.dsn).get_secret_value()
+    from exporter.database import check_dsn
+
+    dsn = os.environ.get(variable, "").strip()
+    problem = check_dsn(dsn) if dsn else ("is not set", "a connection string")
+    if problem:
+        raise ChatqueueError(f"--dsn-from {variable}: {', expected '.join(problem)}")
+    return dsn
 
 
 def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path:

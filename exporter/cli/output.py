@@ -9,16 +9,21 @@ import codecs
 import contextlib
 import errno
 import io
+import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+import click
 
 from exporter.errors import ChatqueueError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 CANNOT_WRITE = 2
 READER_GONE = 141
@@ -60,6 +65,34 @@ def build_console() -> Console:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     return _Console(highlight=False, emoji=False, width=_WIDEST)
+
+
+def build_table(*headings: str) -> Table:
+    """Return an empty table in the one style of all commands."""
+    from rich.table import Table
+
+    return Table(*headings, box=None, pad_edge=False)
+
+
+def print_json(document: object) -> None:
+    """Print a document for scripts."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files below a folder, made where it is missing, and print their paths.
+
+    Raises:
+        ChatqueueError: One of them cannot be written.
+    """
+    for name, text in texts.items():
+        file = folder / name
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ChatqueueError(f"cannot write {file}: {error.strerror}") from error
+        click.echo(file)
 
 
 def one_line(value: object) -> str:

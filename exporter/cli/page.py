@@ -1,4 +1,4 @@
-"""A daemon's page → each database's families, as a digest reads them."""
+"""The families of each database on a daemon's page, as a digest reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LIMIT_BYTES = 64 * 1024 * 1024
 
 
 class PageError(ChatqueueError):
-    """The page cannot be had, or is none of ours."""
+    """The page cannot be fetched, or is not one of metrics."""
 
 
 def fetch_families(url: str, timeout_s: float) -> Mapping[str, tuple[Family, ...]]:
@@ -25,7 +25,7 @@ def fetch_families(url: str, timeout_s: float) -> Mapping[str, tuple[Family, ...
         timeout_s: For connecting, and between two bytes.
 
     Raises:
-        PageError: There is no such page.
+        PageError: It cannot be fetched or read.
     """
     try:
         with requests.get(url, timeout=timeout_s, stream=True) as answer:

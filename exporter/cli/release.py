@@ -1,13 +1,12 @@
-"""`chatqueue release`, `explain`, `pause`, `resume`, `exempt`, `audit`, `install`: a person's hand.
+"""`chatqueue release`, `explain`, `pause`, `resume`, `exempt`, `audit` and `install`.
 
-All go through the transaction and the tables of `exporter.release`; none has a way around them.
+All use the transaction and the tables of `exporter.release`; none bypasses its guards.
 """
 
 from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from uuid import UUID
 import click
 
 from exporter.cli import options
-from exporter.cli.output import build_console, one_line
+from exporter.cli.output import build_console, build_table, one_line, print_json
 from exporter.config import load_config
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
@@ -36,8 +35,13 @@ DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)
 
 chat_argument = click.argument("chat", type=click.UUID)
 span = click.option("--for", "span", type=options.Span(), required=True, help="How long, e.g. 2h.")
-reason = click.option("--reason", required=True, help="Why; shown to whoever asks.")
-by = click.option("--by", default=getpass.getuser, show_default="your login", help="Who says so.")
+reason = click.option("--reason", required=True, help="Why; recorded and shown.")
+by = click.option(
+    "--by",
+    default=getpass.getuser,
+    show_default="your login",
+    help="Recorded as actor.",
+)
 
 
 @click.command()
@@ -94,7 +98,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
         mode = "enforce" if engine.limits.mode == "enforce" else "observe"
         findings = engine.explain(Order(_observe(engine, chat), mode))
     if as_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        print_json([asdict(finding) for finding in findings])
     else:
         _print_findings(findings, ())
     sys.exit(0 if all(finding.passed for finding in findings) else 1)
@@ -107,12 +111,12 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
 @reason
 @by
 def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by: str) -> None:
-    """Let nothing be released for a time; once this has returned, it holds."""
+    """Pause releases for a time; the pause is in force once this returns."""
 
     def act(session: Session) -> str:
         return f"paused until {admin.pause(session, span, reason, by)}"
 
-    _each(config_file, name, act)
+    _print_each(config_file, name, act)
 
 
 @click.command()
@@ -129,7 +133,7 @@ def resume(config_file: Path, name: str | None) -> None:
         admin.resume(session, breaker=breaker)
         return "not paused" + (", breaker not tripped" if breaker else "")
 
-    _each(config_file, name, act)
+    _print_each(config_file, name, act)
 
 
 @click.command()
@@ -166,13 +170,9 @@ def audit(config_file: Path, name: str | None, limit: int, as_json: bool) -> Non
     with _session(_plan(config_file, name)) as session:
         rows = [dict(row) for row in admin.read_audit(session, limit)]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("when", "outcome", "chat", "operator", "by", "why"):
-        table.add_column(heading)
+    table = build_table("when", "outcome", "chat", "operator", "by", "why")
     for row in rows:
         why = row["evidence"].get("findings", {}).get("silence", "")
         actor = row["actor"] + "".join(f" without {name}" for name in row["overrides"])
@@ -200,17 +200,17 @@ def install(config_file: Path, name: str | None, applies: bool) -> None:
             ", as before" if before == after else f", was at {before or 'none'}"
         )
 
-    _each(config_file, name, act)
+    _print_each(config_file, name, act)
 
 
 def _plan(config_file: Path, name: str | None) -> ReleasePlan:
-    """The plan of the database that is meant."""
+    """The plan of the chosen database."""
     return options.pick_database(build_release_plans(load_config(config_file)), name)[1]
 
 
 @contextlib.contextmanager
 def _session(plan: ReleasePlan) -> Iterator[Session]:
-    """A session; what needs our schema says what its absence means."""
+    """A session; the absence of our schema is reported as auto-release not being in use."""
     try:
         with Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as session:
             yield session
@@ -218,10 +218,10 @@ def _session(plan: ReleasePlan) -> Iterator[Session]:
         raise ChatqueueError(f"{plan.database}: auto-release is not in use: {error}") from error
 
 
-def _each(config_file: Path, name: str | None, act: Callable[[Session], str]) -> None:
-    """Do something to the database that is named, or to every one."""
+def _print_each(config_file: Path, name: str | None, act: Callable[[Session], str]) -> None:
+    """Act on the database that is named, or on each one, and print the result."""
     plans = build_release_plans(load_config(config_file))
-    for plan in plans.values() if name is None else (_plan(config_file, name),):
+    for plan in options.pick_databases(plans, name).values():
         with _session(plan) as session:
             click.echo(f"{plan.database}: {act(session)}")
 
@@ -236,17 +236,16 @@ def _engine(config_file: Path, name: str | None) -> Iterator[Engine]:
 
 def _observe(engine: Engine, chat: UUID) -> Evidence:
     """The chat as it is now."""
-    look, _ = engine.scan()
-    found = look.find(chat)
-    if found is None:
+    evidence = engine.scan()[0].find(chat)
+    if evidence is None:
         if not admin.has_chat(engine.session, chat):
             raise ChatqueueError(f"no such chat: {chat}")
         raise ChatqueueError(f"chat {chat} is not active and assigned, so there is nothing to do")
-    return found
+    return evidence
 
 
 def _sentence(result: Result) -> str:
-    """What came of it, in a line."""
+    """The result in one line."""
     fields = describe(result)
     return f"{fields['decision']}: {fields['reason']}" + (
         f" (audit {result.audit_id})" if result.audit_id else ""
@@ -254,12 +253,10 @@ def _sentence(result: Result) -> str:
 
 
 def _print_findings(findings: Sequence[Finding], overrides: Sequence[str]) -> None:
-    """A line for each condition."""
-    from rich.table import Table
-
+    """Print one line per condition."""
     if not findings:
         return
-    table = Table("condition", "verdict", "found", box=None, pad_edge=False)
+    table = build_table("condition", "verdict", "found")
     for finding in findings:
         verdict = "[green]ok[/]" if finding.passed else "[red]refuses[/]"
         if not finding.passed and finding.guard in overrides:

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import click
 
-from exporter.errors import ChatqueueError
+from exporter.cli.output import write_files
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 LONGEST_INTERVAL_S = 120
 _KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-class RulesNotWritten(ChatqueueError):
-    """The rule files cannot be written; the message says where and why."""
 
 
 def _check_job(_context: click.Context, _option: click.Parameter, job: str) -> str:
@@ -51,7 +47,7 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
     if not 1 <= seconds <= LONGEST_INTERVAL_S or seconds % 1:
-        # Prometheus takes a sample of five minutes ago for none, and rules look back further.
+        # Prometheus ignores samples older than five minutes, and rules look back further.
         raise click.BadParameter("expected whole seconds, from 1s to 2m")
     return int(seconds)
 
@@ -120,7 +116,7 @@ def rules(
 
     Thresholds are not in them: they come from the exporter's configuration, as metrics.
     """
-    from exporter.ops.rules import Links, build_prometheus_rule, read_rules, write_rules
+    from exporter.ops.rules import Links, build_prometheus_rule, read_rules
 
     if (namespace or labels) and not kubernetes:
         raise click.UsageError("--namespace and --label need --kubernetes.")
@@ -133,15 +129,10 @@ def rules(
     if output is None:
         click.echo(_join(read_rules(links)), nl=False)
         return
-    try:
-        written = write_rules(output, links)
-    except OSError as error:
-        raise RulesNotWritten(f"cannot write to {output}: {error.strerror}") from error
-    for path in written:
-        click.echo(path)
+    write_files(output, read_rules(links))
 
 
 def _join(files: dict[str, str]) -> str:
-    """All files as one: their groups under one key."""
+    """All files in one: their groups under one key."""
     parts = [text.replace("\ngroups:\n", "\n", 1) for text in files.values()]
     return "groups:\n" + "\n".join(parts)

@@ -1,9 +1,8 @@
-"""`chatqueue tune`: which `stuck_after` the platform's own history speaks for. Read-only."""
+"""`chatqueue tune`: the `stuck_after` that fits the platform's history. Read-only."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from exporter.cli import options
+from exporter.cli.output import print_json
 from exporter.config import load_config
 from exporter.database import check_dsn
 from exporter.database.session import Session
@@ -19,10 +19,6 @@ from exporter.errors import ChatqueueError
 # What release.stuck_after accepts.
 SHORTEST, LONGEST = timedelta(minutes=1), timedelta(days=7)
 DEFAULT_MINUTES = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 45, 60)
-
-
-class PlotImpossible(ChatqueueError):
-    """A plot cannot be drawn or written."""
 
 
 @click.command()
@@ -65,11 +61,11 @@ def tune(
     png: Path | None,
     as_json: bool,
 ) -> None:
-    """Find the right release.stuck_after in what already happened. Read-only.
+    """Find the right release.stuck_after in the history. Read-only.
 
-    For each value: how many chats a day would have been released, how many of these operators
+    For each value: how many chats per day would have been released, how many of their operators
     answered later (wrong releases), how many chats the platform would have closed, and how much
-    waiting users would have been saved. docs/tune.md tells how it is counted.
+    shorter users would have waited. docs/tune.md explains the method.
     """
     if any(not SHORTEST <= span <= LONGEST for span in thresholds):
         raise click.BadParameter("expected 1m to 7d", param_hint="--threshold")
@@ -86,7 +82,7 @@ def tune(
         program="chatqueue-tune",
     )
     try:
-        with session, _progress() as on_progress:
+        with session, _show_progress() as on_progress:
             report = build_report(
                 session,
                 database,
@@ -99,7 +95,7 @@ def tune(
     except ChatqueueError as error:
         raise ChatqueueError(f"{database}: {error}") from error
     if as_json:
-        click.echo(json.dumps(report.as_json(), indent=2))
+        print_json(report.as_json())
     else:
         from exporter.cli.tune_view import print_report
 
@@ -108,25 +104,25 @@ def tune(
         try:
             write_plot(report, png)
         except OSError as error:
-            raise PlotImpossible(f"--png {png}: {error.strerror or error}") from error
+            raise ChatqueueError(f"--png {png}: {error.strerror or error}") from error
 
 
 def _find_plotter(png: Path) -> Callable[..., None]:
-    """What draws, found before anything is read."""
+    """The function that draws, imported before anything is read."""
     try:
         from exporter.cli.tune_plot import write_plot
     except ModuleNotFoundError as error:
-        raise PlotImpossible(
+        raise ChatqueueError(
             "--png needs matplotlib, which is not installed, "
             "expected pip install 'chatqueue-exporter[plot]'"
         ) from error
     if not png.parent.is_dir():
-        raise PlotImpossible(f"--png {png}: there is no folder {png.parent}")
+        raise ChatqueueError(f"--png {png}: there is no folder {png.parent}")
     return write_plot
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[float], None]]:
+def _show_progress() -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal; nothing anywhere else."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn

@@ -1,8 +1,7 @@
-"""`chatqueue verify`: is the assignment fix in place, and can the watch see it?"""
+"""`chatqueue verify`: is the assignment fix in place, and does the exporter see all of it?"""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli import options
-from exporter.cli.output import build_console, one_line
-from exporter.cli.writing import writing_dsn
+from exporter.cli.output import build_console, build_table, one_line, print_json
 from exporter.config import Config, load_config
 from exporter.errors import ChatqueueError, DatabaseError
 
 if TYPE_CHECKING:
     from exporter.ops.verify.checks import Check
-    from exporter.ops.verify.look import Inspection
+    from exporter.ops.verify.inspection import Inspection
 
 
 @click.command()
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "--flow",
     is_flag=True,
-    help="Also play the assignment of a chat, on rows of its own, and undo it. Needs a role that "
+    help="Also play the assignment of a chat, on temporary rows, and undo it. Needs a role that "
     "may write: release_dsn, or --dsn-from.",
 )
 @options.dsn_from
@@ -36,46 +34,41 @@ if TYPE_CHECKING:
 def verify(
     config_file: Path, name: str | None, flow: bool, dsn_from: str | None, as_json: bool
 ) -> None:
-    """Check that the assignment fix is in place and that the watch can see everything.
+    """Check that the assignment fix is in place and that the exporter can read everything.
 
-    Exit code 0: all is well. 1: something must be done, and is named.
+    Exit code 0: all checks passed. 1: something must be done, and is named.
     """
     from exporter.database import check_dsn
-    from exporter.ops.verify.look import build_inspections
+    from exporter.ops.verify.inspection import build_inspections
 
     if dsn_from is not None and not flow:
         raise click.UsageError("--dsn-from is for --flow")
     config = load_config(config_file, check_dsn=check_dsn)
     inspections = {i.plan.database: i for i in build_inspections(config)}
-    if name is not None and name not in inspections:
-        known = ", ".join(inspections)
-        raise ChatqueueError(f"--database {name} is not configured, expected one of {known}")
-    dsns = _flow_dsns(config, dsn_from, name) if flow else {}
+    chosen = options.pick_databases(inspections, name)
+    dsns = _flow_dsns(config, dsn_from, tuple(chosen)) if flow else {}
     results = {
-        database: _check(inspection, dsns.get(database))
-        for database, inspection in inspections.items()
-        if name in (None, database)
+        database: _check(inspection, dsns.get(database)) for database, inspection in chosen.items()
     }
     if as_json:
-        click.echo(json.dumps([_as_json(*result) for result in results.items()], indent=2))
+        print_json([_as_json(*result) for result in results.items()])
     else:
         for database, checks in results.items():
             _print(database, checks)
     sys.exit(0 if all(check.ok for checks in results.values() for check in checks) else 1)
 
 
-def _flow_dsns(config: Config, variable: str | None, name: str | None) -> dict[str, str]:
+def _flow_dsns(config: Config, variable: str | None, names: Sequence[str]) -> dict[str, str]:
     """Database to the connection string that its flow is played with."""
-    names = [database for database in config.databases if name in (None, database)]
     if variable is not None and len(names) != 1:
         raise ChatqueueError(f"--dsn-from is for one database, add --database {'|'.join(names)}")
-    return {database: writing_dsn(config, database, variable) for database in names}
+    return {database: options.read_writing_dsn(config, database, variable) for database in names}
 
 
 def _check(inspection: Inspection, flow_dsn: str | None) -> tuple[Check, ...]:
-    """The whole checklist of one database; where it does not answer, that is the one line."""
+    """All checks of one database; a single failed one where it does not answer."""
     from exporter.ops.verify.checks import Check
-    from exporter.ops.verify.look import inspect
+    from exporter.ops.verify.inspection import inspect
 
     try:
         checks = inspect(inspection)
@@ -88,7 +81,7 @@ def _check(inspection: Inspection, flow_dsn: str | None) -> tuple[Check, ...]:
 
 
 def _play(dsn: str, connect_timeout_s: float) -> tuple[Check, ...]:
-    """The flow's lines."""
+    """The checks of the flow."""
     from exporter.database.session import Session
     from exporter.ops.verify.checks import Check
     from exporter.ops.verify.flow import Flow, FlowRefused
@@ -116,11 +109,9 @@ def _as_json(database: str, checks: Sequence[Check]) -> dict[str, object]:
 
 
 def _print(database: str, checks: Sequence[Check]) -> None:
-    """A table, and below it what is to be done, on one line each."""
-    from rich.table import Table
-
+    """Print a table, and below it what is to be done, on one line each."""
     console = build_console()
-    table = Table("", "", "what", "found", box=None, pad_edge=False)
+    table = build_table("", "", "what", "found")
     before = ""
     for check in checks:
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
@@ -140,4 +131,4 @@ def _print(database: str, checks: Sequence[Check]) -> None:
         console.print(f"\n[red]✗[/] {one_line(text)}", soft_wrap=True)
         console.print(f"  → {one_line(check.todo)}", soft_wrap=True)
     if not failed:
-        console.print(f"\nall {len(checks)} checks are well")
+        console.print(f"\nall {len(checks)} checks passed")

@@ -6,7 +6,8 @@ only the first may have happened.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -93,6 +94,15 @@ class Session(Link):
             if not was_kept or self._is_stopped():
                 raise
             self._open(text)
+
+    @contextlib.contextmanager
+    def reading(self, statement_timeout_s: float = STATEMENT_TIMEOUT_S) -> Iterator[None]:
+        """Open a read-only transaction for the block; it is rolled back at its end."""
+        self.begin(read_only=True, statement_timeout_s=statement_timeout_s)
+        try:
+            yield
+        finally:
+            self.rollback()
 
     def _open(self, text: str) -> None:
         """Run the BEGIN on the kept connection or a new one."""

@@ -1,4 +1,4 @@
-"""The shipped alert rules, fitted to a Prometheus: its job, its pace, and where pages link to."""
+"""The shipped alert rules, fitted to a Prometheus: job, scrape interval and links."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from exporter.config.resources import find_resource
 
 JOB = "chatqueue"
 RUNBOOKS = "docs/runbooks.md"
-# What the shipped windows are made for: the shortest, 2m, holds four scrapes; one may be missed.
+# The shipped windows fit this: the shortest, 2m, holds four scrapes, of which one may be missed.
 SCRAPE_INTERVAL_S = 30
 _SCRAPES_IN_WINDOW = 4
-# A state that one scrape saw is none yet.
+# A condition must hold for two scrapes.
 _SCRAPES_IN_FOR = 2
 _SUFFIX = ".rules.yml"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -27,7 +27,7 @@ _FOR = re.compile(r"(?<=^        for: )(\d+)([smhd])$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What the rules are fitted to.
+    """Properties of the Prometheus that the rules are fitted to.
 
     Attributes:
         job: Name of the scrape job.
@@ -50,22 +50,15 @@ def read_rules(links: Links) -> dict[str, str]:
     }
 
 
-def write_rules(folder: Path, links: Links) -> tuple[Path, ...]:
+def write_rules(folder: Path, links: Links) -> None:
     """Write the rule files into a folder, which is made where it is missing.
-
-    Returns:
-        The files.
 
     Raises:
         OSError: They cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     for name, text in read_rules(links).items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return tuple(written)
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def build_prometheus_rule(
@@ -119,11 +112,11 @@ def _fit(text: str, links: Links) -> str:
 
 
 def _lengthen(durations: re.Pattern[str], text: str, least_s: int) -> str:
-    """The text with no such duration shorter than that."""
+    """Replace shorter durations by `least_s`."""
 
-    def longer(found: re.Match[str]) -> str:
-        if int(found[1]) * _UNITS_S[found[2]] >= least_s:
-            return found[0]
+    def longer(match: re.Match[str]) -> str:
+        if int(match[1]) * _UNITS_S[match[2]] >= least_s:
+            return match[0]
         return f"{least_s // 60}m" if least_s % 60 == 0 else f"{least_s}s"
 
     return durations.sub(longer, text)

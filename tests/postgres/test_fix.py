@@ -192,15 +192,15 @@ REQUEUE_REFUSALS: dict[str, tuple[Callable[[Platform], UUID], str]] = {
     ),
     "it is completed": (
         lambda p: builders.add_chat(p, "completed"),
-        "the chat is completed: whether it goes on is for a person to say",
+        "the chat is completed: a person must decide whether it continues",
     ),
     "its operator answered": (
         lambda p: builders.make_replied_chat(p, age_s=600),
-        "the last message is the operator's: nobody waits for an answer",
+        "the last message is the operator's: the user does not wait for an answer",
     ),
     "nobody has written": (
         lambda p: builders.add_chat(p, None, created_s=600),
-        "nobody has written in the chat",
+        "the chat has no message",
     ),
     "it is fresh": (
         lambda p: make_lost_chat(p, age_s=20),
@@ -258,8 +258,8 @@ def test_a_chat_that_was_just_written_to_is_left_alone(installed: Platform) -> N
 
 
 LAST_OPERATOR_REFUSALS: dict[str, tuple[dict[str, Any], str]] = {
-    "it is over": ({"active": False}, "the chat is over: nobody will be given it"),
-    "never assigned": ({}, "the chat was never assigned to anybody"),
+    "it is over": ({"active": False}, "the chat is over: no operator will be given it"),
+    "never assigned": ({}, "the chat was never assigned to an operator"),
 }
 
 
@@ -365,7 +365,7 @@ REOPEN_REFUSALS: dict[str, tuple[Callable[[Platform], UUID], str]] = {
     "it is not over": (make_lost_chat, "the chat is not over"),
     "nobody has written": (
         lambda p: builders.add_chat(p, "completed", active=False, created_s=600),
-        "nobody has written in the chat",
+        "the chat has no message",
     ),
     "its user has not written since": (
         lambda p: make_closed_chat(p, age_s=None),
@@ -466,7 +466,9 @@ def test_a_chat_that_somebody_writes_to_is_busy(installed: Platform) -> None:
             [chat],
         )
 
-        with pytest.raises(FixRefused, match="somebody is writing to the chat; try again"):
+        with pytest.raises(
+            FixRefused, match="another transaction is writing to the chat; try again"
+        ):
             apply(installed.dsn, REQUEUE, chat)
 
 

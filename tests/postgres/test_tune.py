@@ -353,7 +353,7 @@ def test_every_transaction_is_read_only_and_short(
 
     def spy(self: Session, statement: str, values: Any = None) -> Any:
         found = rows(self, statement, values)
-        if statement == history.STATEMENTS["page"]:
+        if statement == history._SQL["page"]:
             (row,) = rows(
                 self,
                 "SELECT current_setting('transaction_read_only') AS reads,"
@@ -413,9 +413,9 @@ def test_a_page_reads_only_what_it_counts_by_the_platforms_indexes(
         "shortest_s": SHORTEST_S,
     }
     with platform.connect() as connection, connection.transaction():
-        connection.execute(history._CALM)
+        connection.execute(history.FRUGAL)
         cursor = connection.execute(
-            b"EXPLAIN (ANALYZE, FORMAT JSON) " + history.STATEMENTS["page"].encode(), values
+            b"EXPLAIN (ANALYZE, FORMAT JSON) " + history._SQL["page"].encode(), values
         )
         ((answer,),) = cursor.fetchall()
     nodes = list(plan_nodes(answer[0]["Plan"]))

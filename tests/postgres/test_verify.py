@@ -19,7 +19,7 @@ from exporter.config import load_config
 from exporter.database import Connection
 from exporter.errors import Reason
 from exporter.ops.verify.checks import Check, check_access
-from exporter.ops.verify.look import access_request, build_inspections, inspect
+from exporter.ops.verify.inspection import access_request, build_inspections, inspect
 from exporter.release.grants import build_grants
 from tests import builders
 from tests.contracts.exported import read_exported
@@ -127,7 +127,7 @@ def test_a_pooler_in_transaction_mode_is_recognised_and_serves(
 
     assert code == 0
     assert "direct, or a pooler in session mode" in direct
-    assert re.search(r"all \d+ checks are well", direct)
+    assert re.search(r"all \d+ checks passed", direct)
 
 
 def test_the_list_of_columns_is_what_the_queries_read_and_no_more(

@@ -462,7 +462,7 @@ def test_people_that_cannot_be_made_are_said_to_be_that(
     platform.connection.execute(ddl.encode())
     before = checksum(platform)
 
-    assert refusal(platform.dsn).startswith(f"its people could not be made: {expected}")
+    assert refusal(platform.dsn).startswith(f"temporary rows could not be added: {expected}")
 
     _, (check,) = TestCommand().run(write_config(tmp_path, {"main": platform.dsn}))
     assert (check["name"], check["todo"]) == ("refused", "see docs/verify.md")

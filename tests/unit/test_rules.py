@@ -51,7 +51,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(
 
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        f"chatqueue: cannot write to {tmp_path}/file/below: {os.strerror(20)}\n"
+        f"chatqueue: cannot write {tmp_path}/file/below/{FILES[0].name}: {os.strerror(20)}\n"
     )
 
 

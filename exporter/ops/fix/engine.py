@@ -1,4 +1,4 @@
-"""The transaction of a repair: lock, look, judge, change, look again, record, commit."""
+"""The transaction of a repair: lock, read, judge, record, change, read again, commit."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SQL = load_statements(__package__, "sql")
 
 
 class FixRefused(ChatqueueError):
-    """The repair would do harm, or nothing; nothing was changed."""
+    """The repair would do harm or have no effect; the database is unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What was done, or would be.
+    """The result of a repair, done or rehearsed.
 
     Attributes:
         before: The chat as it was found.
@@ -49,7 +49,7 @@ class Fixer:
 
     Args:
         session: Its own connection.
-        grace_s: How long a chat may contradict itself by itself.
+        grace_s: How long a chat may contradict itself before it counts as faulty.
         on_step: Called with `lock`, `judge`, `change` and `commit` before each; tests stop there.
     """
 
@@ -64,36 +64,33 @@ class Fixer:
         self._grace_s = grace_s
         self._on_step = on_step
 
-    def look(self, chat: UUID, *, asks_user: bool = False) -> Facts:
+    def read_facts(self, chat: UUID, *, asks_user: bool = False) -> Facts:
         """Return the chat as it is, read-only and without a lock.
 
         Args:
             chat: Which.
-            asks_user: Whether its user's profile is asked too.
+            asks_user: Whether its user's profile is read too.
 
         Raises:
             FixRefused: There is no such chat, or this role does not see everything.
-            DatabaseError: It cannot be told.
+            DatabaseError: It cannot be read.
         """
-        self._session.begin(read_only=True)
-        try:
+        with self._session.reading():
             return self._facts(chat, asks_user)
-        finally:
-            self._session.rollback()
 
     def rehearse(self, repair: Repair, chat: UUID) -> Fixed:
         """Return what the repair would do, read-only and without a lock.
 
         Raises:
             FixRefused: It would do harm, or nothing.
-            DatabaseError: It cannot be told.
+            DatabaseError: It cannot be read.
         """
-        before = self.look(chat, asks_user=repair.asks_user)
+        before = self.read_facts(chat, asks_user=repair.asks_user)
         self._refuse(repair, before)
         return Fixed(before, repair.change(before))
 
     def apply(self, repair: Repair, chat: UUID, actor: str) -> Fixed:
-        """Do it, if under the lock everything still speaks for it.
+        """Repair the chat, if the repair is still right under the lock.
 
         Raises:
             SchemaMissing: There is no table for the audit.
@@ -134,16 +131,16 @@ class Fixer:
             raise FixRefused("this role is read-only: give release_dsn, or --dsn-from")
 
     def _lock(self, chat: UUID) -> None:
-        """Take the chat, or say that somebody else has it."""
+        """Lock the chat; refuse where another transaction has it locked."""
         try:
             self._rows("lock_chat", {"chat": chat})
         except QueryFailed as error:
             if error.reason is not Reason.LOCKED:
                 raise
-            raise FixRefused("somebody is writing to the chat; try again") from error
+            raise FixRefused("another transaction is writing to the chat; try again") from error
 
     def _facts(self, chat: UUID, asks_user: bool) -> Facts:
-        """The chat, by a new statement."""
+        """The chat as a new statement reads it."""
         relations = (*RELATIONS, "public.real_users") if asks_user else RELATIONS
         blind = self._session.find_blindness(relations)
         if blind is not None:
@@ -162,7 +159,7 @@ class Fixer:
             raise FixRefused(reason)
 
     def _record(self, repair: Repair, chat: UUID, before: Facts, actor: str) -> UUID:
-        """Write what is about to be done; the id of its row."""
+        """Record what is about to be done; return the id of its row."""
         audit_id = uuid4()
         values = {
             "id": audit_id,
@@ -177,7 +174,7 @@ class Fixer:
         return audit_id
 
     def _change(self, repair: Repair, chat: UUID, before: Facts) -> Facts:
-        """Change the chat, and see that exactly the repair happened."""
+        """Change the chat, and check that nothing but the repair happened."""
         values = {"chat": chat, "latest_operator_id": before.latest_operator_id}
         touched = [len(self._rows(name, values)) for name in repair.statements]
         after = self._facts(chat, repair.asks_user)

@@ -1,4 +1,4 @@
-"""What each repair needs, refuses and changes; pure."""
+"""What each repair requires, refuses and changes. Pure."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class Facts:
         is_active: False or None for a chat that is over.
         chat_state: None where it was never set.
         assigned_operator_id: Who has it.
-        has_assignment_time: Whether it says since when.
-        last_operator_id: Who had it last, as the chat says.
-        latest_operator_id: Who had it last, as its assignment rows say; None without any.
+        has_assignment_time: Whether its assignment time is set.
+        last_operator_id: Who had it last according to the chat.
+        latest_operator_id: Who had it last according to its assignment rows; None without any.
         open_assignments: Rows without an end.
-        heartbeats: Browsers of its present holder that have it open; those of earlier ones remain
-            for ever, and the holder is who has it or whose assignment is still open.
+        heartbeats: Heartbeat rows of its holder, who has it or whose assignment is still open;
+            those of earlier holders remain for ever and do not count.
         last_sender: `real` is the user, `fictional` an operator; None without a message.
         last_message_age_s: Since then.
         updated_age_s: Since anything was written to the chat itself.
         is_written_after_end: Whether the chat is over and its user wrote after that.
-        is_user_active: False for a user who is blocked; None where that was not asked.
+        is_user_active: False for a user who is blocked; None where that was not read.
     """
 
     is_active: bool | None
@@ -84,11 +84,11 @@ class Repair:
 def refuse_last_operator(facts: Facts, _grace_s: float) -> str | None:
     """Return why the last operator is not to be set, or None."""
     if not facts.is_active:
-        return "the chat is over: nobody will be given it"
+        return "the chat is over: no operator will be given it"
     if facts.last_operator_id is not None:
         return f"the chat has a last operator, {facts.last_operator_id}"
     if facts.latest_operator_id is None:
-        return "the chat was never assigned to anybody"
+        return "the chat was never assigned to an operator"
     if facts.assigned_operator_id not in (None, facts.latest_operator_id):
         return (
             f"operator {facts.assigned_operator_id} has the chat, but its latest assignment names "
@@ -100,26 +100,26 @@ def refuse_last_operator(facts: Facts, _grace_s: float) -> str | None:
 def refuse_requeue(facts: Facts, grace_s: float) -> str | None:
     """Return why the chat is not to be put into the queue, or None.
 
-    Missing from the queue is an active chat that nobody has, whose user spoke last, and whose state
-    says neither that it waits nor that it is over. The application writes its steps in separate
-    requests, so all that must have been so for the grace.
+    Missing from the queue is an active chat without an operator, whose user wrote last and whose
+    state says neither that it waits nor that it is over. The application writes its steps in
+    separate requests, so all that must have been so for the grace.
     """
     refusals = (
         (not facts.is_active, "the chat is over: see chatqueue fix reopen"),
         (facts.chat_state == "waiting_assignment", "the chat is in the queue"),
         (
             facts.chat_state not in UNQUEUED,
-            f"the chat is {facts.chat_state}: whether it goes on is for a person to say",
+            f"the chat is {facts.chat_state}: a person must decide whether it continues",
         ),
         (
             facts.assigned_operator_id is not None,
             f"operator {facts.assigned_operator_id} has the chat: see chatqueue fix stuck",
         ),
         (facts.heartbeats > 0, "an operator's browser has the chat open"),
-        (facts.last_sender is None, "nobody has written in the chat"),
+        (facts.last_sender is None, "the chat has no message"),
         (
             facts.last_sender != "real",
-            "the last message is the operator's: nobody waits for an answer",
+            "the last message is the operator's: the user does not wait for an answer",
         ),
         (
             min(facts.last_message_age_s or 0.0, facts.updated_age_s or 0.0) < grace_s,
@@ -132,12 +132,12 @@ def refuse_requeue(facts: Facts, grace_s: float) -> str | None:
 def refuse_reopen(facts: Facts, grace_s: float) -> str | None:
     """Return why the chat is not to be opened again, or None.
 
-    The pair of user and persona has this one chat for ever: who writes into it after its end is
-    led back to it each time and answered by nobody.
+    A user and a persona have this one chat for ever: a user who writes after its end is led back to
+    it each time and never answered.
     """
     refusals = (
         (bool(facts.is_active), "the chat is not over"),
-        (facts.last_sender is None, "nobody has written in the chat"),
+        (facts.last_sender is None, "the chat has no message"),
         (
             facts.last_sender != "real" or not facts.is_written_after_end,
             "its user has not written since the chat ended",
@@ -169,7 +169,7 @@ REQUEUE = Repair(
         facts, chat_state="waiting_assignment", has_assignment_time=False, open_assignments=0
     ),
     ("requeue_assignments", "requeue_chat"),
-    "the user spoke last and the chat was not in the queue",
+    "the user wrote last and the chat was not in the queue",
 )
 REOPEN = Repair(
     "reopen",

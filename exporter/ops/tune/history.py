@@ -1,11 +1,12 @@
-"""Reads the history of a platform page by page, each in a short read-only transaction of its own.
+"""Reads the history of a platform page by page, each in a short read-only transaction.
 
-No statement reads more than a page needs, and no snapshot is held between two pages, so that
-neither a transaction pooler nor vacuum minds how long the whole takes.
+No snapshot is held between two pages, so that neither a transaction pooler nor vacuum is affected
+by how long the whole takes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,18 +35,18 @@ _FIRST_ID = UUID(int=0)
 
 
 class HistoryHidden(ChatqueueError):
-    """This role does not see what it would have to count."""
+    """This role does not see all rows that must be counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Which part of the history is looked at.
+    """The part of the history that is read.
 
     Attributes:
         now_at: The database's clock when the reading began.
-        since_at: Assignments that began after this are looked at.
+        since_at: Assignments that began after this are read.
         days: How much of that time there is history for, in days; above 0.
-        without_time: Assignments that do not say when they began, of any age.
+        without_time: Assignments without the time of their beginning, of any age.
         max_reassignments: Past turns at which the platform closes a chat; None where the platform
             itself cannot read its setting.
         limit_text: That setting as it stands, with its JSON type; empty where it is not set.
@@ -80,13 +81,17 @@ class LeftOut:
 
 
 def read_extent(session: Session, days: int) -> Extent:
-    """Return the part of the history to look at: the last `days`, or as many as there are.
+    """Return the part of the history to read: the last `days`, or as many as there are.
 
     Raises:
         HistoryHidden: The role may not see all rows, or a relation is missing.
         DatabaseError: It cannot be read.
     """
-    (row,) = _ask(session, _SQL["extent"], {}, look=True)
+    with _reading(session):
+        blindness = session.find_blindness(RELATIONS)
+        if blindness is not None:
+            raise HistoryHidden(blindness)
+        (row,) = session.rows(_SQL["extent"])
     now_at, first_at = row["now_at"], row["first_at"]
     since_at = now_at - datetime.timedelta(days=days)
     known_from = since_at if first_at is None else min(max(first_at, since_at), now_at)
@@ -94,7 +99,7 @@ def read_extent(session: Session, days: int) -> Extent:
     return Extent(
         now_at=now_at,
         since_at=since_at,
-        # Less than a minute of history would make a day's figures of next to nothing.
+        # Rates per day mean nothing on less than a minute of history.
         days=max((now_at - known_from) / datetime.timedelta(days=1), 1 / 1440),
         without_time=row["without_time"],
         max_reassignments=parse_max_reassignments(kind, text),
@@ -116,10 +121,10 @@ def read_episodes(
     Args:
         session: Any connection; between two pages no transaction is open.
         extent: Of `read_extent`.
-        left_out: Counts what is no episode.
+        left_out: Counts the rows that are no episode.
         shortest_s: The shortest threshold; what is shorter comes without messages.
         on_progress: Called after each page with the part that is read, from 0 to 1.
-        page_rows: Assignments a statement.
+        page_rows: Assignments per statement.
 
     Raises:
         DatabaseError: It cannot be read.
@@ -132,31 +137,26 @@ def read_episodes(
         "shortest_s": shortest_s,
     }
     whole = extent.now_at - extent.since_at
-    while rows := _ask(session, _SQL["page"], values):
+    while True:
+        with _reading(session):
+            rows = session.rows(_SQL["page"], values)
         for row in rows:
             episode = _build_episode(row, left_out)
             if episode is not None:
                 yield episode
-        values |= {"after_at": rows[-1]["assigned_at"], "after_id": rows[-1]["id"]}
-        on_progress((values["after_at"] - extent.since_at) / whole)
+        if rows:
+            values |= {"after_at": rows[-1]["assigned_at"], "after_id": rows[-1]["id"]}
+            on_progress((values["after_at"] - extent.since_at) / whole)
         if len(rows) < page_rows:
             return
 
 
-def _ask(
-    session: Session, statement: str, values: Mapping[str, Any], *, look: bool = False
-) -> list[Mapping[str, Any]]:
-    """Run one statement in a transaction of its own, after a look at what the role may see."""
-    session.begin(read_only=True, statement_timeout_s=STATEMENT_TIMEOUT_S)
-    try:
+@contextlib.contextmanager
+def _reading(session: Session) -> Iterator[None]:
+    """A short transaction, which runs as gently as a poll's."""
+    with session.reading(STATEMENT_TIMEOUT_S):
         session.rows(FRUGAL)
-        if look:
-            blindness = session.find_blindness(RELATIONS)
-            if blindness is not None:
-                raise HistoryHidden(blindness)
-        return session.rows(statement, values)
-    finally:
-        session.rollback()
+        yield
 
 
 def _build_episode(row: Mapping[str, Any], left_out: LeftOut) -> Episode | None:
@@ -180,7 +180,7 @@ def _build_episode(row: Mapping[str, Any], left_out: LeftOut) -> Episode | None:
             return None
         ended_s = answers_s[0]
     elif ended_s is not None and row["is_answered"] and not answers_s:
-        # The row itself says that the operator wrote, whatever became of the message.
+        # The row records that the operator wrote, even if the message is gone.
         messages = (*messages, Message(ended_s, Writer.HOLDER))
     return Episode(
         assigned_s=row["assigned_s"],

@@ -1,4 +1,4 @@
-"""What was found, held against what there should be: one verdict a thing. Pure."""
+"""What was found against what there should be: one check per item. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 Row = Mapping[str, Any]
 Group = Literal["contract", "states", "access", "rows", "rights", "server", "flow"]
-Pooling = Literal["transaction", "session"]
 
 OLDEST_VERSION = 140_000
 LARGEST_SKEW_S = 5.0
@@ -33,11 +32,11 @@ class Check:
 
     Attributes:
         group: Which part of the checklist.
-        name: What was looked at.
+        name: The item.
         ok: Whether it is as it should be.
         found: What is there.
         expected: What should be there; empty where `found` says it all.
-        todo: What to do about it; empty where nothing is to be done.
+        todo: What to do about it; empty where it is as it should be.
     """
 
     group: Group
@@ -48,24 +47,25 @@ class Check:
     todo: str = ""
 
 
+def _check(
+    group: Group, name: str, ok: bool, found: str, expected: str = "", todo: str = ""
+) -> Check:
+    """A check whose `todo` is dropped where it is as it should be."""
+    return Check(group, name, ok, found, expected, "" if ok else todo)
+
+
 def check_contract(rows: Iterable[Row]) -> Iterator[Check]:
-    """Yield one check an object of the fix.
+    """Yield one check per object of the fix.
 
     Source: queries/contract_objects.sql.
     """
     for row in rows:
-        yield Check(
-            "contract",
-            f"{row['kind']} {row['name']}",
-            row["ok"],
-            row["found"],
-            row["expected"],
-            "" if row["ok"] else row["remedy"],
-        )
+        name = f"{row['kind']} {row['name']}"
+        yield _check("contract", name, row["ok"], row["found"], row["expected"], row["remedy"])
 
 
 def check_invalid(row: Row, checks: Mapping[str, str]) -> Iterator[Check]:
-    """Yield one check a kind of impossible state.
+    """Yield one check per kind of invalid chat.
 
     Args:
         row: Counts by column.
@@ -73,8 +73,9 @@ def check_invalid(row: Row, checks: Mapping[str, str]) -> Iterator[Check]:
     """
     for column, name in checks.items():
         count = int(row[column])
+        found = f"{count} chat{'' if count == 1 else 's'}"
         todo = f'chatqueue_invalid_chats{{check="{name}"}} in docs/metrics.md says what it means'
-        yield Check("states", name, count == 0, _chats(count), "0 chats", todo if count else "")
+        yield _check("states", name, count == 0, found, "0 chats", todo)
 
 
 def check_distribution(rows: Sequence[Row]) -> Check:
@@ -99,7 +100,7 @@ def check_distribution(rows: Sequence[Row]) -> Check:
 
 
 def check_access(rows: Iterable[Row]) -> Iterator[Check]:
-    """Yield one check a relation, function and schema that the built-in queries use.
+    """Yield one check per relation, function and schema that the built-in queries use.
 
     Source: exporter/ops/verify/sql/access.sql.
     """
@@ -109,34 +110,27 @@ def check_access(rows: Iterable[Row]) -> Iterator[Check]:
             yield Check("access", name, False, "does not exist", "", "see the contract above")
             continue
         verb, kind = _USES[privilege]
-        what, columns, well = "it", "", f"can be {verb}"
+        what, columns, allowed = "it", "", f"can be {verb}"
         if privilege == "SELECT":
             what = ", ".join(barred)
-            columns, well = f" ({what})", f"{row['wanted']} columns can be read"
-        found = f"{what} cannot be {verb}" if barred else well
-        todo = f"GRANT {privilege}{columns} ON {kind}{name} TO {row['role']}" if barred else ""
-        yield Check("access", name, not barred, found, "", todo)
+            columns, allowed = f" ({what})", f"{row['wanted']} columns can be read"
+        found = f"{what} cannot be {verb}" if barred else allowed
+        todo = f"GRANT {privilege}{columns} ON {kind}{name} TO {row['role']}"
+        yield _check("access", name, not barred, found, "", todo)
 
 
 def check_rows(hidden: Iterable[tuple[str, bool]]) -> Iterator[Check]:
-    """Yield one check a relation of which row-level security may hide rows."""
+    """Yield one check per relation of which row-level security may hide rows."""
     for relation, is_hidden in sorted(hidden):
-        yield Check(
-            "rows",
-            relation,
-            not is_hidden,
-            "row-level security hides rows" if is_hidden else "all rows are seen",
-            "",
-            f"CREATE POLICY … ON {relation} FOR SELECT TO the role USING (true), or BYPASSRLS"
-            if is_hidden
-            else "",
-        )
+        found = "row-level security hides rows" if is_hidden else "all rows are seen"
+        todo = f"CREATE POLICY … ON {relation} FOR SELECT TO the role USING (true), or BYPASSRLS"
+        yield _check("rows", relation, not is_hidden, found, "", todo)
 
 
 def check_rights(row: Row) -> Iterator[Check]:
-    """Yield whether a role may do more than it needs, and what everybody may call.
+    """Yield whether a role may do more than it needs, and which functions PUBLIC may call.
 
-    An owner of the database who only watches is warned and no more: many begin that way.
+    An owner that only watches passes with a warning: many installations begin that way.
 
     Source: exporter/ops/verify/sql/rights.sql.
     """
@@ -144,7 +138,7 @@ def check_rights(row: Row) -> Iterator[Check]:
     if row["is_superuser"] or row["owned"]:
         what = "is a superuser" if row["is_superuser"] else f"owns {row['owned']}"
         found = f"{what} and may do far more than it needs: use the roles of chatqueue grants"
-        yield Check("rights", role, not is_writing, found, "", _TODO_GRANTS if is_writing else "")
+        yield _check("rights", role, not is_writing, found, "", _TODO_GRANTS)
         return
     faults = list(row["attributes"])
     if row["excess"]:
@@ -156,7 +150,7 @@ def check_rights(row: Row) -> Iterator[Check]:
         )
     found = "; ".join(faults) or "no more than it needs"
     expected = "what chatqueue grants gives" if faults else ""
-    yield Check("rights", role, not faults, found, expected, _TODO_GRANTS if faults else "")
+    yield _check("rights", role, not faults, found, expected, _TODO_GRANTS)
     if row["functions"]:
         functions = ", ".join(row["functions"])
         found = f"{functions} with the rights of the function's owner, see docs/release.md"
@@ -172,35 +166,10 @@ def check_server(version_num: int, in_recovery: bool, clock_skew_s: float) -> It
         clock_skew_s: Database clock minus this host's.
     """
     version = f"{version_num // 10000}.{version_num % 10000}"
-    is_new = version_num >= OLDEST_VERSION
-    yield Check(
-        "server",
-        "version",
-        is_new,
-        f"PostgreSQL {version}, {'standby' if in_recovery else 'primary'}",
-        "14 or later",
-        "" if is_new else "upgrade the server; until then switch the query stuck_chats off",
-    )
+    found = f"PostgreSQL {version}, {'standby' if in_recovery else 'primary'}"
+    todo = "upgrade the server; until then switch the query stuck_chats off"
+    yield _check("server", "version", version_num >= OLDEST_VERSION, found, "14 or later", todo)
     is_near = abs(clock_skew_s) <= LARGEST_SKEW_S
-    yield Check(
-        "server",
-        "clock",
-        is_near,
-        f"{clock_skew_s:+.1f} s from this host's",
-        f"at most {LARGEST_SKEW_S:g} s",
-        "" if is_near else "synchronise this host's clock (chrony, NTP); the server's is the truth",
-    )
-
-
-def check_pooling(pooling: Pooling) -> Check:
-    """Say how connections reach the server; both ways serve."""
-    found = {
-        "transaction": "a pooler in transaction mode",
-        "session": "direct, or a pooler in session mode",
-    }[pooling]
-    return Check("server", "pooler", True, found)
-
-
-def _chats(count: int) -> str:
-    """A number of chats."""
-    return f"{count} chat{'' if count == 1 else 's'}"
+    found, expected = f"{clock_skew_s:+.1f} s from this host's", f"at most {LARGEST_SKEW_S:g} s"
+    todo = "synchronise this host's clock (chrony, NTP); the server's is the truth"
+    yield _check("server", "clock", is_near, found, expected, todo)

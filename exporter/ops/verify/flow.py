@@ -1,8 +1,8 @@
-"""The five steps of an assignment, played on rows of their own in a transaction that never commits.
+"""The five steps of an assignment, played on temporary rows in a transaction that never commits.
 
-What is locked, and for how long, is in docs/verify.md. The rows are invisible to everybody else;
-the only place where a real row could be touched is the platform's own choice of a chat, and there
-the statement itself fails where the choice is a real user's (sql/flow/ask.sql).
+docs/verify.md says what is locked and for how long. No other transaction sees the rows; a real row
+could be touched only where the platform chooses a chat, and there the statement itself fails if the
+choice is a real user's (sql/flow/ask.sql).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FlowRefused(ChatqueueError):
 
 
 class _Failed(Exception):
-    """A step went otherwise than it should."""
+    """A step did not have its expected result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,40 +77,40 @@ class _Cast:
     """Ids of the rows of one play.
 
     Attributes:
-        chat: Whose five steps are played.
-        known: An older chat that the operator answered last: not his to get while another waits.
-        other: A newer chat of somebody else, which he should get the second time.
+        chat: The chat whose five steps are played.
+        previous: An older chat that the operator answered last: not his while another waits.
+        other: A newer chat of another user, which the operator should get the second time.
     """
 
     operator: UUID = field(default_factory=make_id)
     persona: UUID = field(default_factory=make_id)
     chat: UUID = field(default_factory=make_id)
-    known: UUID = field(default_factory=make_id)
+    previous: UUID = field(default_factory=make_id)
     other: UUID = field(default_factory=make_id)
     users: tuple[UUID, ...] = field(default_factory=lambda: (make_id(), make_id(), make_id()))
 
     @property
     def chats(self) -> list[UUID]:
         """All of its chats."""
-        return [self.chat, self.known, self.other]
+        return [self.chat, self.previous, self.other]
 
     def name(self, chat: UUID | None) -> str:
         """A chat in words."""
         return {
             None: "no chat",
             self.chat: "the same chat",
-            self.known: "a chat that this operator answered last",
+            self.previous: "a chat that this operator answered last",
             self.other: "another chat",
         }[chat]
 
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """What came of it.
+    """The result of a play.
 
     Attributes:
-        checks: One a step, up to the first that failed.
-        sequences: Sequences of the tables involved; they have moved, for these do not roll back.
+        checks: One per step, up to the first that failed.
+        sequences: Sequences of the tables involved; they have advanced, which does not roll back.
     """
 
     checks: tuple[Check, ...]
@@ -121,7 +121,7 @@ class Flow:
     """Plays the flow on one session.
 
     Args:
-        session: Its own connection, of a role that may write; see docs/verify.md.
+        session: Of a role that may write; see docs/verify.md.
         on_step: Called with the name of each step before it; tests stop there.
     """
 
@@ -137,7 +137,7 @@ class Flow:
         """Play all steps until one fails, and undo them.
 
         Raises:
-            FlowRefused: It was not begun.
+            FlowRefused: It cannot be played here.
             DatabaseUnavailable: The connection broke; the server undoes what was played.
         """
         acts = (self._write, self._ask, self._reply, self._ask_again, self._return)
@@ -157,7 +157,7 @@ class Flow:
         return Play(tuple(checks), sequences)
 
     def _refuse_or_list_sequences(self) -> tuple[str, ...]:
-        """Refuse where it cannot work; else the sequences that it will move."""
+        """Refuse where it cannot work; return the sequences that it will advance."""
         (server,) = self._rows("server")
         role = server["role"]
         if server["in_recovery"]:
@@ -180,7 +180,7 @@ class Flow:
         return tuple(server["sequences"] or ())
 
     def _make_people(self) -> None:
-        """Add three users, a persona and an operator, with the accounts that theirs refer to."""
+        """Add three users, a persona and an operator, with the accounts that they refer to."""
         for column in self._rows("columns"):
             self._columns.setdefault(column["role"], []).append(column)
         cast = self._cast
@@ -200,7 +200,7 @@ class Flow:
                     self._insert(columns, describe_person(person))
             except (QueryFailed, UnknownColumn) as error:
                 raise FlowRefused(
-                    f"its people could not be made: INSERT INTO {relation}: {error}"
+                    f"temporary rows could not be added: INSERT INTO {relation}: {error}"
                 ) from error
 
     # The steps, each raising _Failed or QueryFailed where it goes wrong.
@@ -224,7 +224,7 @@ class Flow:
 
     def _ask_again(self) -> str:
         cast = self._cast
-        self._open_chat(cast.known, cast.users[1], 0, cast.operator)
+        self._open_chat(cast.previous, cast.users[1], 0, cast.operator)
         self._open_chat(cast.other, cast.users[2], 2)
         self._expect_choice(cast.other, "another chat")
         self._expect(cast.chat, _ANSWERED)
@@ -237,7 +237,7 @@ class Flow:
             raise _Failed("the chat does not wait for its user any more")
         return self._expect(cast.chat, _WAITING)
 
-    # What the steps share.
+    # Shared by the steps.
 
     def _open_chat(
         self, chat: UUID, user: UUID, days: int, last_operator: UUID | None = None
@@ -245,7 +245,7 @@ class Flow:
         """Let a user open a chat, and then write; fewer `days` are longer ago.
 
         It is older than any real one, so that the platform, which takes the oldest first, takes
-        this one and never looks at the next. The state is left to the column's default.
+        this one and never locks another. The state is left to the column's default.
         """
         known = {
             "id": str(chat),
@@ -272,7 +272,7 @@ class Flow:
         self._session.rows(*build_insert(columns, known))
 
     def _expect_choice(self, wanted: UUID, expected: str) -> None:
-        """Let the operator ask, and hold the chat given against the one that should be."""
+        """Let the operator ask, and compare the chat given with the wanted one."""
         values = {"operator": self._cast.operator, "chats": self._cast.chats}
         try:
             (row,) = self._rows("ask", values)

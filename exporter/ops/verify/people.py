@@ -1,18 +1,18 @@
-"""Rows of the flow's own, with whatever columns this database's tables demand. Pure.
+"""The flow's temporary rows, with the columns that this database's tables demand. Pure.
 
 Source: exporter/ops/verify/sql/flow/columns.sql.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
 NAME = "chatqueue verify"
-# By this the policies of `chatqueue grants` know the flow's rows, and let nothing else be added.
+# The policies of `chatqueue grants` recognise the flow's rows by this, and allow no others.
 _MARK = "c4a7c4a7-c4a7-4"
-# What the platform's tables are known to want; of these, whatever columns a table has.
+# Columns that the platform's tables are known to have; those that a table lacks are left out.
 _PROFILE = {
     "display_name": NAME,
     "location": NAME,
@@ -21,7 +21,7 @@ _PROFILE = {
     "age": "30",
     "is_active": "true",
 }
-# By the category of a column's type, for one that is demanded and not known.
+# By the category of a column's type, for one that is demanded and not in the profile.
 _FILLERS = {
     "S": NAME,
     "N": "0",
@@ -41,7 +41,7 @@ Insert = tuple[str, Mapping[str, str | None]]
 
 
 class UnknownColumn(Exception):
-    """A column that is demanded, of a type that nothing is known for."""
+    """A column that is demanded, of a type without a known value."""
 
 
 def make_id() -> UUID:
@@ -66,39 +66,28 @@ def build_insert(columns: Iterable[Column], known: Mapping[str, str | None]) -> 
     Raises:
         UnknownColumn: With its name and type.
     """
-    table = tuple(columns)
-    values = dict(_fill(table, known))
-    quoted = {column["name"]: column for column in table}
-    names = ", ".join(quoted[name]["quoted"] for name in values)
+    table = [column for column in columns if column["name"] in known or column["is_required"]]
+    names = ", ".join(column["quoted"] for column in table)
     casts = ", ".join(
-        f"CAST(%(c{number})s AS {quoted[name]['type']})" for number, name in enumerate(values)
+        f"CAST(%(c{number})s AS {column['type']})" for number, column in enumerate(table)
     )
-    parameters = {f"c{number}": value for number, value in enumerate(values.values())}
+    values = {
+        f"c{number}": known[column["name"]] if column["name"] in known else _fill(column)
+        for number, column in enumerate(table)
+    }
     relation = table[0]["relation"]
-    return f"INSERT INTO {relation} ({names}) VALUES ({casts})", parameters  # noqa: S608 - quoted
+    return f"INSERT INTO {relation} ({names}) VALUES ({casts})", values  # noqa: S608 - quoted
 
 
-def _fill(
-    columns: Iterable[Column], known: Mapping[str, str | None]
-) -> Iterator[tuple[str, str | None]]:
-    """Each column that is known or demanded, with its value."""
-    for column in columns:
-        name = column["name"]
-        if name in known:
-            yield name, known[name]
-        elif column["is_required"]:
-            yield name, _filler(column)
-
-
-def _filler(column: Column) -> str:
-    """Something that a type takes."""
+def _fill(column: Column) -> str:
+    """A value that the column's type takes."""
     kind = column["type"].partition("(")[0]
     if kind == "uuid":
         return str(uuid4())
     filler = column["label"] or _OTHER_FILLERS.get(kind, _FILLERS.get(column["category"]))
     if filler is None:
         raise UnknownColumn(
-            f"{column['relation']}.{column['name']} must be given, and nothing is known that a "
-            f"{column['type']} takes"
+            f"{column['relation']}.{column['name']} must be given, and no value is known that "
+            f"a {column['type']} takes"
         )
     return str(filler)

@@ -1,10 +1,10 @@
-"""Whether a role may do more than its work needs: its rights held against the list."""
+"""Whether a role may do more than its work needs: its rights against the list."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -38,29 +38,19 @@ def load_rights(parts: Sequence[Part]) -> Rights:
 
 
 def inspect_rights(dsn: str, parts: Sequence[Part], connect_timeout_s: float) -> Iterator[Check]:
-    """Yield what a role may do beyond its list; read-only."""
-    try:
-        row = _ask(dsn, parts, connect_timeout_s)
-    except DatabaseError as error:
-        todo = "see docs/troubleshooting.md"
-        yield Check("rights", " and ".join(parts), False, f"cannot be told: {error}", "", todo)
-        return
-    yield from check_rights(row)
-
-
-def _ask(dsn: str, parts: Sequence[Part], connect_timeout_s: float) -> Mapping[str, Any]:
-    """The role's row of rights.sql."""
-    privileges, relations, columns = zip(*load_rights(parts), strict=True)
+    """Yield the checks of what a role may do beyond its list; read-only."""
+    privileges, relations, columns = map(list, zip(*load_rights(parts), strict=True))
     values = {
-        "privileges": list(privileges),
-        "relations": list(relations),
-        "columns": list(columns),
+        "privileges": privileges,
+        "relations": relations,
+        "columns": columns,
         "is_writing": "releaser" in parts,
     }
-    with Session(dsn, connect_timeout_s=connect_timeout_s) as session:
-        session.begin(read_only=True)
-        try:
+    try:
+        with Session(dsn, connect_timeout_s=connect_timeout_s) as session, session.reading():
             (row,) = session.rows(_SQL["rights"], values)
-        finally:
-            session.rollback()
-    return row
+    except DatabaseError as error:
+        found, todo = f"could not be determined: {error}", "see docs/troubleshooting.md"
+        yield Check("rights", " and ".join(parts), False, found, "", todo)
+    else:
+        yield from check_rights(row)

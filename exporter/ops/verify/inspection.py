@@ -1,7 +1,8 @@
-"""One look at a database: one read-only transaction, and how the connection reaches it."""
+"""The inspection of one database: one read-only transaction, the rights of roles, the pooler."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,6 +15,7 @@ from exporter.catalogue.statement import statement_text
 from exporter.config import Config, Override
 from exporter.config.resources import find_resource
 from exporter.database import Connection, Outcome, Poll, QueryRequest
+from exporter.database.session import Session
 from exporter.database.statements import load_statements
 from exporter.errors import DatabaseError
 from exporter.ops.verify.checks import (
@@ -23,18 +25,17 @@ from exporter.ops.verify.checks import (
     check_contract,
     check_distribution,
     check_invalid,
-    check_pooling,
     check_rows,
     check_server,
 )
-from exporter.ops.verify.pooling import find_pooling
 from exporter.ops.verify.rights import READING, WRITING, Part, inspect_rights
 from exporter.polling.plan import Plan, build_parameters, build_plans
 
 CONTRACT, SUMMARY = "contract_objects", "state_summary"
 INVALID = ("invalid_chats", "invalid_states", "invalid_times", "invalid_users")
 ACCESS = "access"
-_ASKED = (CONTRACT, SUMMARY, *INVALID)
+_QUERIES = (CONTRACT, SUMMARY, *INVALID)
+_POOLING_ROUNDS = 3
 _ACCESS_QUERY = Query(
     name=ACCESS,
     path=Path("access.sql"),
@@ -51,12 +52,12 @@ _ACCESS_QUERY = Query(
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What to look at in one database.
+    """What to inspect in one database.
 
     Attributes:
-        plan: Of the poller, for what the watch reads there.
-        queries: The queries that are asked, also where the configuration switches them off.
-        reads: Relation and column, of every relation that the watch reads.
+        plan: Of the poller, for what it reads there.
+        queries: The queries to run, also where the configuration switches them off.
+        reads: Relation and column, of every relation that the poller reads.
         roles: Connection string of each role, and the parts of the product that it is for.
     """
 
@@ -67,7 +68,7 @@ class Inspection:
 
 
 def build_inspections(config: Config) -> tuple[Inspection, ...]:
-    """Return one inspection a database.
+    """Return one inspection per database.
 
     Raises:
         CatalogueError: A query's files cannot be used.
@@ -75,7 +76,7 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
     """
     overrides = {
         name: config.queries.overrides.get(name, Override()).model_copy(update={"enabled": True})
-        for name in _ASKED
+        for name in _QUERIES
     }
     catalogue = load_catalogue(
         [find_resource("queries"), *config.queries.dirs],
@@ -83,7 +84,7 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
         overrides=overrides,
         parameters=build_parameters(config).keys(),
     )
-    queries = tuple(query for query in catalogue if query.name in _ASKED)
+    queries = tuple(query for query in catalogue if query.name in _QUERIES)
     return tuple(
         Inspection(plan, queries, _read_columns(plan), _roles(config, plan))
         for plan in build_plans(config).values()
@@ -91,29 +92,27 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
 
 
 def inspect(inspection: Inspection) -> tuple[Check, ...]:
-    """Look once.
+    """Return every check of one database.
 
     Raises:
-        DatabaseError: There is no connection, or it broke before anything was found.
+        DatabaseError: There is no connection, or it broke before the first answer.
     """
     plan = inspection.plan
     requests = [*(QueryRequest(query) for query in inspection.queries), access_request(inspection)]
     needs = [*plan.needs, *(need for query in inspection.queries for need in query.needs)]
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s)
-    try:
+    with contextlib.closing(connection):
         poll = connection.poll(requests, tuple(dict.fromkeys(needs)), plan.parameters)
-    finally:
-        connection.close()
     rights = (
         check
         for dsn, parts in inspection.roles
         for check in inspect_rights(dsn, parts, plan.connect_timeout_s)
     )
-    return (*judge(poll), *rights, _pooling(plan))
+    return (*_judge(poll), *rights, _check_pooling(plan))
 
 
 def access_request(inspection: Inspection) -> QueryRequest:
-    """Return the question after the privileges that the watch needs there."""
+    """Return the query for the privileges that the poller needs there."""
     functions = {need.name for need in inspection.plan.needs if need.kind == "function"}
     values = {
         "relations": [relation for relation, _ in inspection.reads],
@@ -123,20 +122,20 @@ def access_request(inspection: Inspection) -> QueryRequest:
     return QueryRequest(_ACCESS_QUERY, values)
 
 
-def judge(poll: Poll) -> Iterator[Check]:
-    """Yield every check that one transaction's answers allow."""
+def _judge(poll: Poll) -> Iterator[Check]:
+    """The checks of the transaction's queries."""
     outcomes = {outcome.query.name: outcome for outcome in poll.outcomes}
-    yield from _of(outcomes[CONTRACT], "contract")
-    yield from _of(outcomes[SUMMARY], "states")
+    yield from _check_outcome(outcomes[CONTRACT], "contract")
+    yield from _check_outcome(outcomes[SUMMARY], "states")
     for name in INVALID:
-        yield from _of(outcomes[name], "states")
-    yield from _of(outcomes[ACCESS], "access")
+        yield from _check_outcome(outcomes[name], "states")
+    yield from _check_outcome(outcomes[ACCESS], "access")
     yield from check_rows(poll.hidden)
     yield from check_server(poll.version_num, poll.in_recovery, poll.clock_skew_s)
 
 
-def _of(outcome: Outcome, group: Group) -> Iterator[Check]:
-    """The checks that one query's answer allows; one that failed is a check that failed."""
+def _check_outcome(outcome: Outcome, group: Group) -> Iterator[Check]:
+    """The checks of one query's rows; a query that failed is a failed check."""
     query, rows = outcome.query, outcome.rows
     if outcome.error is not None:
         todo = "make the query work, see docs/troubleshooting.md"
@@ -150,19 +149,12 @@ def _of(outcome: Outcome, group: Group) -> Iterator[Check]:
         elif query.name == ACCESS:
             yield from check_access(rows)
         else:
-            yield from check_invalid(rows[0], _checks_of(query))
-    except LookupError as error:  # a query of that name in a folder of the operator's own
+            series = (series for metric in query.metrics for series in metric.series)
+            checks = {each.column: dict(each.labels)["check"] for each in series}
+            yield from check_invalid(rows[0], checks)
+    except LookupError as error:  # a query of that name in the operator's folder
         found = f"{query.path} does not return {error}"
         yield Check(group, query.name, False, found, "", "give it the columns of the built-in one")
-
-
-def _checks_of(query: Query) -> Mapping[str, str]:
-    """Column to the value of `check`, as the query's own mapping has them."""
-    return {
-        series.column: dict(series.labels)["check"]
-        for metric in query.metrics
-        for series in metric.series
-    }
 
 
 def _roles(config: Config, plan: Plan) -> tuple[tuple[str, tuple[Part, ...]], ...]:
@@ -173,13 +165,39 @@ def _roles(config: Config, plan: Plan) -> tuple[tuple[str, tuple[Part, ...]], ..
     return ((plan.dsn, READING if config.release.mode == "off" else (*READING, *WRITING)),)
 
 
-def _pooling(plan: Plan) -> Check:
-    """How the connection reaches the server, or why that cannot be told."""
+def _check_pooling(plan: Plan) -> Check:
+    """How connections reach the server; both ways serve."""
     try:
-        return check_pooling(find_pooling(plan.dsn, plan.connect_timeout_s))
+        is_pooled = _find_transaction_pooler(plan)
     except DatabaseError as error:
+        found = f"could not be determined: {error}"
         todo = "allow the role two more connections: chatqueue verify opens them one at a time"
-        return Check("server", "pooler", False, f"cannot be told: {error}", "", todo)
+        return Check("server", "pooler", False, found, "", todo)
+    found = "a pooler in transaction mode" if is_pooled else "direct, or a pooler in session mode"
+    return Check("server", "pooler", True, found)
+
+
+def _find_transaction_pooler(plan: Plan) -> bool:
+    """Whether server processes are shared by sessions.
+
+    A session with its own server process keeps it. Behind a transaction pooler a second session's
+    transaction gets the process that the first has just given back, or the first gets another.
+    """
+    statement = "SELECT pg_catalog.pg_backend_pid() AS process"
+    with (
+        Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as first,
+        Session(plan.dsn, connect_timeout_s=plan.connect_timeout_s) as second,
+    ):
+        with first.reading():
+            process = first.rows(statement)
+        for _ in range(_POOLING_ROUNDS):
+            with second.reading():
+                if second.rows(statement) == process:
+                    return True
+                with first.reading():
+                    if first.rows(statement) != process:
+                        return True
+    return False
 
 
 def _read_columns(plan: Plan) -> tuple[tuple[str, str], ...]:
