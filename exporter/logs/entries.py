@@ -1,8 +1,8 @@
-"""A line or a JSON value → its level and the text to look at. Pure.
+"""A line or a JSON value → its level and the text that patterns are matched against. Pure.
 
-Knows the shapes in which log lines come: plain text, JSON lines, and the envelopes of container
-runtimes, collectors and hosted platforms, whose message may be such a line again. An object in
-which no message is known is looked at as a whole, so that no shape passes unseen.
+Reads plain text, JSON lines, and the objects of container runtimes, collectors and hosted
+platforms, whose message may be such a line again. An object without a known message key is read as
+a whole, so that no format is missed.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _MAX_NESTING = 4
 _MAX_VALUES = 1000
 _MAX_DEPTH = 16
 
-# What a collector writes before a line: a container runtime's time and stream, syslog's priority
-# (with the octet count of a drain).
+# Prefixes of collectors: a container runtime's time and stream, syslog's priority (with the octet
+# count of a drain).
 _CONTAINER = re.compile(r"\d{4}-\d\d-\d\dT\S+ (?:stdout|stderr) [FP] ")
 _PRIORITY = re.compile(r"(?:\d{1,6} )?<(\d{1,3})>")
-# A line of a stack trace continues the one before it. Any other line that begins with a blank is
-# one of its own: frameworks indent their messages, too.
+# A line of a stack trace continues the one before it. Any other indented line is a separate one:
+# frameworks indent their messages, too.
 _FRAME = re.compile(
     r"\s+(?:at\s|\.{3} ?\d+ (?:more|common)|File \"|from \S+:\d+|#\d+\s|\d+: 0x|[\^~]+\s*$"
     r"|\S+:\d+:in\b)"
@@ -68,7 +68,7 @@ def read_line(line: str, level: str = "other", nesting: int = 0) -> Entry:
 
     Args:
         line: Without its end.
-        level: What is known of its level; text is then not looked through for one.
+        level: Its level where it is known; the text is then not searched for one.
         nesting: In how many other lines it stood.
     """
     line = _CONTAINER.sub("", line, count=1) if line[:2].isdigit() else line
@@ -89,14 +89,14 @@ def read_line(line: str, level: str = "other", nesting: int = 0) -> Entry:
 
 
 def read_object(value: Mapping[str, Any], level: str = "other", nesting: int = 0) -> Entry:
-    """Read one JSON object, which may hold a line of its own as its message.
+    """Read one JSON object, whose message may be a line or an object again.
 
-    A platform wraps what the program wrote; the program knows better how bad it is.
+    The program's own level is preferred to that of the platform that wrapped its line.
     """
     value = {key.lower(): plain(inner) for key, inner in value.items()}
     own = levels.level_of(value)
     level = level if own == "other" else own
-    messages = [value[key] for key in _MESSAGE_KEYS if _says(value.get(key))]
+    messages = [value[key] for key in _MESSAGE_KEYS if _is_message(value.get(key))]
     inner = _read_message(messages[0], level, nesting) if messages else Entry(level, "")
     parts = [inner.text, *(each for each in messages[1:] if isinstance(each, str))]
     parts += _details(value)
@@ -140,8 +140,8 @@ def _object_in(line: str) -> tuple[dict[str, Any] | None, str]:
     return (value, line[:place]) if isinstance(value, dict) else (None, "")
 
 
-def _says(value: object) -> bool:
-    """Whether a value can be a message: a text that is not blank, or what may hold one."""
+def _is_message(value: object) -> bool:
+    """Whether a value is a text that is not blank, or may hold one."""
     return bool(value.strip() if isinstance(value, str) else value) and isinstance(
         value, str | dict | list
     )
@@ -161,7 +161,7 @@ def _strings(value: Any, skip: frozenset[str] = frozenset()) -> Iterator[str]:
 
 
 def _walk(value: Any, skip: frozenset[str], depth: int = 0) -> Iterator[str]:
-    """Texts as they are; an empty one for anything that is none, so that all values count."""
+    """All texts, and an empty one for any other value, so that all values count."""
     if isinstance(value, str):
         yield value[:MAX_TEXT_CHARS]
     elif depth < _MAX_DEPTH and isinstance(value, dict):
@@ -176,7 +176,7 @@ def _walk(value: Any, skip: frozenset[str], depth: int = 0) -> Iterator[str]:
 
 
 def _details(value: Mapping[str, Any]) -> Iterator[str]:
-    """What stands beside the message, as `key=value`."""
+    """The values beside the message, as `key=value`."""
     for key, inner in value.items():
         if key in _CONTEXT_KEYS and isinstance(inner, dict):
             for name, each in inner.items():
@@ -188,7 +188,7 @@ def _details(value: Mapping[str, Any]) -> Iterator[str]:
 def _detail(key: str, value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield f"{key}={value[:MAX_TEXT_CHARS]}"
-    # A flag says nothing; a number of thousands of digits would take long to write out.
+    # Flags are left out, and numbers of thousands of digits, which would take long to format.
     elif isinstance(value, int) and value.bit_length() < 64 and not isinstance(value, bool):
         yield f"{key}={value}"
     elif isinstance(value, dict | list):

@@ -1,7 +1,7 @@
 """A JSON value → the entries in it, for senders that put many records into one object.
 
-Opens what collectors and cloud services send (`records`, `logEvents`, OTLP's `resourceLogs`,
-Loki's `streams` and their like, base64 and gzip in `data`), and refuses what it cannot open: an
+Opens the envelopes of collectors and cloud services (`records`, `logEvents`, OTLP's `resourceLogs`,
+Loki's `streams` and the like, base64 and gzip in `data`), and refuses what it cannot open: an
 envelope is never one entry with an empty text.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,19 +35,25 @@ _MAX_OPENED = 12
 # Of shorter texts a word may be base64 by chance.
 _MIN_BASE64_CHARS = 24
 _GZIP = b"\x1f\x8b"
+_BLANK = re.compile(r"\s*")
+_DECODER = json.JSONDecoder()
 
 
-class EnvelopeRefused(Exception):
-    """An envelope that cannot be opened; the message repeats nothing of it.
+class LogsRefused(Exception):
+    """Records that cannot be read; the message is for the sender and repeats nothing of them.
 
     Args:
         message: What is wrong and what was expected.
-        is_too_large: Whether it is only too large.
+        status: 400, 413 or 415 of HTTP.
     """
 
-    def __init__(self, message: str, *, is_too_large: bool = False) -> None:
-        self.is_too_large = is_too_large
+    def __init__(self, message: str, status: int = 400) -> None:
+        self.status = status
         super().__init__(message)
+
+    def at(self, place: str) -> LogsRefused:
+        """Return it with its place in front, where the place matters."""
+        return LogsRefused(f"{place} {self}") if self.status == 400 else self
 
 
 @dataclass(slots=True)
@@ -63,28 +70,28 @@ class Budget:
         """Return what one gzip member holds.
 
         Raises:
-            EnvelopeRefused: It is none, does not end with the data, or holds too much.
+            LogsRefused: It is not gzip, does not end with the data, or holds too much.
         """
         unpacker = zlib.decompressobj(wbits=31)
         try:
             unpacked = unpacker.decompress(data, self.left_bytes + 1)
         except zlib.error:
-            raise EnvelopeRefused("is not gzip") from None
+            raise LogsRefused("is not gzip") from None
         self.spend(len(unpacked))
         if not unpacker.eof or unpacker.unused_data:
-            raise EnvelopeRefused("does not end with its gzip data, expected one gzip member")
+            raise LogsRefused("does not end with its gzip data, expected one gzip member")
         return unpacked
 
     def spend(self, size_bytes: int) -> None:
         """Take unpacked bytes from what is left.
 
         Raises:
-            EnvelopeRefused: There are more than that.
+            LogsRefused: There are more than that.
         """
         if size_bytes > self.left_bytes:
             limit = MAX_UNPACKED_BYTES // 1024
             message = f"too much, expected at most {limit} KiB unpacked"
-            raise EnvelopeRefused(message, is_too_large=True)
+            raise LogsRefused(message, 413)
         self.left_bytes -= size_bytes
 
 
@@ -92,7 +99,7 @@ def open_line(line: str, budget: Budget, level: str = "other", depth: int = 0) -
     """Give the entries of one line: of the JSON value it is, or the line itself.
 
     Raises:
-        EnvelopeRefused: As `open_value`.
+        LogsRefused: As `open_value`.
     """
     if line.lstrip()[:1] in ("{", "["):
         try:
@@ -116,11 +123,11 @@ def open_value(value: Any, budget: Budget, level: str = "other", depth: int = 0)
         depth: In how many envelopes the value stood.
 
     Raises:
-        EnvelopeRefused: Envelopes in more envelopes than are opened; a record that is neither
+        LogsRefused: Envelopes in more envelopes than are opened; a record that is neither
             object nor text; packed data that cannot be unpacked.
     """
     if depth > _MAX_OPENED:
-        raise EnvelopeRefused(f"holds envelopes in more than {_MAX_OPENED} others")
+        raise LogsRefused(f"holds envelopes in more than {_MAX_OPENED} others")
     if isinstance(value, str):
         yield from open_line(value, budget, level, depth)
     elif isinstance(value, list):
@@ -128,7 +135,7 @@ def open_value(value: Any, budget: Budget, level: str = "other", depth: int = 0)
     elif isinstance(value, dict):
         yield from _open_object(value, budget, level, depth)
     else:
-        raise EnvelopeRefused("is neither, expected an object or a text")
+        raise LogsRefused("is neither, expected an object or a text")
 
 
 def _open_object(value: dict[str, Any], budget: Budget, level: str, depth: int) -> Iterator[Entry]:
@@ -190,7 +197,7 @@ def _open_row(value: list[Any], budget: Budget, level: str, depth: int) -> Itera
         yield from open_value(" ".join(texts), budget, level, depth + 1)
         return
     if not (texts or records) and value:
-        raise EnvelopeRefused("is neither, expected an object or a text")
+        raise LogsRefused("is neither, expected an object or a text")
     for record in (*texts, *records):
         yield from open_value(record, budget, level, depth + 1)
 
@@ -220,26 +227,48 @@ def _open_packed(data: bytes, budget: Budget, level: str, depth: int) -> Iterato
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         message = "holds data that is no text, expected text or gzip of it in base64"
-        raise EnvelopeRefused(message) from None
+        raise LogsRefused(message) from None
     for value in _values_or_lines(text):
         yield from open_value(value, budget, level, depth)
 
 
 def _values_or_lines(text: str) -> Iterator[Any]:
     """The JSON values of a text, one after another with or without line ends; else its lines."""
-    decoder, values, place = json.JSONDecoder(), [], 0
-    text = text.strip()
+    values, place, text = [], 0, text.strip()
     try:
         while place < len(text):
-            value, place = decoder.raw_decode(text, place)
+            value, place = read_value(text, place)
             if not isinstance(value, dict | list):
-                raise ValueError
+                raise LogsRefused("is neither")
             values.append(value)
-            place += len(text[place : place + 64]) - len(text[place : place + 64].lstrip())
-    except (ValueError, RecursionError):
+    except LogsRefused:
         yield from filter(str.strip, text.split("\n"))
         return
     yield from values
+
+
+def read_value(text: str, place: int) -> tuple[Any, int]:
+    """Return the JSON value that begins at a place, and the place of what follows it.
+
+    Raises:
+        LogsRefused: It is not JSON, or nested too deep.
+    """
+    try:
+        value, place = _DECODER.raw_decode(text, place)
+    except RecursionError:
+        problem = "nested too deep"
+    # ValueError: also a number of more digits than Python reads.
+    except ValueError:
+        problem = "not JSON"
+    else:
+        return value, skip_blank(text, place)
+    raise LogsRefused(f"{problem} at character {place}, expected an object or a text")
+
+
+def skip_blank(text: str, place: int) -> int:
+    """Return the place of the first character from there on that is no white space."""
+    match = _BLANK.match(text, place)
+    return place if match is None else match.end()
 
 
 def _holds_objects(value: Any) -> bool:

@@ -1,11 +1,11 @@
 """One log file by its path: through rotation, truncation, deletion and recreation.
 
-A file is known by device and inode of its open handle, never by its name alone, so that what was
-read stays read whatever it is called now. Looked at by polling: rotation tools rename, copy and
-recreate in so many ways that the state of things tells more than the events that led to it.
+A file is identified by device and inode of its open handle, never by its name alone, so that no
+line is read twice after a rename. Files are polled: rotation tools rename, copy and recreate in so
+many ways that the current state is more reliable than the events that led to it.
 
-What cannot be known: lines that were written and truncated away between two looks, and a file that
-was put under the path and taken away again between two looks.
+Lines that are written and truncated away between two polls are missed, and so is a file that is
+under the path only between two polls.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from exporter.logs.lines import LineSplitter
 
 LINGER_S = 30.0
-"""How long a rotated file must be quiet before it is let go: its writer may not know yet."""
+"""How long a rotated file must be quiet before it is closed; its writer may be late."""
 
 _READ_BYTES = 256 * 1024
 _TAIL_BYTES = 1024
@@ -31,7 +31,7 @@ Lines = list[bytes]
 
 
 class Follower:
-    """Gives each line that is written to a path once.
+    """Returns each line that is written to a path once.
 
     Attributes:
         is_up: Whether the path is a file that is open here.
@@ -39,7 +39,7 @@ class Follower:
 
     Args:
         path: Need not exist.
-        from_end: Whether what a file holds that is there now is passed over.
+        from_end: Whether the present content of an existing file is skipped.
         clock: Monotonic seconds.
     """
 
@@ -48,7 +48,7 @@ class Follower:
     ) -> None:
         self.path = path
         self.is_up = False
-        self.problem = "not looked at yet"
+        self.problem = "not read yet"
         self._drops: Counter[str] = Counter()
         self._from_end = from_end
         self._clock = clock
@@ -60,8 +60,8 @@ class Follower:
         for handle in tuple(self._retired):
             yield from self._read(handle)
             if self._clock() - handle.quiet_since >= LINGER_S:
-                yield from self._let_go(handle)
-        identity = self._look()
+                yield from self._finish(handle)
+        identity = self._identify()
         current = self._current
         if current is not None:
             # Also where the path is another file by now: the rest of the old one comes first.
@@ -74,7 +74,7 @@ class Follower:
         elif identity is not None:
             yield from self._open(identity)
         if len(self._retired) > _MAX_RETIRED:
-            yield from self._let_go(self._retired[0])
+            yield from self._finish(self._retired[0])
 
     def take_drops(self) -> Counter[str]:
         """Return what was lost since the last call: truncations, and lines cut for their length."""
@@ -82,18 +82,18 @@ class Follower:
         return drops
 
     def close(self) -> None:
-        """Let every handle go; lines that have not ended are dropped."""
+        """Close every handle; lines that have not ended are dropped."""
         for handle in (*self._retired, *([self._current] if self._current else [])):
             handle.close()
         self._retired, self._current = [], None
 
-    def _look(self) -> Identity | None:
-        """Which file the path is now; None and a problem where it is none that can be followed."""
+    def _identify(self) -> Identity | None:
+        """The identity of the path's file; None and a problem where it cannot be followed."""
         try:
             status = self.path.stat()
         except OSError as error:
             if isinstance(error, FileNotFoundError):
-                self._from_end = False  # what comes into being later is all new
+                self._from_end = False  # a file that is created later is read from its start
             self._fail(error.strerror or type(error).__name__)
             return None
         if not stat.S_ISREG(status.st_mode):
@@ -104,7 +104,7 @@ class Follower:
 
     def _open(self, identity: Identity) -> Iterator[Lines]:
         """Make the file of the path the current one."""
-        handle = next((known for known in self._retired if known.identity == identity), None)
+        handle = next((old for old in self._retired if old.identity == identity), None)
         if handle is not None:
             self._retired.remove(handle)
         else:
@@ -136,7 +136,7 @@ class Follower:
         self._retired.append(handle)
         self._current = None
 
-    def _let_go(self, handle: _Handle) -> Iterator[Lines]:
+    def _finish(self, handle: _Handle) -> Iterator[Lines]:
         self._retired.remove(handle)
         handle.close()
         yield handle.splitter.finish()
@@ -153,7 +153,7 @@ class _Handle:
     """
 
     def __init__(self, path: Path, *, from_end: bool, now: float) -> None:
-        # A FIFO that took the file's place must not hold us.
+        # A FIFO in the file's place must not block the thread.
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         status = os.fstat(self._fd)
         self.identity: Identity = (status.st_dev, status.st_ino)
@@ -161,7 +161,7 @@ class _Handle:
         self.splitter = LineSplitter()
         self.truncations = 0
         self._offset = status.st_size if from_end else 0
-        # The bytes before the offset: where they differ, the file was written anew.
+        # The bytes before the offset: where they differ, the file was rewritten.
         self._tail = self._before_offset()
         self._seen = (-1, -1)
         if self._tail and not self._tail.endswith(b"\n"):
@@ -185,11 +185,11 @@ class _Handle:
             self._offset += len(data)
             self._tail = (self._tail + data)[-_TAIL_BYTES:]
             yield self.splitter.feed(data)
-        # Not before: whoever reads may stop in the middle and come back.
+        # Not before: the caller may stop in the middle and come back.
         self._seen = seen
 
     def is_deleted(self) -> bool:
-        """Return whether no name leads to the file any more."""
+        """Return whether the file has no name any more."""
         return os.fstat(self._fd).st_nlink == 0
 
     def close(self) -> None:

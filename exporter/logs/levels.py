@@ -1,4 +1,4 @@
-"""What a level is called or numbered, by the standard of the shape that holds it. Pure."""
+"""The level of a record by word or number, after the standard of its format. Pure."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _WINDOWS: _Scale = (
     (6, "other"), (5, "debug"), (4, "info"), (3, "warning"), (1, "error"), (0, "info")
 )  # fmt: skip
 
-# Keys in small letters, in the order in which they are believed; of an empty scale the number
-# itself says which standard it follows.
+# Keys in small letters, in order of preference; with an empty scale the number itself indicates its
+# standard.
 _KEYS: Mapping[str, _Scale] = {
     **dict.fromkeys(("level", "severity", "lvl", "log_level", "@level", "@l", "log.level"), ()),
     **dict.fromkeys(("levelname", "level_name", "severitytext", "severity_text"), ()),
@@ -63,9 +63,9 @@ _KEYS: Mapping[str, _Scale] = {
     **dict.fromkeys(("syslog_severity", "severity_code", "syslog.severity.code"), _SYSLOG),
     **dict.fromkeys(("detected_level", "error_severity", "log", "status"), ()),
 }
-# A collector's own: what it gives every line of a program that names no level itself.
+# Set by a collector on every line of a program that names no level itself.
 _COLLECTOR_KEYS: Mapping[str, _Scale] = {"priority": _SYSLOG}
-# What a text must not repeat as words: `level=error` beside `op=assign` is no failed assignment.
+# Left out of texts: `level=error` beside `op=assign` is no failed assignment.
 KEYS = frozenset((*_KEYS, *_COLLECTOR_KEYS)) - {"log", "status"}
 
 
@@ -82,34 +82,23 @@ def level_of_priority(priority: int) -> str:
 
 
 def level_of(value: Mapping[str, Any]) -> str:
-    """Return the level that an object names itself, or `other`.
-
-    Args:
-        value: Its keys in small letters.
-    """
-    return _first(value, _KEYS)
+    """Return the level that an object with keys in small letters names itself, or `other`."""
+    return _first_level(value, _KEYS)
 
 
 def level_of_collector(value: Mapping[str, Any]) -> str:
-    """Return the level a collector gave an object's line, or `other`.
-
-    Args:
-        value: Its keys in small letters.
-    """
-    return _first(value, _COLLECTOR_KEYS)
+    """Return the level a collector gave an object's line, or `other`; as `level_of`."""
+    return _first_level(value, _COLLECTOR_KEYS)
 
 
-def _first(value: Mapping[str, Any], keys: Mapping[str, _Scale]) -> str:
-    for key, scale in keys.items():
-        if key in value:
-            level = _level(value[key], scale or _scale_of_shape(key, value))
-            if level != "other":
-                return level
-    return "other"
+def _first_level(value: Mapping[str, Any], keys: Mapping[str, _Scale]) -> str:
+    present = ((key, scale) for key, scale in keys.items() if key in value)
+    levels = (_level(value[key], scale or _scale_of_shape(key, value)) for key, scale in present)
+    return next((level for level in levels if level != "other"), "other")
 
 
 def _scale_of_shape(key: str, value: Mapping[str, Any]) -> _Scale:
-    """What the keys beside a level say of its standard."""
+    """The standard that the keys beside a level indicate."""
     if key == "severity" and _number(value[key]) >= 100:
         return _GOOGLE
     return _WINDOWS if "resourceid" in value else ()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 MAX_LINE_BYTES = 32 * 1024
-"""Of a longer line the beginning is looked at and the rest is passed over."""
+"""Only the beginning of a longer line is read."""
 
 
 class LineSplitter:
     """Cuts a stream into lines and keeps the beginning of the one that has not ended.
 
-    A line ends with a line feed. NUL bytes are left out: they are what a writer leaves that goes
-    on at its old position after its file was truncated. Empty lines are no lines.
+    A line ends with a line feed. NUL bytes are dropped: a writer that continues at its old position
+    after its file was truncated leaves them. Empty lines are dropped too.
 
     Attributes:
         long_lines: How many lines were longer than MAX_LINE_BYTES.
@@ -32,11 +32,11 @@ class LineSplitter:
         return lines
 
     def skip(self) -> None:
-        """Pass over everything up to the next line feed."""
+        """Skip everything up to the next line feed."""
         self._skipping = True
 
     def finish(self) -> list[bytes]:
-        """Return the line that was begun, as nothing more of it will come; none if it is empty."""
+        """Return the line that was begun, if not empty; no more of it will come."""
         line, skipping = self._begun, self._skipping
         self._begun, self._skipping = b"", False
         if len(line) > MAX_LINE_BYTES:
@@ -44,5 +44,5 @@ class LineSplitter:
         return [line[:MAX_LINE_BYTES]] if line.strip() and not skipping else []
 
     def _take(self, part: bytes) -> None:
-        # One byte more than a line may have tells that it is too long.
+        # One byte more than a line may have marks it as too long.
         self._begun = (self._begun + part)[: MAX_LINE_BYTES + 1]

@@ -1,7 +1,7 @@
-"""The named patterns, and which of them a line is of.
+"""The named patterns, and which of them a line matches.
 
-RE2 rather than Python's `re`: it needs time in proportion to the line whatever the expression and
-the line are, so that no log can stop the watch. All patterns are matched in one pass.
+RE2 rather than Python's `re`: its time is linear in the line whatever the expression, so that no
+log can stop the thread. All patterns are matched in one pass.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ BUILT_IN = {
         r"|assign_chat_to_operator.*\braised\b"
     ),
 }
-"""What the platform's logs say when something is wrong; the first that matches names the line."""
+"""Messages of the platform when something is wrong; the first that matches names the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def build_judge(own: Mapping[str, str | None]) -> Judge:
     """Compile the patterns.
 
     Args:
-        own: The operator's, which come first; None switches a built-in one off. Checked before.
+        own: From the configuration, which come first; None switches a built-in one off.
     """
     # Not for a daemon without log sources: 3.6 MB.
     import re2  # noqa: PLC0415
@@ -81,8 +81,8 @@ def build_judge(own: Mapping[str, str | None]) -> Judge:
     patterns |= {name: BUILT_IN[name] for name in BUILT_IN if name not in own}
     options = re2.Options()
     options.log_errors = False
-    found = re2.Set.SearchSet(options)
+    matcher = re2.Set.SearchSet(options)
     for expression in patterns.values():
-        found.Add(expression)
-    found.Compile()
-    return Judge((*patterns, OTHER), found)
+        matcher.Add(expression)
+    matcher.Compile()
+    return Judge((*patterns, OTHER), matcher)

@@ -1,7 +1,7 @@
-"""`POST /ingest/logs/<name>`: who may send, and what becomes of a body.
+"""`POST /ingest/logs/<name>`: who may send, and the answer to a body.
 
-A request is answered when its lines are counted. A sender that gets another answer than 200 knows
-that none of them was, and sends them again: nothing is lost and nothing counts twice.
+A request is answered when its lines are counted. With any other answer than 200 none of them was
+counted, so that the sender may send them again: no line is lost or counted twice.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from exporter.config import LogReceiver
-from exporter.logs.bodies import BodyRefused, read_entries, unpack
+from exporter.logs.bodies import read_entries, unpack
 from exporter.logs.counts import Counts
+from exporter.logs.envelopes import LogsRefused
 from exporter.logs.patterns import Judge
 from exporter.server.message import Request, Response
 
 PATH = "/ingest/logs"
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
-# The same for a wrong name, a wrong token and a wrong signature: it tells a stranger nothing.
+# The same for a wrong name, a wrong token and a wrong signature: it reveals nothing.
 _UNAUTHORIZED = Response(
     401, (_TEXT, ("WWW-Authenticate", 'Bearer realm="logs"')), b"401 Unauthorized\n"
 )
@@ -33,7 +34,7 @@ _REASONS |= {503: "busy"}
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What is in force; replaced as a whole by a reload."""
+    """The rules in force; replaced as a whole by a reload."""
 
     receivers: Mapping[str, LogReceiver] = field(default_factory=dict)
     judge: Judge | None = None
@@ -57,7 +58,7 @@ class Receiver:
         self._rules = _Rules()
 
     def apply(self, receivers: Mapping[str, LogReceiver], judge: Judge | None) -> None:
-        """Put receivers in force, which `counts` knows by now."""
+        """Put receivers in force, which were applied to `counts` before."""
         for name in receivers:
             self._counts.set_up(name, up=True)
         self._rules = _Rules(receivers, judge)
@@ -69,7 +70,7 @@ class Receiver:
         )
 
     def admit(self, path: str, headers: Mapping[str, str]) -> Response | None:
-        """Refuse by the head who can be refused by it: a signature needs the body."""
+        """Refuse a request by its head where possible: a signature needs the body."""
         name, receiver = self._find(path)
         if receiver is None:
             return _UNAUTHORIZED
@@ -85,10 +86,10 @@ class Receiver:
         return _signed(receiver, self._refuse(name, response))
 
     def answer(self, request: Request) -> Response:
-        """Count a body's lines; takes as long as that takes.
+        """Count a body's lines.
 
         Returns:
-            200 when every line is counted; otherwise none is, and the status says why.
+            200 when every line is counted; any other status when none is.
         """
         rules = self._rules
         name, receiver = self._find(request.path)
@@ -99,7 +100,7 @@ class Receiver:
         return _signed(receiver, self._take(name, receiver, rules.judge, request))
 
     def _take(self, name: str, receiver: LogReceiver, judge: Judge, request: Request) -> Response:
-        """Count the lines of a body that may be sent."""
+        """Count the lines of a body if its sender is authentic."""
         if not _is_authentic(receiver, request):
             return self._refuse(name, _UNAUTHORIZED)
         headers = request.headers
@@ -107,7 +108,7 @@ class Receiver:
             body = unpack(request.body, headers.get("content-encoding", ""))
             entries = read_entries(body, headers.get("content-type", ""))
             events = Counter(map(judge.judge, entries))
-        except BodyRefused as error:
+        except LogsRefused as error:
             return self._refuse(name, Response(error.status, (_TEXT,), f"{error}\n".encode()))
         self._counts.add(name, events)
         return Response(200, (_TEXT,))
@@ -126,7 +127,7 @@ class Receiver:
 
 
 def _signed(receiver: LogReceiver | None, response: Response) -> Response:
-    """An answer with the headers by which its sender knows whose it is."""
+    """The response with the receiver's own headers."""
     if receiver is None or not receiver.response_headers:
         return response
     own = tuple((name, v.get_secret_value()) for name, v in receiver.response_headers.items())
@@ -134,7 +135,7 @@ def _signed(receiver: LogReceiver | None, response: Response) -> Response:
 
 
 def _is_authentic(receiver: LogReceiver, request: Request) -> bool:
-    """Whether the token is right, or the signature of the body as it was sent."""
+    """Whether the token, or the signature of the body as it was sent, is right."""
     if receiver.secret is None:
         return _has_token(receiver, request.headers)
     key = receiver.secret.get_secret_value().encode()

@@ -12,7 +12,7 @@ import structlog
 from exporter.config import Logs
 from exporter.logs.counts import Counts
 from exporter.logs.entries import Entry, read_line
-from exporter.logs.envelopes import Budget, EnvelopeRefused, open_line
+from exporter.logs.envelopes import Budget, LogsRefused, open_line
 from exporter.logs.follower import Follower
 from exporter.logs.patterns import Judge, build_judge
 from exporter.logs.receiver import Receiver
@@ -135,7 +135,7 @@ def _read(line: bytes) -> tuple[Entry, ...]:
     text = line.decode(errors="replace")
     try:
         return tuple(open_line(text, Budget()))
-    except EnvelopeRefused:
+    except LogsRefused:
         return (read_line(text),)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from exporter.logs.bodies import BodyRefused, read_entries
+from exporter.logs.bodies import read_entries
 from exporter.logs.entries import MAX_TEXT_CHARS, read_line, read_object
-from exporter.logs.envelopes import Budget, EnvelopeRefused, open_line
+from exporter.logs.envelopes import Budget, LogsRefused, open_line
 from exporter.logs.patterns import OTHER, build_judge
 
 JUDGE = build_judge({})
@@ -250,11 +250,11 @@ REFUSED = {
 def test_an_envelope_that_cannot_be_opened_is_refused(
     value: Any, status: int, message: str
 ) -> None:
-    with pytest.raises(BodyRefused) as refused:
+    with pytest.raises(LogsRefused) as refused:
         list(read_entries(json.dumps(value).encode(), "application/json"))
 
     assert (refused.value.status, str(refused.value)) == (status, message)
-    with pytest.raises(EnvelopeRefused):
+    with pytest.raises(LogsRefused):
         list(open_line(json.dumps(value), Budget()))
 
 
