@@ -7,12 +7,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from exporter.ops.tune.advice import Verdict, wilson_interval
+from exporter.ops.tune.advice import Verdict
 from exporter.ops.tune.report import Report
 
 
 def write_plot(report: Report, file: Path) -> None:
-    """Draw releases a day, and the share of wrong ones with its interval, over the thresholds.
+    """Draw releases per day, and the share of wrong ones with its interval, over the thresholds.
 
     Raises:
         OSError: The file cannot be written.
@@ -23,12 +23,12 @@ def write_plot(report: Report, file: Path) -> None:
     counts, shares = figure.subplots(2, 1, sharex=True)
     counts.plot(minutes, [line.releases / days for line in lines], "o-", label="all")
     counts.plot(minutes, [line.wrong / days for line in lines], "s-", label="wrong")
-    counts.set_ylabel("releases a day")
+    counts.set_ylabel("releases per day")
     decided = [line for line in lines if line.decided]
     if decided:
         at = [line.threshold_s / 60 for line in decided]
-        ratios = [line.wrong / line.decided for line in decided]
-        ends = [wilson_interval(line.wrong, line.decided) for line in decided]
+        ratios = [line.wrong_ratio or 0.0 for line in decided]
+        ends = [line.wrong_interval for line in decided]
         reaches = (
             [ratio - low for ratio, (low, _) in zip(ratios, ends, strict=True)],
             [high - ratio for ratio, (_, high) in zip(ratios, ends, strict=True)],
@@ -39,12 +39,11 @@ def write_plot(report: Report, file: Path) -> None:
     shares.yaxis.set_major_formatter(PercentFormatter(xmax=1))
     shares.set_ylim(0, 1)
     shares.set_xlabel("stuck_after, minutes")
-    if report.advice.verdict is Verdict.RECOMMENDED and report.advice.line is not None:
-        for axes in (counts, shares):
-            at_min = report.advice.line.threshold_s / 60
-            axes.axvline(at_min, linestyle=":", label="recommended")
+    advice = report.advice
     for axes in (counts, shares):
+        if advice.verdict is Verdict.RECOMMENDED and advice.line is not None:
+            axes.axvline(advice.line.threshold_s / 60, linestyle=":", label="recommended")
         axes.legend()
         axes.grid(alpha=0.3)
-    figure.suptitle(f"{report.database}: releases that history would have seen")
+    figure.suptitle(f"{report.database}: releases that would have happened")
     figure.savefig(file, format="png", dpi=120)

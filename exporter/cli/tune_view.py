@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.cli.output import build_console, one_line
-from exporter.ops.tune.advice import Verdict, wilson_interval
+from exporter.ops.tune.advice import Verdict
 from exporter.ops.tune.report import Report
 from exporter.ops.tune.tally import Line
 from exporter.text import format_duration, format_number, format_value
@@ -57,8 +57,8 @@ def _table(report: Report) -> Table:
             format_number(line.releases / report.extent.days),
             f"{line.wrong:,}",
             f"{line.decided:,}",
-            f"{line.wrong / line.decided:.1%}" if line.decided else "-",
-            f"{wilson_interval(line.wrong, line.decided)[1]:.1%}" if line.decided else "-",
+            "-" if line.wrong_ratio is None else f"{line.wrong_ratio:.1%}",
+            f"{line.wrong_interval[1]:.1%}" if line.decided else "-",
             "?" if line.closing is None else f"{line.closing:,}",
             f"{line.undecided:,}",
             format_value(line.saved_s / report.extent.days, "seconds"),
@@ -89,11 +89,11 @@ def _notes(report: Report) -> Iterator[str]:
     yield f"* is the configured value. At most: upper end of the 95 % interval. {_METHOD}"
     if extent.max_reassignments is None:
         yield (
-            f"max_reassignments is {extent.limit_text}, expected a whole number: nobody can say "
+            f"max_reassignments is {extent.limit_text}, expected a whole number: it is unknown "
             "which chats the platform would close, and its release fails on it."
         )
     counts = (
-        (left_out.end_unknown, "whose end nobody noted"),
+        (left_out.end_unknown, "whose end is unknown"),
         (left_out.names_nobody, "without a chat or an operator"),
         (extent.without_time, "without a time"),
     )

@@ -259,7 +259,7 @@ def test_people_get_a_table_bars_and_advice(
     ]
     text = "\n".join(lines[9:])
     assert "max_reassignments is the JSON string '3', expected a whole number" in text
-    assert "Left out are assignments: 1 whose end nobody noted.\n" in text
+    assert "Left out are assignments: 1 whose end is unknown.\n" in text
     assert lines[-1] == (
         "no threshold qualifies: the best is 10m, 1 of 3 releases wrong, at most 79.2%; "
         "the limit is 5.0%. Stay in observe."

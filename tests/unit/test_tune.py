@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ops.tune.advice import Verdict, advise, count_needed, wilson_interval
+from exporter.ops.tune.advice import Verdict, advise, count_needed
 from exporter.ops.tune.episodes import (
     Episode,
     Message,
-    Outcome,
+    ReleaseKind,
     Writer,
     find_release,
     find_windows,
     judge_release,
 )
-from exporter.ops.tune.tally import Line, Tally, count_episodes
+from exporter.ops.tune.tally import Line, Tally, count_episodes, wilson_interval
 
 NOW_S = 10_000.0
 USER, HOLDER, OTHER = Writer
@@ -82,13 +82,13 @@ def test_a_clock_that_ran_backwards_releases_nothing() -> None:
 def test_a_release_is_wrong_when_the_operator_wrote_later() -> None:
     judged = judge_release(episode((900, HOLDER)), 300, NOW_S)
 
-    assert (judged.outcome, judged.saved_s) == (Outcome.WRONG, 0)
+    assert judged == (ReleaseKind.WRONG, 0)
 
 
 def test_a_release_is_undecided_while_the_episode_is_open() -> None:
     judged = judge_release(episode(ended_s=None), 300, NOW_S)
 
-    assert (judged.outcome, judged.saved_s) == (Outcome.UNDECIDED, 0)
+    assert judged == (ReleaseKind.UNDECIDED, 0)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_right_release_saves_the_wait_until_somebody_wrote_or_the_episode_ende
 ) -> None:
     judged = judge_release(episode(*messages, owed=owed), 300, NOW_S)
 
-    assert (judged.outcome, judged.saved_s) == (Outcome.RIGHT, saved_s)
+    assert judged == (ReleaseKind.RIGHT, saved_s)
 
 
 # Whole seconds in a small range, so that a recount can look at every one of them.
@@ -176,7 +176,7 @@ def test_a_release_is_the_first_second_a_recount_finds(
     at_s = find_release(find_windows(what, float(now_s)), threshold_s)
     judged = None if at_s is None else judge_release(what, at_s, float(now_s))
 
-    found = ("", 0.0) if judged is None else (str(judged.outcome), judged.saved_s)
+    found = ("", 0.0) if judged is None else (str(judged[0]), judged[1])
     assert (at_s, *found) == recount(what, threshold_s, now_s)
 
 
@@ -295,7 +295,7 @@ def test_where_none_is_good_enough_the_best_is_named() -> None:
     ("counted", "why"),
     [
         (tally((300, 0, 0), episodes=0), "there is no assignment in this time"),
-        (tally((300, 0, 0)), "no operator was silent for so long with a chat in hand"),
+        (tally((300, 0, 0)), "no operator with a chat was silent for that long"),
         (
             tally((300, 0, 0), undecided=2),
             "every chat that would have been released is still with its operator",

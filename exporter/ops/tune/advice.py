@@ -1,4 +1,4 @@
-"""Which threshold the history speaks for, and how surely. Pure."""
+"""The threshold that fits the history, and how certain that is. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from exporter.ops.tune.tally import Line, Tally
-
-Z = 1.959963984540054
-"""Of the normal distribution, for an interval of 95 %."""
+from exporter.ops.tune.tally import Line, Tally, Z
 
 
 class Verdict(StrEnum):
@@ -24,29 +21,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What to do, and why in a sentence.
+    """What to configure, and why.
 
     Attributes:
         verdict: Whether there is one.
-        line: The line that speaks for it: the recommended one, or the one that comes closest.
-        why: For people.
+        line: The recommended threshold, or the one that comes closest.
+        why: One sentence.
     """
 
     verdict: Verdict
     line: Line | None
     why: str
-
-
-def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
-    """Return the Wilson score interval (95 %) of a share; all of 0 to 1 without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    share, square = hits / trials, Z * Z / trials
-    middle = share + square / 2
-    reach = Z * math.sqrt(share * (1 - share) / trials + square / trials / 4)
-    low, high = (middle - reach) / (1 + square), (middle + reach) / (1 + square)
-    # Rounding must not make an end of the scale a little more or less than it is.
-    return (0.0 if hits == 0 else low), (1.0 if hits == trials else high)
 
 
 def count_needed(max_wrong: float) -> int:
@@ -55,7 +40,7 @@ def count_needed(max_wrong: float) -> int:
 
 
 def advise(tally: Tally, max_wrong: float) -> Advice:
-    """Return the shortest threshold whose share of wrong releases is surely small enough.
+    """Return the shortest threshold whose share of wrong releases is small enough with certainty.
 
     Args:
         tally: The counts.
@@ -66,7 +51,7 @@ def advise(tally: Tally, max_wrong: float) -> Advice:
         return Advice(Verdict.UNUSED, None, _explain_unused(tally))
     limit = f"{max_wrong:.1%}"
     for line in decided:
-        if wilson_interval(line.wrong, line.decided)[1] <= max_wrong:
+        if line.wrong_interval[1] <= max_wrong:
             is_first = line is tally.lines[0]
             why = "the shortest that was tried" if is_first else f"none shorter is within {limit}"
             return Advice(Verdict.RECOMMENDED, line, f"{_describe(line)}; {why}")
@@ -86,15 +71,15 @@ def advise(tally: Tally, max_wrong: float) -> Advice:
 
 
 def _explain_unused(tally: Tally) -> str:
-    """Why no line decides anything."""
+    """Why no line has a decided release."""
     if not tally.episodes:
         return "there is no assignment in this time"
     if any(line.undecided for line in tally.lines):
         return "every chat that would have been released is still with its operator"
-    return "no operator was silent for so long with a chat in hand"
+    return "no operator with a chat was silent for that long"
 
 
 def _describe(line: Line) -> str:
     """A line's wrong releases and their interval."""
-    high = wilson_interval(line.wrong, line.decided)[1]
+    high = line.wrong_interval[1]
     return f"{line.wrong:,} of {line.decided:,} releases wrong, at most {high:.1%}"

@@ -1,6 +1,6 @@
-"""One assignment as the history tells it, and what a release would have made of it. Pure.
+"""One assignment in the history, and what a release would have changed. Pure.
 
-All times are Unix seconds on the database's clock. The method is told in docs/tune.md.
+All times are Unix seconds on the database's clock. docs/tune.md explains the method.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from enum import StrEnum
 
 
 class Writer(StrEnum):
-    """Who wrote a message, seen from one assignment."""
+    """The sender of a message, relative to one assignment."""
 
     USER = "user"
     HOLDER = "holder"
-    """The operator who had the chat; also a message of an operator that names nobody."""
+    """The operator who had the chat; also for a message whose operator is NULL."""
     OTHER = "other"
     """Another operator."""
 
@@ -37,9 +37,9 @@ class Episode:
         assigned_s: When it began.
         ended_s: When it ended; None while it is open.
         owed: Whether the user waited for an answer when it began.
-        messages: Those of the episode by time, its ends included; of several messages of the
-            user in a row only the first is needed.
-        beat_s: The latest heartbeat, known of an open episode only.
+        messages: Those of the episode by time, its ends included; of consecutive messages of the
+            user only the first is needed.
+        beat_s: The latest heartbeat, set for an open episode only.
         past_turns: Ended assignments of the chat before this one.
     """
 
@@ -58,7 +58,7 @@ class Window:
     Attributes:
         silent_s: The operator's last sign of life before it ends.
         from_s: Its beginning.
-        until_s: Its end, which is no part of it.
+        until_s: Its end, exclusive.
     """
 
     silent_s: float
@@ -66,7 +66,7 @@ class Window:
     until_s: float
 
 
-class Outcome(StrEnum):
+class ReleaseKind(StrEnum):
     """What a release would have been."""
 
     RIGHT = "right"
@@ -75,22 +75,8 @@ class Outcome(StrEnum):
     """The episode is still open: the operator may yet answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a release at a moment would have been.
-
-    Attributes:
-        outcome: Wrong where the same operator wrote later in the same episode.
-        saved_s: By how much sooner a waiting user's chat would have been in the queue; 0 unless
-            the release was right.
-    """
-
-    outcome: Outcome
-    saved_s: float = 0.0
-
-
 def find_windows(episode: Episode, now_s: float) -> tuple[Window, ...]:
-    """Return when the chat was, or may have been, `assigned` and not answered.
+    """Return the times in which the chat was, or may have been, `assigned` and not answered.
 
     A chat is assigned from the assignment to an operator's next message, which makes it wait for
     its user, and may be again from the user's next message on.
@@ -114,7 +100,7 @@ def find_windows(episode: Episode, now_s: float) -> tuple[Window, ...]:
 
 
 def find_release(windows: Sequence[Window], threshold_s: float) -> float | None:
-    """Return when a release with that threshold would first have come; None for never."""
+    """Return the time of the first release with that threshold; None for no release."""
     for window in windows:
         at_s = max(window.silent_s + threshold_s, window.from_s)
         if at_s < window.until_s:
@@ -122,13 +108,18 @@ def find_release(windows: Sequence[Window], threshold_s: float) -> float | None:
     return None
 
 
-def judge_release(episode: Episode, at_s: float, now_s: float) -> Verdict:
-    """Return what a release at that moment, one of `find_release`, would have been."""
+def judge_release(episode: Episode, at_s: float, now_s: float) -> tuple[ReleaseKind, float]:
+    """Return what a release at that time, one of `find_release`, would have been.
+
+    Returns:
+        Wrong where the same operator wrote later in the same episode; and by how many seconds a
+        waiting user's chat would have been in the queue sooner, 0 unless the release was right.
+    """
     if any(m.at_s > at_s and m.writer is Writer.HOLDER for m in episode.messages):
-        return Verdict(Outcome.WRONG)
+        return ReleaseKind.WRONG, 0.0
     if episode.ended_s is None:
-        return Verdict(Outcome.UNDECIDED)
-    return Verdict(Outcome.RIGHT, _saved_s(episode, at_s, now_s))
+        return ReleaseKind.UNDECIDED, 0.0
+    return ReleaseKind.RIGHT, _saved_s(episode, at_s, now_s)
 
 
 def _saved_s(episode: Episode, at_s: float, now_s: float) -> float:

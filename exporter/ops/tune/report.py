@@ -1,4 +1,4 @@
-"""One database's history judged: what was read, what was counted, and what follows from it."""
+"""The report of one database: what was read, what was counted, and the advice."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from exporter.database.session import Session
-from exporter.ops.tune.advice import Advice, advise, wilson_interval
+from exporter.ops.tune.advice import Advice, advise
 from exporter.ops.tune.history import Extent, LeftOut, read_episodes, read_extent
 from exporter.ops.tune.tally import Line, Tally, count_episodes
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What came of one look at the history.
+    """The result of reading one database's history.
 
     Attributes:
         database: Its name in the configuration.
         configured_s: `release.stuck_after` as configured.
         max_wrong: The share of wrong releases that was allowed.
-        extent: What was looked at.
+        extent: What was read.
         left_out: What was not counted.
         tally: What was counted.
-        advice: What follows from it.
+        advice: Which threshold to choose.
     """
 
     database: str
@@ -75,7 +75,7 @@ def build_report(
         thresholds_s: What to try, in any order; at least one, above 0.
         configured_s: `release.stuck_after` as configured.
         max_wrong: The share of wrong releases that is allowed; above 0, below 1.
-        on_progress: Called now and then with the part that is read, from 0 to 1.
+        on_progress: Called after each page with the part that is read, from 0 to 1.
 
     Raises:
         HistoryHidden: The role may not see all rows, or a relation is missing.
@@ -93,7 +93,7 @@ def build_report(
 
 def _line_as_json(line: Line, days: float) -> dict[str, Any]:
     """A line of the table."""
-    low, high = wilson_interval(line.wrong, line.decided)
+    low, high = line.wrong_interval
     return {
         "threshold_seconds": line.threshold_s,
         "releases": line.releases,
@@ -102,7 +102,7 @@ def _line_as_json(line: Line, days: float) -> dict[str, Any]:
         "wrong": line.wrong,
         "undecided": line.undecided,
         "would_close": line.closing,
-        "wrong_ratio": line.wrong / line.decided if line.decided else None,
+        "wrong_ratio": line.wrong_ratio,
         "wrong_ratio_low": low,
         "wrong_ratio_high": high,
         "saved_seconds": line.saved_s,
