@@ -10,11 +10,13 @@ import ctypes
 import os
 import pwd
 import random
+import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict, Unpack
 
 # Below the range from which Linux takes ports of outgoing connections, so that none of those
 # grabs the port while the server is down.
@@ -66,13 +68,43 @@ def process_options(account: pwd.struct_passwd | None, directory: Path) -> Proce
     return options
 
 
-def guard_command(command: Sequence[str], doomed: str) -> list[str]:
-    """Return a command that runs `command` guarded by a pipe at its standard input.
+def start_guarded(
+    command: Sequence[str], log: BinaryIO, doomed: str, **options: Unpack[ProcessOptions]
+) -> subprocess.Popen[bytes]:
+    """Start a program that ends with this process, even if that is killed.
 
-    The holder of the other end writes a line once the command was stopped in order. Where the pipe
-    ends without one, the guard stops the command and removes the directory `doomed`, if not empty.
+    Args:
+        command: What to run.
+        log: Takes its output.
+        doomed: Directory to remove after such an end; empty for none.
+        options: As `process_options` returns them.
     """
-    return ["/bin/sh", "-c", _GUARDED_EXEC, doomed, *command]
+    return subprocess.Popen(
+        ["/bin/sh", "-c", _GUARDED_EXEC, doomed, *command],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        bufsize=0,
+        # Ctrl-C goes to the foreground process group; the program must outlive it until its owner
+        # ends it in order.
+        start_new_session=True,
+        **options,
+    )
+
+
+def end_guarded(process: subprocess.Popen[bytes], sig: signal.Signals, timeout_s: float) -> None:
+    """End such a program by a signal, by SIGKILL after the timeout, and dismiss its guard."""
+    if process.poll() is None:
+        process.send_signal(sig)
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin:
+        with contextlib.suppress(OSError):
+            process.stdin.write(b"ended\n")
+        process.stdin.close()
 
 
 def make_directory(account: pwd.struct_passwd | None, parent: Path | None) -> Path:

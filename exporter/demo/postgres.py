@@ -18,17 +18,17 @@ import time
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from exporter.demo.machine import (
     ProcessOptions,
+    end_guarded,
     find_free_port,
-    guard_command,
     make_directory,
     process_options,
     remove_shared_memory,
+    start_guarded,
     unprivileged_account,
 )
 from exporter.errors import ChatqueueError
@@ -121,12 +121,7 @@ class LocalServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @cached_property
@@ -200,17 +195,7 @@ class LocalServer:
         sockets = str(self.directory) if len(str(self.directory)) < _SOCKET_PATH_LIMIT else ""
         command += ["-p", str(self.port), "-c", f"unix_socket_directories={sockets}"]
         with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                guard_command(command, str(self.directory)),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                bufsize=0,
-                # Ctrl-C goes to the foreground process group; the server must outlive it until
-                # its owner has closed the connections and stops it.
-                start_new_session=True,
-                **self._as_account(),
-            )
+            self._process = start_guarded(command, log, str(self.directory), **self._as_account())
         deadline = time.monotonic() + 60
         while not self._is_ready():
             if not self.running:
@@ -230,19 +215,8 @@ class LocalServer:
 
     def _end(self, sig: signal.Signals) -> None:
         """End the postmaster by a signal, by SIGKILL after 20 s, and dismiss the watcher."""
-        if (process := self._process) is None:
-            return
-        if process.poll() is None:
-            process.send_signal(sig)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if process.stdin:
-            with contextlib.suppress(OSError):
-                process.stdin.write(b"stopped\n")
-            process.stdin.close()
+        if self._process is not None:
+            end_guarded(self._process, sig, 20)
         self._process = None
 
     def _create_data_directory(self) -> None:

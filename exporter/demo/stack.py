@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import yaml
 
 from exporter.config.resources import find_resource
-from exporter.demo.machine import find_free_port, guard_command
+from exporter.demo.machine import end_guarded, find_free_port, start_guarded
 from exporter.errors import ChatqueueError
 from exporter.ops.rules import JOB, Links, write_rules
 
@@ -171,29 +172,11 @@ def write_stack_config(
 def _run(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program that ends with the block, and with this process even if that is killed."""
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            guard_command(command, ""),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            bufsize=0,
-            cwd=log.parent,
-            # Ctrl-C is for the demo, which then ends its programs in order.
-            start_new_session=True,
-        )
+        process = start_guarded(command, output, "", cwd=log.parent)
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.write(b"ended\n")
-                process.stdin.close()
+        end_guarded(process, signal.SIGTERM, _END_S)
 
 
 def _wait_until_ready(name: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:

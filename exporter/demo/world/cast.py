@@ -25,14 +25,14 @@ class Event:
     """Something that happens at its time.
 
     Attributes:
-        kind: What, a key of the world's handlers.
+        kind: Name of the world's method that it calls.
         subject: The chat or the operator it happens to; None for the platform as a whole.
-        turn: The subject's turn it was planned in; it is void once that has passed.
+        turn: The subject's turn it was planned in, after which it is void; None for never.
     """
 
     kind: str
     subject: UUID | None = None
-    turn: int = 0
+    turn: int | None = None
 
 
 @dataclass(slots=True)
@@ -42,12 +42,12 @@ class Operator:
     Attributes:
         id: As in the platform.
         pace: Factor on the time he needs; above 1 is slow.
-        turn: Moves on with each chat taken or left, which voids what was planned before.
+        turn: Increases with each chat taken or left, which voids what was planned before.
         chat: The chat he has open, as far as he knows.
         away: He has left without a word: no input, no reply.
         left_at: When that was.
         tab_open: His browser goes on sending heartbeats without him.
-        leaves_next: He will, with the next chat in hand.
+        leaves_next: He will leave so with the next chat in hand.
     """
 
     id: UUID
@@ -65,7 +65,7 @@ class Conversation:
     """One simulated user with a chat.
 
     Attributes:
-        turn: Moves on with each message that changes whose turn it is.
+        turn: Increases with each message that changes whose turn it is.
         answered: The operator spoke last.
         nudges: Messages since the last answer, the first not counted.
         unnoticed: The platform has lost the return of this user and loses what follows.

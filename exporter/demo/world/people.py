@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from exporter.demo.scenarios import Rhythm
@@ -51,29 +51,9 @@ class World:
         self._random = random.Random(seed)
         self._spare = spare
         self._on_break: UUID | None = None  # one at a time, as the shift plan has it
-        self._events: list[tuple[float, int, Event]] = []
+        self._events: list[tuple[float, int, Event, Callable[..., None]]] = []
         self._numbers = itertools.count()
         self._faults = itertools.cycle(FAULTS)
-        self._handlers: Mapping[str, Callable[[UUID, int], None]] = {
-            "nudge": self._nudge,
-            "return": self._return,
-            "close": self._close,
-            "remove fault": self._remove_fault,
-            "time out": self._time_out,
-            "look": self._look,
-            "reply": self._reply,
-            "hand back": self._hand_back,
-            "admin takes": self._admin_takes,
-            "come back": self._come_back,
-            "beat": self._beat,
-            "start break": self._start_break,
-            "end break": self._end_break,
-        }
-        self._jobs: Mapping[str, Callable[[], None]] = {
-            "arrive": self._arrive,
-            "idle detector": self._run_idle_detector,
-            "fault": self._add_fault,
-        }
         self._open(operators)
 
     @property
@@ -87,15 +67,15 @@ class World:
         Raises:
             PlatformDown: The platform is away; the event has not happened and comes again.
         """
-        at, number, event = heapq.heappop(self._events)
+        at, number, event, act = heapq.heappop(self._events)
         self.now = max(self.now, at)
         try:
             if event.subject is None:
-                self._jobs[event.kind]()
-            else:
-                self._handlers[event.kind](event.subject, event.turn)
+                act()
+            elif not self._is_void(event.subject, event.turn):
+                act(event.subject)
         except PlatformDown:
-            heapq.heappush(self._events, (at, number, event))
+            heapq.heappush(self._events, (at, number, event, act))
             raise
         return event
 
@@ -117,16 +97,27 @@ class World:
     def _open(self, operators: Sequence[OperatorRow]) -> None:
         for row in operators:
             self.operators[row.id] = Operator(row.id, self._random.uniform(0.8, 1.3))
-            self._plan(self._random.uniform(0, _BEAT_S), "beat", row.id)
-            self._plan(self._random.uniform(0, 30), "look", row.id)
-            self._plan(self._random.expovariate(1 / 1800), "start break", row.id)
-        self._plan(1, "arrive")
-        self._plan(_IDLE_DETECTOR_S, "idle detector")
+            self._plan(self._random.uniform(0, _BEAT_S), self._beat, row.id)
+            self._plan(self._random.uniform(0, 30), self._look, row.id, 0)
+            self._plan(self._random.expovariate(1 / 1800), self._start_break, row.id)
+        self._plan(1, self._arrive)
+        self._plan(_IDLE_DETECTOR_S, self._run_idle_detector)
         self._plan_fault()
 
-    def _plan(self, after_s: float, kind: str, subject: UUID | None = None, turn: int = 0) -> None:
-        event = Event(kind, subject, turn)
-        heapq.heappush(self._events, (self.now + after_s, next(self._numbers), event))
+    def _plan(
+        self,
+        after_s: float,
+        act: Callable[..., None],
+        subject: UUID | None = None,
+        turn: int | None = None,
+    ) -> None:
+        """Let something happen to the subject later; with a turn, only if that is not over."""
+        event = Event(act.__name__.strip("_"), subject, turn)
+        heapq.heappush(self._events, (self.now + after_s, next(self._numbers), event, act))
+
+    def _is_void(self, subject: UUID, turn: int | None) -> bool:
+        one = self.operators.get(subject) or self.conversations.get(subject)
+        return turn is not None and (one is None or one.turn != turn)
 
     # Users
 
@@ -134,29 +125,25 @@ class World:
         chat, user = self._make_id(), self._make_id()
         self.platform.start_chat(chat, user)
         mean_s = 60 / self.rhythm.chats_per_minute
-        self._plan(self._random.expovariate(1 / mean_s), "arrive")
+        self._plan(self._random.expovariate(1 / mean_s), self._arrive)
         self.conversations[chat] = conversation = Conversation()
         self._plan_nudge(chat, conversation)
 
     def _plan_nudge(self, chat: UUID, conversation: Conversation) -> None:
         patience_s = self.rhythm.nudge_s * (1 + conversation.nudges / 2)
         after_s = 15 + self._random.expovariate(1 / patience_s)
-        self._plan(after_s, "nudge", chat, conversation.turn)
+        self._plan(after_s, self._nudge, chat, conversation.turn)
 
-    def _nudge(self, chat: UUID, turn: int) -> None:
-        conversation = self.conversations.get(chat)
-        if conversation is None or conversation.turn != turn:
-            return
+    def _nudge(self, chat: UUID) -> None:
+        conversation = self.conversations[chat]
         if conversation.nudges >= self.rhythm.gives_up_after:
             return
         self.platform.write(chat, unnoticed=conversation.unnoticed)
         conversation.nudges += 1
         self._plan_nudge(chat, conversation)
 
-    def _return(self, chat: UUID, turn: int) -> None:
-        conversation = self.conversations.get(chat)
-        if conversation is None or conversation.turn != turn:
-            return
+    def _return(self, chat: UUID) -> None:
+        conversation = self.conversations[chat]
         unnoticed = self._random.random() < self.rhythm.loses_return
         self.platform.write(chat, unnoticed=unnoticed)
         conversation.unnoticed = unnoticed
@@ -164,23 +151,21 @@ class World:
         conversation.answered, conversation.nudges = False, 0
         self._plan_nudge(chat, conversation)
 
-    def _close(self, chat: UUID, turn: int) -> None:
+    def _close(self, chat: UUID) -> None:
         """An admin closes what has ended: the platform itself ends no conversation."""
-        conversation = self.conversations.get(chat)
-        if conversation is None or conversation.turn != turn:
-            return
         self.platform.close_chat(chat)
         del self.conversations[chat]
 
     # Operators
 
-    def _look(self, operator_id: UUID, turn: int) -> None:
+    def _look(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
-        if operator.turn != turn or operator.away:
+        if operator.away:
             return
         chat = self.platform.take(operator_id, same_chat_first=self.rhythm.same_chat_first)
         if chat is None:
-            self._plan(self._random.uniform(*self.rhythm.look_s), "look", operator_id, turn)
+            after_s = self._random.uniform(*self.rhythm.look_s)
+            self._plan(after_s, self._look, operator_id, operator.turn)
             return
         self._take(operator, chat)
 
@@ -199,18 +184,18 @@ class World:
             operator.leaves_next = False
             self._go_away(operator)
             return
-        kind = "reply"
+        act = self._reply
         if chance > 1 - rhythm.hands_back:
-            kind = "hand back"
+            act = self._hand_back
         elif chance > 1 - rhythm.hands_back - rhythm.admin_takes:
-            kind = "admin takes"
-        # Half of a reply's time is enough to see that somebody else should write it.
-        after_s *= 1.0 if kind == "reply" else 0.5
-        self._plan(after_s, kind, operator.id, operator.turn)
+            act = self._admin_takes
+        # Half of a reply's time is enough to see that another operator should write it.
+        after_s *= 1.0 if act == self._reply else 0.5
+        self._plan(after_s, act, operator.id, operator.turn)
 
-    def _reply(self, operator_id: UUID, turn: int) -> None:
+    def _reply(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
-        if operator.turn != turn or operator.chat is None:
+        if operator.chat is None:
             return
         chat = operator.chat
         replied = self.platform.reply(chat, operator_id)
@@ -222,21 +207,21 @@ class World:
         conversation.answered, conversation.unnoticed = True, False
         if self._random.random() < self.rhythm.returns:
             after_s = 5 + self._random.expovariate(1 / self.rhythm.return_s)
-            self._plan(after_s, "return", chat, conversation.turn)
+            self._plan(after_s, self._return, chat, conversation.turn)
         else:
             after_s = self._random.uniform(*self.rhythm.linger_s)
-            self._plan(after_s, "close", chat, conversation.turn)
+            self._plan(after_s, self._close, chat, conversation.turn)
 
-    def _hand_back(self, operator_id: UUID, turn: int) -> None:
+    def _hand_back(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
-        if operator.turn == turn and operator.chat is not None:
+        if operator.chat is not None:
             self.platform.hand_back(operator.chat, operator_id)
             self._leave_chat(operator)
 
-    def _admin_takes(self, operator_id: UUID, turn: int) -> None:
-        """An admin gives the chat to an operator who has none; without one it is answered."""
+    def _admin_takes(self, operator_id: UUID) -> None:
+        """An admin gives the chat to an operator who has none; if all have one, it is answered."""
         operator = self.operators[operator_id]
-        if operator.turn != turn or operator.chat is None:
+        if operator.chat is None:
             return
         free = [
             who
@@ -244,7 +229,7 @@ class World:
             if who.chat is None and not who.away and who.id != self._on_break
         ]
         if not free:
-            self._reply(operator_id, turn)
+            self._reply(operator_id)
             return
         other, chat = self._random.choice(free), operator.chat
         moved = self.platform.reassign(chat, operator_id, other.id)
@@ -259,59 +244,59 @@ class World:
         operator.chat = None
         operator.turn += 1
         if not operator.away:
-            self._plan(self._random.uniform(1, 5), "look", operator.id, operator.turn)
+            self._plan(self._random.uniform(1, 5), self._look, operator.id, operator.turn)
 
     def _go_away(self, operator: Operator) -> None:
         operator.away, operator.left_at = True, self.now
         operator.tab_open = self._random.random() < self.rhythm.leaves_tab
         if operator.tab_open and self.rhythm.page_times_out:
-            self._plan(_IDLE_TIMEOUT_S, "time out", operator.id, operator.turn)
-        self._plan(self._random.uniform(*self.rhythm.vanished_s), "come back", operator.id)
+            self._plan(_IDLE_TIMEOUT_S, self._time_out, operator.id, operator.turn)
+        self._plan(self._random.uniform(*self.rhythm.vanished_s), self._come_back, operator.id)
 
-    def _time_out(self, operator_id: UUID, turn: int) -> None:
+    def _time_out(self, operator_id: UUID) -> None:
         """The page itself gives back the chat of an operator who is idle for too long."""
         operator = self.operators[operator_id]
-        if operator.turn == turn and operator.away and operator.chat is not None:
-            self._lose_chat(operator, self.platform.time_out(operator.chat, operator_id))
+        if operator.away and operator.chat is not None:
+            self._finish_chat(operator, self.platform.time_out(operator.chat, operator_id))
 
-    def _lose_chat(self, operator: Operator, requeued: bool | None) -> None:
+    def _finish_chat(self, operator: Operator, requeued: bool | None) -> None:
         """Have no chat any more; it was closed where `requeued` is False."""
         chat = operator.chat
         self._leave_chat(operator)
         if requeued is False and chat is not None:
             self.conversations.pop(chat, None)
 
-    def _come_back(self, operator_id: UUID, _turn: int) -> None:
+    def _come_back(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
         operator.away = False
-        kind = "look" if operator.chat is None else "reply"
-        self._plan(self._random.uniform(1, 20), kind, operator_id, operator.turn)
+        act = self._look if operator.chat is None else self._reply
+        self._plan(self._random.uniform(1, 20), act, operator_id, operator.turn)
 
-    def _beat(self, operator_id: UUID, _turn: int) -> None:
+    def _beat(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
         if not operator.away:
             self.platform.beat(operator_id, operator.chat)
         elif operator.tab_open and operator.chat is not None:
             self.platform.beat(operator_id, operator.chat, idle_s=self.now - operator.left_at)
-        self._plan(_BEAT_S, "beat", operator_id)
+        self._plan(_BEAT_S, self._beat, operator_id)
 
-    def _start_break(self, operator_id: UUID, _turn: int) -> None:
+    def _start_break(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
         if operator.away or operator.chat is not None or self._on_break:
-            self._plan(30, "start break", operator_id)
+            self._plan(30, self._start_break, operator_id)
             return
         self.platform.set_available(operator_id, False)
         self._on_break = operator_id
         operator.turn += 1
-        self._plan(self._random.uniform(180, 480), "end break", operator_id)
+        self._plan(self._random.uniform(180, 480), self._end_break, operator_id)
 
-    def _end_break(self, operator_id: UUID, _turn: int) -> None:
+    def _end_break(self, operator_id: UUID) -> None:
         operator = self.operators[operator_id]
         self.platform.set_available(operator_id, True)
         self._on_break = None
-        self._plan(1, "look", operator_id, operator.turn)
+        self._plan(1, self._look, operator_id, operator.turn)
         mean_s = self.rhythm.break_every_s
-        self._plan(self._random.expovariate(1 / mean_s), "start break", operator_id)
+        self._plan(self._random.expovariate(1 / mean_s), self._start_break, operator_id)
 
     # The platform
 
@@ -320,22 +305,24 @@ class World:
             for released in self.platform.run_idle_detector():
                 operator = self.operators.get(released.operator)
                 if operator and operator.chat == released.chat:
-                    self._lose_chat(operator, released.requeued)
-        self._plan(_IDLE_DETECTOR_S, "idle detector")
+                    self._finish_chat(operator, released.requeued)
+        self._plan(_IDLE_DETECTOR_S, self._run_idle_detector)
 
     def _plan_fault(self) -> None:
         if self.rhythm.breaks_chat_every_s < float("inf"):
-            self._plan(self._random.expovariate(1 / self.rhythm.breaks_chat_every_s), "fault")
+            self._plan(
+                self._random.expovariate(1 / self.rhythm.breaks_chat_every_s), self._add_fault
+            )
 
     def _add_fault(self) -> None:
         chat, user = self._make_id(), self._make_id()
         rows = build_fault(next(self._faults), chat, user, self._spare, self._make_id, self.now)
         self.platform.add_rows(rows)
         self.conversations[chat] = Conversation()
-        self._plan(_FAULT_LASTS_S, "remove fault", chat)
+        self._plan(_FAULT_LASTS_S, self._remove_fault, chat)
         self._plan_fault()
 
-    def _remove_fault(self, chat: UUID, _turn: int) -> None:
+    def _remove_fault(self, chat: UUID) -> None:
         self.platform.remove_fault(chat)
         self.conversations.pop(chat, None)
 
