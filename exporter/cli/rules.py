@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -15,16 +15,25 @@ LONGEST_INTERVAL_S = 120
 _KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9.-]*/)?[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def _check_job(_context: click.Context, _option: click.Parameter, job: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_./:-]+", job):
-        raise click.BadParameter("expected letters, digits and _ . / : -")
-    return job
+def _must_match(pattern: str, expected: str) -> Callable[..., str]:
+    """A callback that refuses an option's text unless the whole of it matches."""
+
+    def check(_context: click.Context, _option: click.Parameter, text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise click.BadParameter(expected)
+        return text
+
+    return check
 
 
-def _check_url(_context: click.Context, _option: click.Parameter, url: str) -> str:
-    if url and not re.fullmatch(r"(https?://|/)?[^\s#\"'{}]+", url):
-        raise click.BadParameter("expected a URL such as https://wiki.example.com/runbooks, no #")
-    return url.rstrip("/")
+_check_job = _must_match(r"[A-Za-z0-9_./:-]+", "expected letters, digits and _ . / : -")
+_check_url = _must_match(
+    r"((https?://|/)?[^\s#\"'{}]+)?",
+    "expected a URL such as https://wiki.example.com/runbooks, no #",
+)
+_check_namespace = _must_match(
+    r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)?", "expected small letters, digits and -"
+)
 
 
 def _read_labels(
@@ -50,12 +59,6 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
         # Prometheus ignores samples older than five minutes, and rules look back further.
         raise click.BadParameter("expected whole seconds, from 1s to 2m")
     return int(seconds)
-
-
-def _check_namespace(_context: click.Context, _option: click.Parameter, name: str) -> str:
-    if name and not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", name):
-        raise click.BadParameter("expected small letters, digits and -")
-    return name
 
 
 @click.command()
@@ -122,7 +125,7 @@ def rules(
         raise click.UsageError("--namespace and --label need --kubernetes.")
     if kubernetes and output:
         raise click.UsageError("--kubernetes prints one object; --output is for plain files.")
-    links = Links(job, runbook_url, grafana_url, scrape_interval_s)
+    links = Links(job, runbook_url.rstrip("/"), grafana_url.rstrip("/"), scrape_interval_s)
     if kubernetes:
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
         return

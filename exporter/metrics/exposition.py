@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from exporter import __version__
@@ -35,7 +34,7 @@ GRACE_S = 2.0
 FORGET_AFTER_S = 600.0
 _END = b"# EOF\n"
 _GZIP_LEVEL = 5
-_MAX_KNOWN_ACCEPTS = 64
+_MAX_ACCEPTS = 64
 _OPENMETRICS = "application/openmetrics-text"
 _ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")
 
@@ -181,10 +180,10 @@ class Exposition(PeriodicThread[None]):
 
     def _choose(self, accept: str) -> str:
         """Negotiate a content type and remember how to encode it."""
-        encoder, content_type = choose_encoder(_known_form(accept))
+        encoder, content_type = choose_encoder(_negotiate(accept))
         with self._lock:
             self._formats.setdefault(content_type, _Format(encoder, self._monotonic()))
-            if len(self._types) < _MAX_KNOWN_ACCEPTS:
+            if len(self._types) < _MAX_ACCEPTS:
                 self._types[accept] = content_type
         return content_type
 
@@ -244,7 +243,7 @@ def _encode(
     encode: Callable[[Collector], bytes], family: Family, labels: Labels
 ) -> tuple[bytes, bytes]:
     """A family's heading and its sample lines."""
-    metric = _empty_metric(family)
+    metric = Metric(family.name.removesuffix("_total"), family.help, family.type, family.unit)
     for sample in family.samples:
         metric.add_sample(family.name + sample.suffix, dict(labels + sample.labels), sample.value)
     text = encode(_OneFamily(metric)).removesuffix(_END)
@@ -263,18 +262,11 @@ class _OneFamily(Collector):
         yield self._metric
 
 
-def _empty_metric(family: Family) -> Metric:
-    """prometheus_client's container for a family."""
-    if family.type == "counter":
-        return CounterMetricFamily(family.name.removesuffix("_total"), family.help)
-    return Metric(family.name, family.help, family.type, family.unit)
+def _negotiate(accept: str) -> str:
+    """The preferred one of the supported formats in an Accept header, as a header again.
 
-
-def _known_form(accept: str) -> str:
-    """The form that an Accept header likes best of the few there are, as a header of its own.
-
-    prometheus_client repeats any version it is asked for, and fails where it is no number: each
-    would be one more page to render for as long as the daemon runs.
+    prometheus_client repeats any requested version, and fails where it is no number: each would be
+    one more page to render for as long as the daemon runs.
     """
     best, best_quality = "", 0.0
     for part in accept.split(","):

@@ -163,7 +163,7 @@ class Snapshot:
         gauges: tuple[tuple[str, str, Iterable[float]], ...] = (
             (
                 "success",
-                "Whether the query's latest run gave figures that are still fresh.",
+                "Whether the query's latest run succeeded and its result is still fresh.",
                 (result.success and at < result.expires_at for result in results),
             ),
             (
@@ -188,7 +188,7 @@ class Snapshot:
             yield make_family(f"{prefix}_{name}", help_text, zip(labels, values, strict=True))
         yield make_family(
             f"{prefix}_errors_total",
-            "Runs of the query that gave no figures, by reason.",
+            "Failed runs of the query, by reason.",
             [
                 ((("query", result.query), ("reason", str(reason))), result.errors[reason])
                 for result in results
@@ -285,7 +285,7 @@ def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:
         if named in seen:
             raise RowMismatch(
                 f"{query.path.name} returned two rows for {metric.name}{dict(named)}, "
-                "expected labels that tell rows apart"
+                "expected labels that identify a row"
             )
         seen.add(named)
         for series in metric.series:

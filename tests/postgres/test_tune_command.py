@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli import cli, main
-from exporter.cli.tune import _progress
+from exporter.cli.tune import _show_progress
 from exporter.ops.tune import history
 from tests import builders
 from tests.postgres.test_cli_helpers import run_command
@@ -366,6 +366,6 @@ def test_the_bar_is_drawn_on_a_terminal_only(
 ) -> None:
     for is_terminal in ("0", "1"):
         monkeypatch.setenv("TTY_COMPATIBLE", is_terminal)
-        with _progress() as show:
+        with _show_progress() as show:
             show(0.5)
         assert ("Reading the history" in capsys.readouterr().err) is (is_terminal == "1")

@@ -114,7 +114,7 @@ chatqueue_database_up{database="main",env="production"} 1.0
 # HELP chatqueue_database_reconnections_total Connections that were closed while idle and opened again for the next poll.
 # TYPE chatqueue_database_reconnections_total counter
 chatqueue_database_reconnections_total{database="main",env="production"} 0.0
-# HELP chatqueue_exporter_query_success Whether the query's latest run gave figures that are still fresh.
+# HELP chatqueue_exporter_query_success Whether the query's latest run succeeded and its result is still fresh.
 # TYPE chatqueue_exporter_query_success gauge
 # HELP chatqueue_exporter_query_last_success_timestamp_seconds Unix time of the query's last success; 0 before the first.
 # TYPE chatqueue_exporter_query_last_success_timestamp_seconds gauge
@@ -149,7 +149,7 @@ things_total{database="main",env="production",kind="b"} 0.0
 """
         + DATABASE_TEXT
         + """\
-# HELP chatqueue_exporter_query_errors_total Runs of the query that gave no figures, by reason.
+# HELP chatqueue_exporter_query_errors_total Failed runs of the query, by reason.
 # TYPE chatqueue_exporter_query_errors_total counter
 """
     )
@@ -192,7 +192,7 @@ things_total{database="main",env="production",kind="b"} 0.0
             "interval_seconds gauge\n# UNIT chatqueue_exporter_query_interval_seconds seconds\n",
         )
         + """\
-# HELP chatqueue_exporter_query_errors Runs of the query that gave no figures, by reason.
+# HELP chatqueue_exporter_query_errors Failed runs of the query, by reason.
 # TYPE chatqueue_exporter_query_errors counter
 # EOF
 """

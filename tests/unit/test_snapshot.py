@@ -216,13 +216,13 @@ def test_two_rows_with_the_same_labels_are_refused() -> None:
 
     assert mismatch_of(query_of(CHATS), ["state", "chats"], *rows) == (
         "mine.sql returned two rows for chats{'state': 'waiting'}, "
-        "expected labels that tell rows apart"
+        "expected labels that identify a row"
     )
 
 
 def test_two_rows_without_labels_are_refused_even_where_one_is_null() -> None:
     assert mismatch_of(query_of(ALONE), ["value"], {"value": None}, {"value": 1}) == (
-        "mine.sql returned two rows for alone{}, expected labels that tell rows apart"
+        "mine.sql returned two rows for alone{}, expected labels that identify a row"
     )
 
 

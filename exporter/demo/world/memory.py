@@ -7,6 +7,7 @@ Its methods are those of `LivePlatform`.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from uuid import UUID
 
@@ -38,7 +39,7 @@ class MemoryPlatform:
         self._ids = random.Random(seed)
         self._persona = persona
         self._operators = {operator.id: operator for operator in rows.operators}
-        self._past_turns: dict[UUID, int] = {}
+        self._past_turns: Counter[UUID] = Counter()
 
     def start_chat(self, chat: UUID, user: UUID) -> None:
         """Open a chat and write a first message."""
@@ -113,7 +114,7 @@ class MemoryPlatform:
         reason = "manual_reassignment_by_admin:other operator wanted"
         copy = AssignmentRow(self._make_id(), chat, operator, since, now, now, reason)
         self.rows.chat_assignments.append(copy)
-        self._count_turn(chat)
+        self._past_turns[chat] += 1
         self._give(row, to)
         return True
 
@@ -204,7 +205,7 @@ class MemoryPlatform:
 
     def _release_or_close(self, row: ChatRow, reason: str) -> bool:
         """Do what `release_and_reassign_chat` does; False where that closed the chat."""
-        if self._past_turns.get(row.id, 0) < _MAX_REASSIGNMENTS:
+        if self._past_turns[row.id] < _MAX_REASSIGNMENTS:
             self._release(row, reason)
             self._queue(row)
             return True
@@ -231,10 +232,7 @@ class MemoryPlatform:
     def _end_assignment(self, row: ChatRow, reason: str) -> None:
         if assignment := self.open.pop(row.id, None):
             assignment.released_at, assignment.release_reason = self._clock(), reason
-            self._count_turn(row.id)
-
-    def _count_turn(self, chat: UUID) -> None:
-        self._past_turns[chat] = self._past_turns.get(chat, 0) + 1
+            self._past_turns[row.id] += 1
 
     def _add_message(self, chat: UUID, sender_type: str, operator: UUID | None) -> None:
         text = next_phrase(sender_type)

@@ -238,7 +238,7 @@ class World:
             self._take(other, chat)
 
     def _leave_chat(self, operator: Operator) -> None:
-        """Have no chat any more and look for the next one soon."""
+        """Give up the chat and request the next one soon."""
         if operator.chat in self.conversations:
             self.conversations[operator.chat].held = False
         operator.chat = None
@@ -260,7 +260,7 @@ class World:
             self._finish_chat(operator, self.platform.time_out(operator.chat, operator_id))
 
     def _finish_chat(self, operator: Operator, requeued: bool | None) -> None:
-        """Have no chat any more; it was closed where `requeued` is False."""
+        """Give up the chat, which was closed where `requeued` is False."""
         chat = operator.chat
         self._leave_chat(operator)
         if requeued is False and chat is not None:

@@ -1,1 +1,1 @@
-"""Small repairs of single chats, by a person: look, judge, and do it under a lock or not at all."""
+"""Small repairs of single chats by a person, under a lock and recorded."""

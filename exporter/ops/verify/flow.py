@@ -287,7 +287,7 @@ class Flow:
             raise _Failed(f"the operator got {self._cast.name(row['chat'])}, expected {expected}")
 
     def _expect(self, chat: UUID, expected: Mapping[str, Any]) -> str:
-        """Hold the chat against what it should be, and say its state."""
+        """Compare the chat with what it should be; return its state."""
         values = {"chat": chat, "operator": self._cast.operator}
         (row,) = self._rows("look", values)
         wrong = [
