@@ -125,16 +125,9 @@ def _find_plotter(png: Path) -> Callable[..., None]:
 def _show_progress() -> Iterator[Callable[[float], None]]:
     """A progress bar on a terminal; nothing anywhere else."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from rich.progress import Progress
 
     console = Console(stderr=True)
-    columns = (TextColumn("Reading the history"), BarColumn(), TaskProgressColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=1.0)
-
-        def show(part: float) -> None:
-            progress.update(task, completed=part)
-
-        yield show
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Reading the history", total=1.0)
+        yield lambda part: progress.update(task, completed=part)

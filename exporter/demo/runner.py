@@ -28,7 +28,7 @@ from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
 from exporter.demo.scenarios import SCENARIOS
 from exporter.demo.simulation import Simulation
-from exporter.demo.stack import Programs, Stack, find_programs, run_stack
+from exporter.demo.stack import Stack, find_programs, run_stack
 from exporter.release import admin
 from exporter.release.grants import READER, RELEASER, build_grants
 from exporter.service import serve
@@ -72,29 +72,10 @@ def run_demo(
             start, or the address is taken.
     """
     programs = find_programs() if full else None
-    with _Ending() as ending:
-        try:
-            _live(ending, scenario, seed, listen_addresses, release_mode, programs)
-        except LocalServerError:
-            # Ctrl-C reaches initdb as well, which then fails.
-            if not ending.wanted:
-                raise
-    click.echo("The demo has ended; nothing is left behind.")
-
-
-def _live(
-    ending: _Ending,
-    scenario: str,
-    seed: int,
-    listen_addresses: Sequence[str],
-    release_mode: str,
-    programs: Programs | None,
-) -> None:
-    """Start everything, serve, and clean up."""
     started = time.monotonic()
     click.echo("Starting PostgreSQL and a chat platform on it …")
     with (
-        contextlib.suppress(_Ended),
+        _Ending() as ending,
         LocalServer(embedded_bin_dir()) as server,
         ending.allowed(),
         tempfile.TemporaryDirectory(prefix="chatqueue-demo-") as folder,
@@ -102,7 +83,6 @@ def _live(
         contextlib.ExitStack() as beside,
     ):
         config_file = _write_config(Path(folder), server, release_mode)
-        addresses = listen_addresses or [_free_address()]
 
         def announce(bound: Sequence[str]) -> None:
             stack = None
@@ -113,13 +93,14 @@ def _live(
 
         serve(
             Daemon(config_file),
-            addresses,
+            listen_addresses or [_free_address()],
             enable_lifecycle=True,
             # A closed terminal ends the demo, unless it runs under nohup.
             reload_on_hangup=signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
             on_ready=announce,
         )
         ending.forbid()
+    click.echo("The demo has ended; nothing is left behind.")
 
 
 class _Ended(BaseException):
@@ -148,9 +129,11 @@ class _Ending:
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        # Ctrl-C reaches initdb as well, which then fails.
+        return self.wanted and kind is not None and issubclass(kind, (_Ended, LocalServerError))
 
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
