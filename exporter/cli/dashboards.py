@@ -44,7 +44,9 @@ def dashboards(output: Path, prometheus: str, runbook_url: str | None) -> None:
     provisioning = find_resource("deploy") / "grafana" / "provisioning"
     for kind, old, new in (("dashboards", _PATH, str(folder)), ("datasources", _URL, prometheus)):
         text = (provisioning / kind / "chatqueue.yaml").read_text("utf-8")
-        files[f"provisioning/{kind}/chatqueue.yaml"] = text.replace(old, _quote(new))
+        # A string of JSON is one of YAML; a single $ would begin a variable of Grafana.
+        quoted = json.dumps(new.replace("$", "$$"), ensure_ascii=False)
+        files[f"provisioning/{kind}/chatqueue.yaml"] = text.replace(old, quoted)
     write_files(folder, files)
 
 
@@ -57,8 +59,3 @@ def _link(text: str, runbook_url: str | None) -> str:
         if variable["name"] == "runbooks":
             variable["query"] = runbook_url
     return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
-
-
-def _quote(value: str) -> str:
-    """A YAML string; a single $ would begin a variable of Grafana."""
-    return json.dumps(value.replace("$", "$$"), ensure_ascii=False)

@@ -24,7 +24,7 @@ from exporter.errors import ChatqueueError
 from exporter.release import admin
 from exporter.release.facts import Decision, Evidence
 from exporter.release.guards import LIMIT_NAMES
-from exporter.release.orders import Order, Result, describe
+from exporter.release.orders import Order, describe
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.policy import Finding
 from exporter.release.schema import build_script
@@ -80,7 +80,9 @@ def release(
         if result.decision is Decision.UNKNOWN:
             result = engine.settle(result)
     _print_findings(result.findings, overrides)
-    click.echo(_sentence(result))
+    fields = describe(result)
+    audit = f" (audit {result.audit_id})" if result.audit_id else ""
+    click.echo(f"{fields['decision']}: {fields['reason']}{audit}")
     sys.exit(0 if result.decision in DONE else 1)
 
 
@@ -242,14 +244,6 @@ def _observe(engine: Engine, chat: UUID) -> Evidence:
             raise ChatqueueError(f"no such chat: {chat}")
         raise ChatqueueError(f"chat {chat} is not active and assigned, so there is nothing to do")
     return evidence
-
-
-def _sentence(result: Result) -> str:
-    """The result in one line."""
-    fields = describe(result)
-    return f"{fields['decision']}: {fields['reason']}" + (
-        f" (audit {result.audit_id})" if result.audit_id else ""
-    )
 
 
 def _print_findings(findings: Sequence[Finding], overrides: Sequence[str]) -> None:

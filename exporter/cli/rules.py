@@ -130,12 +130,8 @@ def rules(
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
         return
     if output is None:
-        click.echo(_join(read_rules(links)), nl=False)
+        # All files in one: their groups under one key.
+        texts = [text.replace("\ngroups:\n", "\n", 1) for text in read_rules(links).values()]
+        click.echo("groups:\n" + "\n".join(texts), nl=False)
         return
     write_files(output, read_rules(links))
-
-
-def _join(files: dict[str, str]) -> str:
-    """All files in one: their groups under one key."""
-    parts = [text.replace("\ngroups:\n", "\n", 1) for text in files.values()]
-    return "groups:\n" + "\n".join(parts)

@@ -51,7 +51,16 @@ def verify(
         database: _check(inspection, dsns.get(database)) for database, inspection in chosen.items()
     }
     if as_json:
-        print_json([_as_json(*result) for result in results.items()])
+        print_json(
+            [
+                {
+                    "database": database,
+                    "ok": all(check.ok for check in checks),
+                    "checks": [asdict(check) for check in checks],
+                }
+                for database, checks in results.items()
+            ]
+        )
     else:
         for database, checks in results.items():
             _print(database, checks)
@@ -97,15 +106,6 @@ def _play(dsn: str, connect_timeout_s: float) -> tuple[Check, ...]:
     moved = ", ".join(play.sequences)
     undone = f"everything but the sequences {moved}" if moved else "everything"
     return (*play.checks, Check("flow", "undone", True, undone))
-
-
-def _as_json(database: str, checks: Sequence[Check]) -> dict[str, object]:
-    """One database for scripts."""
-    return {
-        "database": database,
-        "ok": all(check.ok for check in checks),
-        "checks": [asdict(check) for check in checks],
-    }
 
 
 def _print(database: str, checks: Sequence[Check]) -> None:

@@ -12,8 +12,8 @@ import pytest
 from rich.table import Table
 
 from exporter.cli import main
-from exporter.cli import rules as RULES  # noqa: N812
 from exporter.cli.output import build_console, one_line, printing
+from exporter.ops import rules
 
 PROGRAM = (sys.executable, "-c", "from exporter.cli import main; main()")
 COMMANDS: dict[str, tuple[str, ...]] = {
@@ -76,11 +76,11 @@ def test_a_device_that_lacks_a_sign_gets_a_plain_one(
 ) -> None:
     device = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(device, encoding, write_through=True))
-    monkeypatch.setattr(RULES, "_join", lambda *_: "✓ ✗ → █ \udcff é 猫\n")
+    monkeypatch.setattr(rules, "read_rules", lambda *_: {"a": "✓ ✗ → █ \udcff é 猫\n"})
     main_exit("rules")
 
     shown = device.getvalue().decode(encoding)
-    assert shown.startswith("+ x -> ")
+    assert shown.startswith("groups:\n+ x -> ")
     assert shown.endswith(" ?\n")
 
 
@@ -116,7 +116,7 @@ def test_a_fault_of_our_own_is_one_line_without_a_password(
     def fail(*_: object) -> str:
         raise TypeError("broken\npostgresql://u:s3cr3t@h/db")
 
-    monkeypatch.setattr(RULES, "_join", fail)
+    monkeypatch.setattr(rules, "read_rules", fail)
     monkeypatch.delenv("CHATQUEUE_TRACEBACK", raising=False)
 
     assert main_exit("rules") == 2

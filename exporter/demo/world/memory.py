@@ -77,9 +77,8 @@ class MemoryPlatform:
 
     def reply(self, chat: UUID, operator: UUID) -> bool:
         """Let the operator answer, all steps at once."""
-        if not self._has(operator, chat):
+        if (row := self._touch_held(chat, operator)) is None:
             return False
-        row = self._touch(chat)
         now = self._clock()
         self._add_message(chat, "fictional", operator)
         row.last_message_at = row.operator_replied_at = now
@@ -97,18 +96,16 @@ class MemoryPlatform:
 
     def hand_back(self, chat: UUID, operator: UUID) -> bool:
         """Queue the operator's chat again."""
-        if not self._has(operator, chat):
+        if (row := self._touch_held(chat, operator)) is None:
             return False
-        row = self._touch(chat)
         self._release(row, "manual_unassign")
         self._queue(row)
         return True
 
     def reassign(self, chat: UUID, operator: UUID, to: UUID) -> bool:
         """Give the chat to another: the first row stays open, a released copy and a new come."""
-        if not self._has(operator, chat):
+        if (row := self._touch_held(chat, operator)) is None:
             return False
-        row = self._touch(chat)
         now, since = self._clock(), row.assignment_time
         assert since is not None  # noqa: S101
         reason = "manual_reassignment_by_admin:other operator wanted"
@@ -120,12 +117,11 @@ class MemoryPlatform:
 
     def time_out(self, chat: UUID, operator: UUID) -> bool | None:
         """Let the page of an idle operator give the chat back."""
-        if not self._has(operator, chat):
-            return None
-        return self._release_or_close(self._touch(chat), "operator_idle_timeout")
+        row = self._touch_held(chat, operator)
+        return None if row is None else self._release_or_close(row, "operator_idle_timeout")
 
     def close_chat(self, chat: UUID) -> None:
-        """Close a chat that nobody has; its state stays."""
+        """Close a chat that no operator has; its state stays."""
         row = self.chats.get(chat)
         if row and row.chat_state != "assigned":
             self._touch(chat).is_active = False
@@ -174,9 +170,12 @@ class MemoryPlatform:
         if row.chat_state == "waiting_assignment" and row.is_active:
             self.waiting[row.id] = row
 
-    def _has(self, operator: UUID, chat: UUID) -> bool:
+    def _touch_held(self, chat: UUID, operator: UUID) -> ChatRow | None:
+        """The touched row of a chat that the operator holds."""
         row = self.chats.get(chat)
-        return bool(row and row.assigned_operator_id == operator and row.chat_state == "assigned")
+        if row is None or row.assigned_operator_id != operator or row.chat_state != "assigned":
+            return None
+        return self._touch(chat)
 
     def _touch(self, chat: UUID) -> ChatRow:
         """Return the row with `updated_at` moved, as the trigger does."""

@@ -54,7 +54,14 @@ class World:
         self._events: list[tuple[float, int, Event, Callable[..., None]]] = []
         self._numbers = itertools.count()
         self._faults = itertools.cycle(FAULTS)
-        self._open(operators)
+        for row in operators:
+            self.operators[row.id] = Operator(row.id, self._random.uniform(0.8, 1.3))
+            self._plan(self._random.uniform(0, _BEAT_S), self._beat, row.id)
+            self._plan(self._random.uniform(0, 30), self._look, row.id, 0)
+            self._plan(self._random.expovariate(1 / 1800), self._start_break, row.id)
+        self._plan(1, self._arrive)
+        self._plan(_IDLE_DETECTOR_S, self._run_idle_detector)
+        self._plan_fault()
 
     @property
     def next_at(self) -> float:
@@ -92,16 +99,6 @@ class World:
     def change_rhythm(self, rhythm: Rhythm) -> None:
         """Live by another rhythm from now on; what is planned already happens."""
         self.rhythm = rhythm
-        self._plan_fault()
-
-    def _open(self, operators: Sequence[OperatorRow]) -> None:
-        for row in operators:
-            self.operators[row.id] = Operator(row.id, self._random.uniform(0.8, 1.3))
-            self._plan(self._random.uniform(0, _BEAT_S), self._beat, row.id)
-            self._plan(self._random.uniform(0, 30), self._look, row.id, 0)
-            self._plan(self._random.expovariate(1 / 1800), self._start_break, row.id)
-        self._plan(1, self._arrive)
-        self._plan(_IDLE_DETECTOR_S, self._run_idle_detector)
         self._plan_fault()
 
     def _plan(

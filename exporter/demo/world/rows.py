@@ -6,10 +6,8 @@ Attributes are the tables' columns. A float is a time; None is NULL.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from psycopg import sql
@@ -123,25 +121,18 @@ def copy_rows(connection: PlatformConnection, rows: Rows, persona: UUID, now: fl
             chat.fictional_user_id = persona
         for table in _TABLES:
             items = getattr(rows, table)
-            if items:
-                columns = [column.name for column in dataclasses.fields(items[0])]
-                values = [_values(item, columns, epoch) for item in items]
-                _copy(connection, table, columns, values)
+            if not items:
+                continue
+            columns = [column.name for column in dataclasses.fields(items[0])]
+            statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+                sql.Identifier("public", table), sql.SQL(", ").join(map(sql.Identifier, columns))
+            )
+            with connection.cursor().copy(statement) as copy:
+                for item in items:
+                    values = [getattr(item, column) for column in columns]
+                    copy.write_row([_stamp(value, epoch) for value in values])
 
 
-def _values(item: Any, columns: Sequence[str], epoch: datetime) -> list[Any]:
-    return [
-        epoch + timedelta(seconds=value) if isinstance(value, float) else value
-        for value in (getattr(item, column) for column in columns)
-    ]
-
-
-def _copy(
-    connection: PlatformConnection, table: str, columns: Sequence[str], rows: Sequence[Any]
-) -> None:
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        sql.Identifier("public", table), sql.SQL(", ").join(map(sql.Identifier, columns))
-    )
-    with connection.cursor().copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
+def _stamp(value: object, epoch: datetime) -> object:
+    """A simulated time as the database's; any other value as it is."""
+    return epoch + timedelta(seconds=value) if isinstance(value, float) else value
