@@ -1,4 +1,4 @@
-"""The whole of it: a thread that follows the files, the receiver, and the counts of both."""
+"""The thread that follows the files, the receiver, and the counts of both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STUCK_AFTER_S = 60.0
 
 
 class LogWatch(PeriodicThread[Logs]):
-    """Counts what the platform's logs say.
+    """Counts the lines of the platform's logs.
 
     Attributes:
         receiver: Takes lines over HTTP.
@@ -52,7 +52,7 @@ class LogWatch(PeriodicThread[Logs]):
         self.apply(config)
 
     def apply(self, config: Logs) -> None:
-        """Put sources and patterns in force; a file that stays is read on where it was."""
+        """Put sources and patterns in force; a file that stays is read on from its position."""
         if not (config.files or config.receivers):
             self._judge = None
         elif self._judge is None or config.patterns != self._pending.patterns:
@@ -73,9 +73,12 @@ class LogWatch(PeriodicThread[Logs]):
 
     def _run_once(self) -> float | None:
         """Count what is new in each file."""
-        changes = [self._follow(name, each) for name, each in self._followers.items()]
-        if any(changes) or self._is_due():
-            self._publish()
+        changes = [self._follow(name, follower) for name, follower in self._followers.items()]
+        now_s, total = time.monotonic(), self._counts.total()
+        is_due = now_s - self._published_at >= _PUBLISH_INTERVAL_S
+        if any(changes) or (is_due and total != self._published_total):
+            self._published_at, self._published_total = now_s, total
+            self._on_change()
         return None if self._judge is None else POLL_INTERVAL_S
 
     def _close(self) -> None:
@@ -83,17 +86,16 @@ class LogWatch(PeriodicThread[Logs]):
             follower.close()
 
     def _on_new_plan(self, _: Logs) -> None:
-        """Begin with files that are new, let go of those that are gone."""
-        config, followers = self._plan, {}
-        for name, path in config.files.items():
-            known = self._followers.pop(name, None)
-            if known is not None and known.path != path:
-                known.close()
-                known = None
-            followers[name] = known or Follower(path, from_end=config.from_ == "end")
-        for gone in self._followers.values():
-            gone.close()
-        self._followers = followers
+        """Open followers of new files, close those of files that are gone."""
+        config, old = self._plan, self._followers
+        self._followers = {
+            name: old.pop(name)
+            if name in old and old[name].path == path
+            else Follower(path, from_end=config.from_ == "end")
+            for name, path in config.files.items()
+        }
+        for follower in old.values():
+            follower.close()
 
     def _follow(self, name: str, follower: Follower) -> bool:
         was_up, problem = follower.is_up, follower.problem
@@ -109,7 +111,11 @@ class LogWatch(PeriodicThread[Logs]):
         for reason, count in follower.take_drops().items():
             self._counts.drop(name, reason, count)
         if (was_up, problem) != (follower.is_up, follower.problem):
-            _tell(name, follower)
+            path = str(follower.path)
+            if follower.is_up:
+                log.info("log file followed", source=name, path=path)
+            else:
+                log.warning("log file not followed", source=name, path=path, cause=follower.problem)
         return self._counts.set_up(name, up=follower.is_up)
 
     def _count(self, name: str, lines: Iterable[bytes]) -> None:
@@ -118,30 +124,11 @@ class LogWatch(PeriodicThread[Logs]):
             entries = chain.from_iterable(map(_read, lines))
             self._counts.add(name, Counter(map(judge.judge, entries)))
 
-    def _is_due(self) -> bool:
-        """Whether there is more to show, and it is time to."""
-        return (
-            self._counts.total() != self._published_total
-            and time.monotonic() - self._published_at >= _PUBLISH_INTERVAL_S
-        )
-
-    def _publish(self) -> None:
-        self._published_at, self._published_total = time.monotonic(), self._counts.total()
-        self._on_change()
-
 
 def _read(line: bytes) -> tuple[Entry, ...]:
-    """The entries of a file's line; what cannot be opened is looked at as it is."""
+    """The entries of a file's line; an envelope that cannot be opened is read as it is."""
     text = line.decode(errors="replace")
     try:
         return tuple(open_line(text, Budget()))
     except LogsRefused:
         return (read_line(text),)
-
-
-def _tell(name: str, follower: Follower) -> None:
-    path = str(follower.path)
-    if follower.is_up:
-        log.info("log file followed", source=name, path=path)
-    else:
-        log.warning("log file not followed", source=name, path=path, cause=follower.problem)
