@@ -436,10 +436,10 @@ def test_columns_that_must_be_given_are_given(ddl: str, platform: Platform) -> N
 
 
 NOT_MADE = {
-    "a type that nothing is known of": (
+    "a type without a known value": (
         "ALTER TABLE real_users ADD place point NOT NULL",
         (
-            "INSERT INTO public.real_users: public.real_users.place must be given, and nothing is "
+            "INSERT INTO public.real_users: public.real_users.place must be given, and no value is "
             "known that a point takes"
         ),
     ),
