@@ -290,8 +290,8 @@ CASES: dict[str, tuple[str, str]] = {
     "unknown key": (
         HEAD + "thresholds:\n  custmer_wait: {warning: off}\n",
         "F:3: thresholds.custmer_wait: unknown key, expected one of oldest_age, customer_wait, "
-        "data_age, idle_grace, stuck_hours, stale_operators, fairness, database_drops, clock_skew, "
-        "release_paused; did you mean customer_wait?",
+        "data_age, idle_grace, operator_idle, stuck_hours, stale_operators, fairness, "
+        "database_drops, clock_skew, release_paused; did you mean customer_wait?",
     ),
     "unknown key below a name": (
         HEAD + "queries:\n  overrides:\n    q: {Intervall: 1s}\n",
