@@ -29,7 +29,7 @@ from tools.dashboards.panels import (
 )
 
 _CALM_LATE = ("calm", "late", "far too late")
-_ANSWERED = ("users are answered", "a user waits long", "a user is forgotten")
+_ANSWERED = ("users are answered", "a user waits long", "unanswered too long")
 _WORD_COLORS = {
     "calm": GREEN,
     "late": YELLOW,
@@ -64,7 +64,7 @@ def firing_alerts() -> Any:
         _panel(
             "Firing alerts",
             "Alerts of this product that fire now. Begin with the critical ones, at their "
-            "runbooks. Without the alert rules in Prometheus there is no figure and no page.",
+            "runbooks. Without the alert rules in Prometheus there is no value and no page.",
             (Ask(alerts("critical"), "critical"), Ask(alerts("warning"), "warning")),
             "short",
             ("ChatQueueWatchdog",),
@@ -78,12 +78,12 @@ def firing_alerts() -> Any:
 def data_age() -> Any:
     """How old the newest answer of the database is, judged by the configured limit."""
     success = "chatqueue_exporter_query_last_success_timestamp_seconds"
-    # Two clocks may differ by a moment.
+    # Two clocks may differ slightly.
     age = f"clamp_min (max (time() - {gauge(success)}), 0)"
     return make_stat(
         _panel(
             "Data",
-            "Age of the newest figures. Stale or missing: nothing on this page can be believed; go "
+            "Age of the newest metrics. Stale or missing: nothing on this page can be trusted; go "
             "to the exporter's health first.",
             (Ask(judge_by_one(age, "data_age_seconds", words=_words("data is")), "{{verdict}}"),),
             "s",
@@ -100,7 +100,7 @@ def database_up() -> Any:
         _panel(
             "Database",
             "Whether every chosen database answers now. DOWN: the platform itself is likely down; "
-            "call whoever runs the database. EXPORTER DOWN: nobody watches.",
+            "call the database administrators. EXPORTER DOWN: the queue is not monitored.",
             (Ask(f"min ({select(FIGURES['database_up'].metric)})\nor\n{down}"),),
             "bool_yes_no",
             ("ChatQueueDatabaseDown", "ChatQueueExporterDown"),
@@ -120,7 +120,7 @@ def _watch_time() -> Any:
         _panel(
             "Watch",
             "How long the watch has lasted, and how much of it is left. No watch: set "
-            "watch.started_at in the exporter's configuration to the moment of the deployment.",
+            "watch.started_at in the exporter's configuration to the time of the deployment.",
             (
                 Ask(f"time() - {started}", "on watch", BLUE),
                 Ask(f"clamp_min({ends} - time(), 0)", "to go", GREY),
@@ -139,7 +139,8 @@ def _oldest_wait() -> Any:
         _panel(
             "Oldest wait",
             "The longest wait in the queue, and the longest that a user has had no answer, judged "
-            "by the configured limits. Late: who is free? Forgotten in a short queue: who has it?",
+            "by the configured limits. Late: which operators are free? Unanswered too long in a "
+            "short queue: which operator has the chat?",
             (
                 Ask(_judge("oldest_waiting", _CALM_LATE), "{{verdict}}"),
                 Ask(_judge("customer_wait", _ANSWERED), "{{verdict}}"),
@@ -155,7 +156,7 @@ def _waiting() -> Any:
         _panel(
             "Waiting chats",
             "Chats without an operator, and how many of them are past the first limit. Overdue "
-            "ones: one is a forgotten chat, many are a jam.",
+            "ones: one is an overlooked chat, many are a backlog.",
             (
                 Ask(_total("waiting"), "waiting", BLUE),
                 Ask(_total("overdue_waiting", severity="warning"), "overdue"),
@@ -180,8 +181,8 @@ def _available() -> Any:
     return make_stat(
         _panel(
             "Operators",
-            "Operators who could take a chat now, and those on duty without a sign of life. Nobody "
-            "while users wait: call people in. Stale ones: who holds chats and is gone?",
+            "Operators who could take a chat now, and those on duty without a sign of life. None "
+            "while users wait: call operators in. Stale ones may hold chats and be gone.",
             (
                 Ask(judged, "{{verdict}}"),
                 Ask(_total("stale"), "stale"),
@@ -202,11 +203,11 @@ def _invalid() -> Any:
     )
     return make_stat(
         _panel(
-            "Impossible chats",
-            "Chats in a state that contradicts itself, and those among them whose user waits "
+            "Invalid chats",
+            "Chats whose state contradicts itself, and those among them whose user waits "
             "unseen. Above 0 after a deployment: suspect it; the table below names the check.",
             (
-                Ask(total(FIGURES["invalid"].metric, over=("check",)), "impossible"),
+                Ask(total(FIGURES["invalid"].metric, over=("check",)), "invalid"),
                 Ask(lost, "unseen users"),
             ),
             "short",
