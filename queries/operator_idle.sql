@@ -10,7 +10,8 @@
 --          A time in the future or infinite says nothing.
 -- Reads:   public.operators, public.chats, public.chat_assignments, public.platform_config.
 -- Cost:    in proportion to the operators and the assignments of the last day (index on assigned_at),
---          and to all assignments of those who are available and had none for a day, hence every 30 s.
+--          and to all assignments of those who are available and had none for a day, hence every 60 s.
+--          At 1,300,000 assignments, 43,000 of them of the last day, as much as fairness.sql.
 WITH setting AS (
     SELECT
         coalesce(
