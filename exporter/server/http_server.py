@@ -8,7 +8,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
@@ -130,15 +129,13 @@ class HttpServer:
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        accepting = [asyncio.create_task(self._accept(each)) for each in self._listeners]
-        while not self._stopping.is_set():
-            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-            self._connections.check_deadlines()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _SWEEP_S)
-        for task in (*accepting, *self._opening):
+        self._sweep()
+        self._resume_accepting()
+        await self._stopping.wait()
+        self._pause_accepting()
+        for task in self._opening:
             task.cancel()
-        await asyncio.gather(*accepting, *self._opening, return_exceptions=True)
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         self._listeners = ()
@@ -150,21 +147,37 @@ class HttpServer:
         await self._wait_until_closed(1.0)
         self._app.close()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Take new connections; if files or memory have run out, one ends before each new try."""
-        while True:
-            try:
-                sock, _ = await self._loop.sock_accept(listener)
-            except OSError as error:
-                _log.error("cannot accept connections", cause=error.strerror, open=self.connections)
-                self._connections.evict()
-                await asyncio.sleep(_SWEEP_S)
-                continue
-            if len(self._opening) >= self._limits.max_connections:
-                next(iter(self._opening)).cancel()
-            task = self._loop.create_task(self._open(sock))
-            self._opening[task] = None
-            task.add_done_callback(partial(self._opened, sock))
+    def _sweep(self) -> None:
+        self._loop.call_later(_SWEEP_S, self._sweep)
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._connections.check_deadlines()
+
+    def _resume_accepting(self) -> None:
+        for listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _pause_accepting(self) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Take a new connection; if files or memory have run out, one ends before each new try."""
+        try:
+            sock, _ = listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            _log.error("cannot accept connections", cause=error.strerror, open=self.connections)
+            self._connections.evict()
+            self._pause_accepting()
+            self._loop.call_later(_SWEEP_S, self._resume_accepting)
+            return
+        sock.setblocking(False)
+        if len(self._opening) >= self._limits.max_connections:
+            next(iter(self._opening)).cancel()
+        task = self._loop.create_task(self._open(sock))
+        self._opening[task] = None
+        task.add_done_callback(partial(self._opened, sock))
 
     async def _open(self, sock: socket.socket) -> None:
         """Make a connection of an accepted socket, with the TLS settings in force."""
