@@ -136,7 +136,7 @@ def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping |
     # An empty section means its defaults, here as everywhere; without the key there is no section.
     if document.data.get("events", {}) is None:
         document.data["events"] = {}
-    found = FaultList(document)
+    found = FaultList(document, QueryMapping)
     mapping: QueryMapping | None = None
     try:
         mapping = QueryMapping.model_validate(document.data)
@@ -145,7 +145,7 @@ def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping |
             if detail["type"] == "missing":
                 found.add(detail["loc"], "missing", EXPECTED_KEYS[str(detail["loc"][-1])])
             else:
-                found.add_refusal(detail, QueryMapping)
+                found.add_refusal(detail)
     if mapping is not None:
         _check_references(mapping, found)
         interval = mapping.interval or poll.interval

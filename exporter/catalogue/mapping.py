@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
@@ -20,7 +19,7 @@ from pydantic import (
 
 from exporter.config.section import Section
 from exporter.config.values import (
-    EMPTY_MEANS_NONE,
+    ByName,
     Duration,
     Switch,
     Text,
@@ -140,7 +139,7 @@ class LabelMapping(Section):
 class SeriesMapping(Section):
     """One value column with labels of its own."""
 
-    labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE] = {}
+    labels: ByName[LabelName, Text] = Field(default={})
     value: Text
 
 
@@ -205,13 +204,13 @@ class MetricMapping(Section):
 class QueryMapping(Section):
     """A whole mapping file."""
 
-    enabled: Switch = True
-    interval: Annotated[Duration | None, between("1s", "1d")] = None
-    timeout: Annotated[Duration | None, between("100ms", "1h")] = None
-    max_age: Annotated[Duration | None, between("1s", "7d")] = None
+    enabled: Switch | None = True
+    interval: Annotated[Duration, between("1s", "1d")] | None = None
+    timeout: Annotated[Duration, between("100ms", "1h")] | None = None
+    max_age: Annotated[Duration, between("1s", "7d")] | None = None
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
     needs: tuple[NeedMapping, ...] = ()
-    labels: Annotated[Mapping[LabelName, LabelMapping], EMPTY_MEANS_NONE] = {}
+    labels: ByName[LabelName, LabelMapping] = Field(default={})
     events: EventsMapping | None = None
     metrics: tuple[MetricMapping, ...]
 

@@ -2,69 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     SecretStr,
+    StringConstraints,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
 )
 
-from exporter.config.notify import HeaderName as ResponseHeaderName
-from exporter.config.notify import HeaderValue
+from exporter.config.notify import HeaderName, HeaderValue
 from exporter.config.section import Section
 from exporter.config.values import (
-    EMPTY_MEANS_NONE,
-    FREEZE,
-    FROM_ENVIRONMENT,
+    ByName,
     FilePath,
+    Form,
+    Name,
+    OrOff,
+    SecretPath,
+    Text,
     fault,
+    matching,
 )
 
-SECRET_FORM = "16 to 1024 characters without blanks"  # noqa: S105  the form, not a secret
-
-_MAX_ENTRIES = 32
 _MAX_PATTERN_BYTES = 256 * 1024
-_NAME = "^[a-zA-Z0-9_.-]{1,63}$"
-
-
-def read_secret(value: object) -> str | None:
-    """Check that a value can be a token or a signing secret; no message repeats it."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text is None:
-        return None
-    if not isinstance(text, str) or not re.fullmatch(r"[!-~]{16,1024}", text):
-        raise fault("is no secret to rely on", SECRET_FORM)
-    return text
-
-
-def _check_source_name(name: str) -> str:
-    if not re.fullmatch(_NAME, name):
-        raise fault("is not a source name", "1 to 63 letters, digits, _, . or -")
-    return name
+_FEW = Field(max_length=32)
 
 
 def _check_pattern_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", name):
-        raise fault("is not a pattern name", "small letters, digits and _, such as cron_failure")
     if name == "other":
         raise fault("is what no pattern matches", "another name")
     return name
 
 
-def _read_expression(value: object) -> str | None:
-    if value is False or value == "off":
-        return None
-    if not isinstance(value, str) or not value:
-        raise fault("is given" if value is None else "is not an expression", "RE2 syntax, or off")
+def _check_expression(value: str) -> str:
     import re2  # noqa: PLC0415  not for the many who have no expressions of their own
 
     options = re2.Options()
@@ -74,64 +49,31 @@ def _read_expression(value: object) -> str | None:
     except re2.error as error:
         said = error.args[0] if error.args else ""
         text = said.decode(errors="replace") if isinstance(said, bytes) else str(said)
-        raise fault(f"cannot be used ({text})", "RE2 syntax, or off") from None
+        raise fault(f"cannot be used ({text})", "RE2 syntax") from None
     if matches_nothing:
         raise fault("matches every line", "an expression which an empty line does not match")
     return value
 
 
-def _read_header_name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
-        raise fault("is not a header's name", "letters, digits and -")
-    return value.lower()
-
-
-def _few(value: Mapping[str, Any]) -> Mapping[str, Any]:
-    if len(value) > _MAX_ENTRIES:
-        raise fault(f"{len(value)} entries", f"at most {_MAX_ENTRIES}", bare=True)
-    return value
-
-
-def _one_of(*words: str) -> WithJsonSchema:
-    options = [{"enum": list(words)}, {"type": "string", "pattern": FROM_ENVIRONMENT}]
-    return WithJsonSchema({"title": " or ".join(words), "anyOf": options})
-
-
 Secret = Annotated[
-    SecretStr | None,
-    BeforeValidator(read_secret),
-    WithJsonSchema({"title": "secret", "type": ["string", "null"], "minLength": 1}),
-]
-SourceName = Annotated[
-    str, AfterValidator(_check_source_name), WithJsonSchema({"type": "string", "pattern": _NAME})
+    SecretStr,
+    matching(r"[!-~]{16,1024}"),
+    Form("is no secret to rely on", "16 to 1024 characters without blanks"),
 ]
 PatternName = Annotated[
     str,
+    Field(pattern="^[a-z][a-z0-9_]{0,62}$"),
+    Form("is not a pattern name", "small letters, digits and _, such as cron_failure"),
     AfterValidator(_check_pattern_name),
-    WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"}),
 ]
-Expression = Annotated[
-    str | None,
-    PlainValidator(_read_expression),
-    WithJsonSchema(
-        {
-            "title": "expression or off",
-            "anyOf": [{"type": "string", "minLength": 1}, {"enum": ["off", False]}],
-        }
-    ),
+Expression = OrOff[
+    Annotated[Text, AfterValidator(_check_expression), Form("is not an expression", "RE2 syntax")]
 ]
-HeaderName = Annotated[
+SignatureHeader = Annotated[
     str,
-    PlainValidator(_read_header_name),
-    WithJsonSchema(
-        {
-            "title": "header name",
-            "type": "string",
-            "pattern": f"^[A-Za-z0-9-]{{1,64}}$|{FROM_ENVIRONMENT}",
-        }
-    ),
+    StringConstraints(pattern="^[A-Za-z0-9-]{1,64}$", to_lower=True),
+    Form("is not a header's name", "letters, digits and -"),
 ]
-FEW = AfterValidator(_few)
 _SERVERS_OWN = frozenset((
     "connection", "content-length", "content-type", "date", "transfer-encoding",
 ))  # fmt: skip
@@ -147,33 +89,29 @@ def _check_response_headers(value: Mapping[str, Any]) -> Mapping[str, Any]:
 class LogReceiver(Section):
     """One sender of log lines over HTTP, to `POST /ingest/logs/<name>`."""
 
-    token: Secret = Field(
+    token: Secret | None = Field(
         default=None,
         description="What the sender puts after `Authorization: Bearer`. Give exactly one of "
         "token and secret, or its file.",
     )
-    token_file: FilePath | None = Field(
+    token_file: SecretPath | None = Field(
         default=None, description="A file which holds the token and nothing else."
     )
-    secret: Secret = Field(
+    secret: Secret | None = Field(
         default=None,
         description="The key with which the sender signs each body (HMAC, hex or base64).",
     )
-    secret_file: FilePath | None = Field(
+    secret_file: SecretPath | None = Field(
         default=None, description="A file which holds the secret and nothing else."
     )
-    signature_header: HeaderName = Field(
+    signature_header: SignatureHeader = Field(
         default="x-vercel-signature", description="The header with the signature."
     )
-    algorithm: Annotated[Literal["sha1", "sha256"], _one_of("sha1", "sha256")] = Field(
+    algorithm: Literal["sha1", "sha256"] = Field(
         default="sha1", description="The hash of the signature: sha1 or sha256."
     )
     response_headers: Annotated[
-        Mapping[ResponseHeaderName, HeaderValue],
-        EMPTY_MEANS_NONE,
-        FREEZE,
-        FEW,
-        AfterValidator(_check_response_headers),
+        ByName[HeaderName, HeaderValue], _FEW, AfterValidator(_check_response_headers)
     ] = Field(
         default={},
         title="mapping of texts",
@@ -196,25 +134,25 @@ class Logs(Section):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    files: Annotated[Mapping[SourceName, FilePath], EMPTY_MEANS_NONE, FREEZE, FEW] = Field(
+    files: Annotated[ByName[Name, FilePath], _FEW] = Field(
         default={},
         title="mapping of paths",
         description="Log files to follow, each under the name its `source` label shows: "
         "`app: /var/log/chat/app.log`. Followed through rotation; need not exist yet. Relative to "
         "this file.",
     )
-    from_: Annotated[Literal["end", "start"], _one_of("end", "start")] = Field(
+    from_: Literal["end", "start"] = Field(
         default="end",
         alias="from",
         description="Where to start in a file that exists when the daemon starts: end or start.",
     )
-    receivers: Annotated[Mapping[SourceName, LogReceiver], EMPTY_MEANS_NONE, FREEZE, FEW] = Field(
+    receivers: Annotated[ByName[Name, LogReceiver], _FEW] = Field(
         default={},
         title="sections by name",
         description="Senders of log lines over HTTP, such as log drains of hosted platforms, each "
         "under the name its `source` label shows.",
     )
-    patterns: Annotated[Mapping[PatternName, Expression], EMPTY_MEANS_NONE, FREEZE, FEW] = Field(
+    patterns: Annotated[ByName[PatternName, Expression], _FEW] = Field(
         default={},
         title="mapping of expressions",
         description="Regular expressions (RE2) of your own, each under the name its `kind` label "

@@ -6,9 +6,8 @@ The descriptions here are the reference: `config.schema.json`, `config.example.y
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
@@ -21,28 +20,24 @@ from exporter.config.release import Release
 from exporter.config.section import Section
 from exporter.config.thresholds import ServiceLevel, Thresholds
 from exporter.config.values import (
-    AT_LEAST_ONE,
-    EMPTY_MEANS_NONE,
-    FREEZE,
-    DatabaseName,
+    ByName,
     Dsn,
     Duration,
-    FilePath,
-    FilePaths,
     LabelName,
-    OperatorLabel,
+    Name,
     Parameter,
     ParameterName,
-    Pattern,
+    QueryFolders,
     QueryName,
+    ReasonPattern,
     ReleaseOutcome,
+    SecretPath,
     Switch,
     Text,
     WholeNumber,
     between,
     fault,
     from_to,
-    whole_number_schema,
 )
 from exporter.config.watch import Watch
 from exporter.text import format_duration
@@ -69,7 +64,7 @@ class Database(Section):
         "Keep the password out of this file: take it from the environment with ${NAME}, or use "
         "dsn_file. Give exactly one of dsn and dsn_file."
     )
-    dsn_file: FilePath | None = Field(
+    dsn_file: SecretPath | None = Field(
         default=None,
         description="A file which holds the connection string and nothing else; its text is taken "
         "as it is, without ${NAME}. Relative to this file; a bare name is looked for among "
@@ -81,11 +76,11 @@ class Database(Section):
         "and nothing else; the same as dsn unless given. Give at most one of release_dsn and "
         "release_dsn_file.",
     )
-    release_dsn_file: FilePath | None = Field(
+    release_dsn_file: SecretPath | None = Field(
         default=None,
         description="A file which holds that connection string, as dsn_file does.",
     )
-    labels: Annotated[Mapping[LabelName, Text], EMPTY_MEANS_NONE, FREEZE] = Field(
+    labels: ByName[LabelName, Text] = Field(
         default={},
         title="mapping of texts",
         description="Your own labels on every series of this database, for example "
@@ -125,18 +120,18 @@ class Poll(Section):
 class Override(Section):
     """What is changed about one query; a key that is left out keeps the query's own value."""
 
-    enabled: Switch = Field(
+    enabled: Switch | None = Field(
         default=None, description="false switches the query off, and its metrics with it."
     )
-    interval: Annotated[Duration | None, between("1s", "1d")] = Field(
+    interval: Annotated[Duration, between("1s", "1d")] | None = Field(
         default=None, description="Time between two runs of this query. At least 1s, at most 1d."
     )
-    timeout: Annotated[Duration | None, between("100ms", "1h")] = Field(
+    timeout: Annotated[Duration, between("100ms", "1h")] | None = Field(
         default=None,
         description="How long this query may run before it is cancelled. At least 100ms, and not "
         "longer than its interval.",
     )
-    max_age: Annotated[Duration | None, between("1s", "7d")] = Field(
+    max_age: Annotated[Duration, between("1s", "7d")] | None = Field(
         default=None,
         description="How old the last good result may become before its metrics disappear; three "
         "intervals unless given. Not shorter than the interval.",
@@ -160,18 +155,18 @@ class Override(Section):
 class Queries(Section):
     """Which queries run, and with which parameters."""
 
-    dirs: FilePaths = Field(
+    dirs: QueryFolders = Field(
         default=(),
         title="list of paths",
         description="Folders of your own with queries (`.sql` and `.yaml` pairs), relative to "
         "this file. They are treated exactly as the built-in ones.",
     )
-    overrides: Annotated[Mapping[QueryName, Override], EMPTY_MEANS_NONE, FREEZE] = Field(
+    overrides: ByName[QueryName, Override] = Field(
         default={},
         title="mapping of overrides",
         description="Changes to single queries, built-in or your own, by the query's name.",
     )
-    parameters: Annotated[Mapping[ParameterName, Parameter], EMPTY_MEANS_NONE, FREEZE] = Field(
+    parameters: ByName[ParameterName, Parameter] = Field(
         default={},
         title="mapping of texts, numbers, true or false",
         description="Values for queries of your own, which write them as `%(name)s`.",
@@ -184,13 +179,12 @@ class Operators(Section):
     max_series: Annotated[
         WholeNumber,
         from_to(0, 10_000),
-        whole_number_schema(0, 10_000),
         QueryParameter("operators_max_series"),
     ] = Field(
         default=200,
         description='How many operators get their own series; the rest are operator="other".',
     )
-    label: Annotated[OperatorLabel, QueryParameter("operators_label")] = Field(
+    label: Annotated[Literal["name", "id"], QueryParameter("operators_label")] = Field(
         default="name",
         description="What the operator label shows: name, or id where names are personal data.",
     )
@@ -205,7 +199,7 @@ class Events(Section):
         "platform's longest transaction: a row that is stamped when its transaction begins and "
         "seen when it commits would otherwise be missed.",
     )
-    release_reasons: Annotated[Mapping[Pattern, ReleaseOutcome], EMPTY_MEANS_NONE, FREEZE] = Field(
+    release_reasons: ByName[ReasonPattern, ReleaseOutcome] = Field(
         default={},
         title="mapping of outcomes",
         description="Your own release reasons, as SQL LIKE patterns, each with the outcome it "
@@ -231,9 +225,7 @@ class Checks(Section):
 class Config(Section):
     """The whole file."""
 
-    databases: Annotated[
-        Mapping[DatabaseName, Database], EMPTY_MEANS_NONE, AT_LEAST_ONE, FREEZE
-    ] = Field(
+    databases: Annotated[ByName[Name, Database], Field(min_length=1)] = Field(
         title="sections by name",
         description="The databases to watch, each under the name its `database` label shows: 1 to "
         "63 letters, digits, _, . or -.",

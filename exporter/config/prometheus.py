@@ -5,29 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, SecretStr, WithJsonSchema
+from pydantic import Field, SecretStr
 
 from exporter.config.notify import Url
 from exporter.config.section import Section
-from exporter.config.values import Duration, FilePath, Text, between, fault
+from exporter.config.values import Duration, Form, SecretPath, Text, between, matching
 
-HEADER_FORM = "one line of plain characters"
-
-
-def read_header_secret(value: object) -> SecretStr | None:
-    """Check that a value can stand in a header; no message repeats it."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if text is None:
-        return None
-    if not isinstance(text, str) or not text or not text.isprintable():
-        raise fault("cannot be sent", HEADER_FORM)
-    return SecretStr(text)
-
-
-Secret = Annotated[
-    SecretStr | None,
-    PlainValidator(read_header_secret),
-    WithJsonSchema({"title": "text", "type": ["string", "null"], "minLength": 1}),
+# No line break, and nothing else that does not print.
+HeaderSecret = Annotated[
+    SecretStr,
+    matching(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]+"),
+    Form("cannot be sent", "one line of plain characters"),
 ]
 
 
@@ -40,21 +28,21 @@ class Prometheus(Section):
         "`http://localhost:9090`.",
     )
     username: Text | None = Field(default=None, description="For basic authentication.")
-    password: Secret = Field(
+    password: HeaderSecret | None = Field(
         default=None,
         description="Its password: take it from the environment with ${NAME}, or use "
         "password_file. Give at most one of password and password_file.",
     )
-    password_file: FilePath | None = Field(
+    password_file: SecretPath | None = Field(
         default=None,
         description="A file which holds the password and nothing else. Relative to this file.",
     )
-    bearer_token: Secret = Field(
+    bearer_token: HeaderSecret | None = Field(
         default=None,
         description="A token to send in place of user and password. Give at most one of "
         "bearer_token and bearer_token_file.",
     )
-    bearer_token_file: FilePath | None = Field(
+    bearer_token_file: SecretPath | None = Field(
         default=None,
         description="A file which holds the token and nothing else. Relative to this file.",
     )

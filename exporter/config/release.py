@@ -5,110 +5,31 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from exporter.config.durations import (
-    DURATION_FORM,
-    DURATION_PATTERN,
-)
 from exporter.config.section import Section
 from exporter.config.values import (
-    FROM_ENVIRONMENT,
     Duration,
+    Or,
     Share,
+    Switch,
     WholeNumber,
     between,
-    fault,
     from_to,
-    read_duration,
-    whole_number_schema,
 )
-from exporter.text import format_duration
 
 MODES = ("off", "observe", "enforce")
+# YAML 1.1 reads a bare off as false, YAML 1.2 as text; both mean it.
+Mode = Annotated[
+    Literal["off", "observe", "enforce"],
+    BeforeValidator(lambda value: "off" if value is False else value),
+    WithJsonSchema({"title": "off, observe or enforce", "enum": [*MODES, False]}),
+]
 UNTIL_RESUMED = "until-resumed"
 """`breaker.hold`: a person resets it, with `chatqueue resume`."""
 
-
-def _read_mode(value: object) -> str:
-    # YAML 1.1 reads a bare off as false, YAML 1.2 as text; both mean it. True means nothing.
-    if value is False:
-        return "off"
-    if isinstance(value, str) and value in MODES:
-        return value
-    raise fault("is not a mode" if value is not None else "is given", f"one of {', '.join(MODES)}")
-
-
-def _read_flag(value: object) -> bool:
-    words = {"true": True, "false": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise fault("is not a switch" if value is not None else "is given", "true or false")
-
-
-Mode = Annotated[
-    Literal["off", "observe", "enforce"],
-    PlainValidator(_read_mode),
-    WithJsonSchema(
-        {
-            "title": "off, observe or enforce",
-            "anyOf": [
-                {"enum": [*MODES, False]},
-                {"type": "string", "pattern": FROM_ENVIRONMENT},
-            ],
-        }
-    ),
-]
-
-
-def _read_hold(value: object) -> timedelta | None:
-    if value == UNTIL_RESUMED:
-        return None
-    if isinstance(value, str) and not value[:1].isdigit():
-        raise fault("is no time to hold", f"{DURATION_FORM}, or {UNTIL_RESUMED}")
-    return read_duration(value)
-
-
-def _one_of(*words: str) -> WithJsonSchema:
-    return WithJsonSchema(
-        {
-            "title": " or ".join(words),
-            "anyOf": [
-                {"enum": list(words)},
-                {"type": "string", "pattern": FROM_ENVIRONMENT},
-            ],
-        }
-    )
-
-
-WouldClose = Annotated[Literal["escalate", "requeue"], _one_of("escalate", "requeue")]
-Life = Annotated[Literal["tab", "input"], _one_of("tab", "input")]
-Hold = Annotated[
-    timedelta | None,
-    PlainValidator(_read_hold),
-    PlainSerializer(lambda v: UNTIL_RESUMED if v is None else format_duration(v), return_type=str),
-    WithJsonSchema(
-        {
-            "title": f"duration or {UNTIL_RESUMED}",
-            "type": "string",
-            "pattern": f"^{UNTIL_RESUMED}$|{DURATION_PATTERN}|{FROM_ENVIRONMENT}",
-        }
-    ),
-]
-Flag = Annotated[
-    bool,
-    PlainValidator(_read_flag),
-    WithJsonSchema(
-        {
-            "title": "true or false",
-            "type": ["boolean", "string"],
-            "pattern": f"^(true|false)$|{FROM_ENVIRONMENT}",
-        }
-    ),
-]
-Count = Annotated[WholeNumber, from_to(1, 1000), whole_number_schema(1, 1000)]
+Hold = Annotated[Annotated[Duration, between("0s", "7d")] | None, Or(UNTIL_RESUMED)]
+Count = Annotated[WholeNumber, from_to(1, 1000)]
 
 
 class Confirm(Section):
@@ -153,7 +74,7 @@ class Breaker(Section):
     at_least: Count = Field(
         default=3, description="And at least that many chats; fewer never trip it."
     )
-    hold: Annotated[Hold, between("0s", "7d")] = Field(
+    hold: Hold = Field(
         default=timedelta(minutes=10),
         description="How long the share must be back below the limit before it resets; "
         "until-resumed: a person resets it, with chatqueue resume.",
@@ -187,7 +108,7 @@ class Release(Section):
         description="An assigned chat is stuck when its operator showed no sign of life for this "
         "long, by the database's clock. At least 1m.",
     )
-    life: Life = Field(
+    life: Literal["tab", "input"] = Field(
         default="tab",
         description="What shows that an operator is present, beside assignments and messages. tab: "
         "an open browser tab, whose heartbeat arrives even while the operator is away, and "
@@ -197,7 +118,7 @@ class Release(Section):
         default=Confirm(),
         description="How often a chat must have looked stuck before it is released.",
     )
-    on_would_close: WouldClose = Field(
+    on_would_close: Literal["escalate", "requeue"] = Field(
         default="escalate",
         description="What to do where the platform's own release would close the chat for good: "
         "escalate notifies a person and changes nothing; requeue puts it back in the queue as a "
@@ -216,12 +137,12 @@ class Release(Section):
     sensor: Sensor = Field(
         default=Sensor(), description="Stops all releases when heartbeats cannot be trusted."
     )
-    alongside_idle_detector: Flag = Field(
+    alongside_idle_detector: Switch = Field(
         default=False,
         description="Whether to release while the platform's own idle detector does too. While "
         "it is false, releases by that detector in the last 10 minutes turn enforce into observe.",
     )
-    require_free_operator: Flag = Field(
+    require_free_operator: Switch = Field(
         default=True,
         description="Release only when another operator is available to take the chat.",
     )

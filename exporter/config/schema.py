@@ -20,6 +20,21 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
 
+_VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"}
+# What is kept of pydantic's schema of a value; titles stand at the key.
+_WORDS = frozenset((
+    *("type", "enum", "pattern", "minLength", "maxLength"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+))  # fmt: skip
+_TITLES = {
+    "date-time": "time",
+    "integer": "whole number",
+    "number": "share",
+    "password": "secret",
+    "path": "path",
+    "string": "text",
+}
+
 
 class _Generator(GenerateJsonSchema):
     """Titles name the kind of value, not the key again; defaults stand as the file writes them."""
@@ -61,17 +76,52 @@ def schema_text() -> str:
 
 
 def _tidied(property_: Schema) -> Schema:
-    """Fold `anyOf: [kind, null]` into one kind, close mappings, drop defaults that say nothing."""
-    match property_:
-        case {"anyOf": [kind, {"type": "null"}]}:
-            rest = {key: value for key, value in property_.items() if key != "anyOf"}
-            property_ = {**kind, "type": [kind["type"], "null"], **rest}
-        case {"type": "array"}:
-            property_ = {**property_, "type": ["array", "null"]}
-        case {"patternProperties": _}:
-            nullable = {"type": ["object", "null"]} if "default" in property_ else {}
-            property_ = {**property_, **nullable, "additionalProperties": False}
+    """Give a key its title, allow `${NAME}` and, where it may be left blank, null."""
     # A section's default is the sum of its keys' defaults.
-    if "$ref" in property_ or property_.get("default", ...) is None:
-        property_ = {key: value for key, value in property_.items() if key != "default"}
-    return property_
+    is_silent = "$ref" in property_ or property_.get("default", ...) is None
+    kept = {"description"} if is_silent else {"description", "default"}
+    rest = {key: value for key, value in property_.items() if key in kept}
+    match property_:
+        case {"type": "array", "title": title, "items": items}:
+            kind = {"title": title, "type": ["array", "null"], "items": _value(items)}
+        case {"patternProperties": patterns, "title": title}:
+            kind = {
+                "title": title,
+                "type": ["object", "null"] if "default" in property_ else "object",
+                "patternProperties": {name: _value(value) for name, value in patterns.items()},
+                "additionalProperties": False,
+            }
+        case {"$ref": reference}:
+            kind = {"$ref": reference}
+        case _:
+            kind = {"title": _title(property_), **_value(property_)}
+    return kind | rest
+
+
+def _value(kind: Schema) -> Schema:
+    """The forms of a value; any but free text may also come out of the environment."""
+    if "$ref" in kind:
+        return kind
+    options = [
+        {key: value for key, value in option.items() if key in _WORDS}
+        for option in kind.get("anyOf", [kind])
+    ]
+    is_free = any(
+        option.keys() <= {"type", "minLength"} and "string" in option["type"]
+        for option in options
+        if "type" in option
+    )
+    options = options if is_free else [*options, _VARIABLE]
+    return options[0] if len(options) == 1 else {"anyOf": options}
+
+
+def _title(kind: Schema) -> str:
+    match kind:
+        case {"title": str(title)}:
+            return title
+        case {"anyOf": options}:
+            return " or ".join(_title(option) for option in options if option != {"type": "null"})
+        case {"enum": words}:
+            listed = ", ".join(word for word in words if word is not False)
+            return " or ".join(listed.rsplit(", ", 1))
+    return _TITLES[str(kind.get("format", kind["type"]))]

@@ -11,16 +11,18 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationInfo, field_validator
 
 from exporter.config.exported import Exported, QueryParameter
-from exporter.config.limits import LimitCount, LimitShare, Objective
 from exporter.config.section import Section
 from exporter.config.values import (
     Duration,
     Limit,
+    LimitCount,
+    LimitShare,
+    Objective,
+    OrOff,
     WholeNumber,
     between,
     fault,
     from_to,
-    whole_number_schema,
 )
 from exporter.text import format_duration
 
@@ -52,7 +54,7 @@ class Threshold(Section):
         warning: timedelta | None = info.data.get("warning")
         if critical is not None and warning is not None and critical < warning:
             text = format_duration(warning)
-            raise fault(f"is below warning ({text})", f"{text} or more, or off")
+            raise fault(f"is below warning ({text})", f"{text} or more")
         return critical
 
 
@@ -118,7 +120,6 @@ class Fairness(Section):
     min_assignments: Annotated[
         WholeNumber,
         from_to(1, 1_000_000),
-        whole_number_schema(1, 1_000_000),
         Exported("operator_window_assignments"),
     ] = Field(
         default=100,
@@ -162,7 +163,6 @@ class Thresholds(Section):
     stuck_hours: Annotated[
         WholeNumber,
         from_to(1, 8760),
-        whole_number_schema(1, 8760),
         QueryParameter("stuck_hours"),
         Exported(
             "stuck_seconds",
@@ -192,12 +192,12 @@ class Thresholds(Section):
         description="How far the clocks of the database and of this host may be apart; off "
         "disables it.",
     )
-    release_paused: Annotated[Limit, between("1h", "23h"), Exported("release_paused_seconds")] = (
-        Field(
-            default=timedelta(hours=4),
-            description="How long auto-release may be paused within a day; off disables it. At "
-            "least 1h, at most 23h.",
-        )
+    release_paused: Annotated[
+        OrOff[Annotated[Duration, between("1h", "23h")]], Exported("release_paused_seconds")
+    ] = Field(
+        default=timedelta(hours=4),
+        description="How long auto-release may be paused within a day; off disables it. At "
+        "least 1h, at most 23h.",
     )
 
 
@@ -232,7 +232,6 @@ class ServiceLevel(Section):
     min_breaches: Annotated[
         WholeNumber,
         from_to(1, 1_000_000),
-        whole_number_schema(1, 1_000_000),
         Exported("slo_breaches"),
     ] = Field(
         default=5,

@@ -1,40 +1,46 @@
-"""The kinds of value a key can hold: how each is read, refused and described to editors.
+"""The kinds of value a key can hold, in pydantic's own terms.
 
-Every refusal is a `PydanticCustomError` of type `fault` with `problem` (follows the value in a
-message) and `expected`; `faults` puts file, line and value around them.
+Bounds, choices and patterns are pydantic's; `faults` puts its refusals into words. What pydantic
+cannot judge is refused here by `fault`, with `problem` (follows the value in a message) and
+`expected`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     SecretStr,
+    ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError, core_schema
 
 from exporter.config.durations import (
     DURATION_FORM,
     DURATION_PATTERN,
     parse_duration,
 )
-from exporter.config.frozen import FrozenDict
+from exporter.config.immutable import ImmutableDict
 from exporter.text import format_duration
 
+K = TypeVar("K")
 V = TypeVar("V")
 
-FROM_ENVIRONMENT = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}"
-"""A value that is taken from the environment, as a pattern of the JSON Schema."""
+CheckDsn = Callable[[str], tuple[str, str] | None]
 
 RESERVED_LABELS = frozenset(
     (
@@ -53,14 +59,115 @@ def fault(problem: str, expected: str, *, bare: bool = False) -> PydanticCustomE
     return PydanticCustomError("fault", "{problem}, expected {expected}", context)
 
 
-def read_duration(value: object) -> timedelta:
-    """Read a duration as the file has it, or refuse it."""
-    if isinstance(value, timedelta):
+@dataclass(frozen=True, slots=True)
+class Form:
+    """Marks a kind of text: what a message says where a value has another form.
+
+    Attributes:
+        problem: Follows the value, where it is text of another form.
+        expected: The form.
+    """
+
+    problem: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Makes a word such as `off` stand for None; the word is what None is written as."""
+
+    word: str
+
+    def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Refuse an empty value: nobody loses a pager by a line left unfinished."""
+        return core_schema.no_info_wrap_validator_function(
+            lambda value, inner: None if self.is_meant(value) else inner(value),
+            handler.generate_schema(get_args(kind)[0]),
+            serialization=core_schema.wrap_serializer_function_ser_schema(
+                lambda value, inner: self.word if value is None else inner(value)
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        words = [self.word, False] if self.word == "off" else [self.word]
+        return {"anyOf": [handler(schema), {"enum": words}]}
+
+    def is_meant(self, value: object) -> bool:
+        """YAML 1.1 reads a bare off as false, YAML 1.2 as text; both mean it."""
+        return value == self.word or (value is False and self.word == "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What values are checked against: the context of pydantic's validation.
+
+    Attributes:
+        folder: The configuration's own, to which paths in it are relative.
+        credentials: systemd's copies, readable by the service alone; secrets are looked for here
+            first.
+        check_dsn: Says what is wrong with a connection string and what was expected, or None.
+    """
+
+    folder: Path
+    credentials: Path | None
+    check_dsn: CheckDsn
+
+    def locate_secret(self, name: str) -> Path:
+        """Return the file that a secret's path means, whether it exists or not."""
+        if self.credentials is not None and Path(name).name == name:
+            copy = self.credentials / name
+            if copy.is_file():
+                return copy
+        return self.folder / name
+
+
+def refuse(kind: type, error: Literal["bool_type", "float_type", "int_type"]) -> BeforeValidator:
+    """Refuse values of a type which pydantic would convert: true is not 1 here."""
+
+    def check(value: object) -> object:
+        if type(value) is kind:
+            raise PydanticKnownError(error)
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return _read_bare_number(value)
+
+    return BeforeValidator(check)
+
+
+def matching(pattern: str, flags: int = 0) -> AfterValidator:
+    """Ask of a secret to match a pattern; pydantic has patterns for plain text only."""
+
+    def check(value: SecretStr) -> SecretStr:
+        if not re.fullmatch(pattern, value.get_secret_value(), flags):
+            raise PydanticKnownError("string_pattern_mismatch", {"pattern": pattern})
+        return value
+
+    return AfterValidator(check)
+
+
+def between(low: str, high: str) -> Any:
+    """Bound a duration, both ends included, written as in the file."""
+    return Field(ge=parse_duration(low), le=parse_duration(high))
+
+
+def from_to(low: int, high: int) -> Any:
+    """Bound a whole number, both ends included."""
+    # What refuses true beforehand hides the bounds from pydantic's schema.
+    return Field(ge=low, le=high, json_schema_extra={"minimum": low, "maximum": high})
+
+
+def read_duration(value: object) -> object:
+    """Read a duration as the file has it; what is neither text nor a number is for pydantic."""
+    if isinstance(value, bool):
+        raise PydanticKnownError("time_delta_type")
+    if isinstance(value, int | float) and value != 0:
+        try:
+            example = format_duration(timedelta(seconds=value))
+        except (OverflowError, ValueError):
+            raise fault("has no unit", DURATION_FORM) from None
+        raise fault("has no unit", f"a duration such as {example}")
     if not isinstance(value, str):
-        raise fault(_not("a duration", value), DURATION_FORM)
+        return value
     try:
         return parse_duration(value)
     except ValueError as error:
@@ -69,220 +176,85 @@ def read_duration(value: object) -> timedelta:
         raise fault(problem, "at most 290y" if too_long else DURATION_FORM) from None
 
 
-def _read_bare_number(value: float) -> timedelta:
-    if value == 0:
-        return timedelta(0)
-    try:
-        example = format_duration(timedelta(seconds=value))
-    except (OverflowError, ValueError):
-        raise fault("has no unit", DURATION_FORM) from None
-    raise fault("has no unit", f"a duration such as {example}")
-
-
-def _read_limit(value: object) -> timedelta | None:
-    # YAML 1.1 reads a bare off as false, YAML 1.2 as text; both mean it.
-    # An empty value is neither: nobody loses a pager by a line left unfinished.
-    if value is False or value == "off":
-        return None
-    try:
-        return read_duration(value)
-    except PydanticCustomError as error:
-        context = error.context or {}
-        raise fault(context["problem"], f"{context['expected']}, or off") from None
-
-
-def _not(kind: str, value: object) -> str:
-    return "is given" if value is None else f"is not {kind}"
-
-
-def _read_text(value: object) -> str:
-    if isinstance(value, str) and value:
-        return value
-    if value is None or value == "":
-        raise fault("is given" if value is None else "is empty", "text")
-    quoted = isinstance(value, bool | int | float)
-    raise fault("is not text", "text in quotes" if quoted else "text")
-
-
-def read_whole_number(value: object) -> int:
-    """Read digits."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    # A number out of the environment arrives as text.
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
-        return int(value)
-    raise fault(_not("a whole number", value), "digits such as 10")
-
-
-def _read_switch(value: object) -> bool | None:
-    if value is None or isinstance(value, bool):
-        return value
-    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
-    raise fault("is not a switch", "true or false")
-
-
 def _read_parameter(value: object) -> str | int | float | bool:
     if isinstance(value, float) and not math.isfinite(value):
         raise fault("is not a finite number", "text, a number, true or false")
     if isinstance(value, str | int | float):
         return value
-    raise fault(_not("a single value", value), "text, a number, true or false")
+    problem = "is given" if value is None else "is not a single value"
+    raise fault(problem, "text, a number, true or false")
 
 
-def read_dsn(value: object) -> str:
-    """Check that a value can be a connection string; no message repeats it."""
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    expected = "a connection string such as postgresql://… or host=… dbname=…"
-    if not isinstance(text, str | None):
-        raise fault("is not text", expected)
-    if text is None or not text.strip():
-        raise fault("is empty", expected)
+def _check_dsn(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    text = value.get_secret_value().strip()
+    if not text:
+        raise PydanticKnownError("string_too_short", {"min_length": 1})
     # Which scheme it is, and all else, is for libpq.
-    if not re.match(r"[\w+:]+:(?://|$)", text.strip()) and "=" not in text:
-        raise fault("is not a connection string", expected)
-    return text.strip()
+    if not re.match(r"[\w+:]+:(?://|$)", text) and "=" not in text:
+        raise PydanticKnownError("string_pattern_mismatch", {"pattern": "="})
+    if isinstance(info.context, Surroundings) and (problem := info.context.check_dsn(text)):
+        raise fault(*problem, bare=True)
+    return SecretStr(text)
 
 
-def _read_path(value: object) -> Path:
-    return value if isinstance(value, Path) else Path(_read_text(value))
+def _resolve_path(value: object, info: ValidationInfo) -> object:
+    if value == "":
+        raise PydanticKnownError("string_too_short", {"min_length": 1})
+    if isinstance(value, str) and isinstance(info.context, Surroundings):
+        return info.context.folder / value
+    return value
 
 
-def between(low: str, high: str) -> AfterValidator:
-    """Bound a duration, both ends included, written as in the file."""
-    least, most = parse_duration(low), parse_duration(high)
-
-    def check(value: timedelta | None) -> timedelta | None:
-        if value is not None and value < least:
-            raise fault("is too short", f"{low} or more")
-        if value is not None and value > most:
-            raise fault("is too long", f"{high} or less")
-        return value
-
-    return AfterValidator(check)
+def _resolve_secret_path(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, str) and value and isinstance(info.context, Surroundings):
+        return info.context.locate_secret(value)
+    return value
 
 
-def from_to(low: int, high: int) -> AfterValidator:
-    """Bound a whole number, both ends included."""
-
-    def check(value: int) -> int:
-        if not low <= value <= high:
-            raise fault("is out of range", f"a whole number from {low} to {high}")
-        return value
-
-    return AfterValidator(check)
-
-
-def whole_number_schema(low: int, high: int) -> WithJsonSchema:
-    """Describe a bounded whole number, which may also come out of the environment."""
-    return WithJsonSchema(
-        {
-            "title": "whole number",
-            "type": ["integer", "string"],
-            "minimum": low,
-            "maximum": high,
-            "pattern": rf"^[0-9]+$|{FROM_ENVIRONMENT}",
-        }
-    )
-
-
-def _check_database_name(name: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9_.-]{1,63}", name):
-        raise fault("is not a database name", "1 to 63 letters, digits, _, . or -")
-    return name
+def _check_folder(value: Path, info: ValidationInfo) -> Path:
+    if isinstance(info.context, Surroundings) and not value.is_dir():
+        raise fault("is not a folder", "a folder with queries")
+    return value
 
 
 def _check_label_name(name: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-        raise fault("is not a label name", "letters, digits and _, not beginning with a digit")
-    if name.startswith("__"):
-        raise fault("is a label name of Prometheus itself", "a name not beginning with __")
     if name in RESERVED_LABELS:
         raise fault("is a label the exporter sets itself", "another name")
     return name
 
 
-def _check_query_name(name: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
-        raise fault("is not a query name", "the name of a .sql file, without its ending")
-    return name
+# `labels:` with all its lines commented out is a null to YAML.
+EMPTY_MEANS_NONE = BeforeValidator(lambda value: {} if value is None else value)
+ByName = Annotated[Mapping[K, V], EMPTY_MEANS_NONE, AfterValidator(ImmutableDict)]
+"""A mapping that cannot be changed; an empty value means no entries."""
 
-
-def _check_parameter_name(name: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-        raise fault("is not a parameter name", "letters, digits and _, not beginning with a digit")
-    return name
-
-
-def _pattern(text: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": text})
-
-
-def _empty_if_none(value: object) -> object:
-    # `labels:` with all its lines commented out is a null to YAML.
-    return {} if value is None else value
-
-
-def _no_entries_if_none(value: object) -> object:
-    return [] if value is None else value
-
-
-def _at_least_one(value: Mapping[str, V]) -> Mapping[str, V]:
-    if not value:
-        raise fault("no database is named", "at least one", bare=True)
-    return value
-
-
-def _freeze(value: Mapping[str, V]) -> FrozenDict[str, V]:
-    return FrozenDict(value)
-
-
-EMPTY_MEANS_NONE = BeforeValidator(_empty_if_none)
-AT_LEAST_ONE = AfterValidator(_at_least_one)
-FREEZE = AfterValidator(_freeze)
-
-_DURATION_SCHEMA = {
-    "title": "duration",
-    "type": "string",
-    "pattern": f"{DURATION_PATTERN}|{FROM_ENVIRONMENT}",
-}
-
-Duration = Annotated[
-    timedelta,
-    PlainValidator(read_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema(_DURATION_SCHEMA),
-]
-Limit = Annotated[
-    timedelta | None,
-    PlainValidator(_read_limit),
-    PlainSerializer(lambda v: "off" if v is None else format_duration(v), return_type=str),
-    WithJsonSchema(
-        {
-            "title": "duration or off",
-            "anyOf": [
-                {"type": "string", "pattern": f"{DURATION_PATTERN}|{FROM_ENVIRONMENT}"},
-                {"enum": ["off", False]},
-            ],
-        }
-    ),
-]
-WholeNumber = Annotated[int, PlainValidator(read_whole_number)]
-Text = Annotated[
-    str, PlainValidator(_read_text), WithJsonSchema({"title": "text", "type": "string"})
-]
+Text = Annotated[str, Field(min_length=1)]
+WholeNumber = Annotated[int, refuse(bool, "int_type")]
+Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), refuse(bool, "float_type")]
 Switch = Annotated[
-    bool | None,
-    PlainValidator(_read_switch),
+    bool,
+    refuse(int, "bool_type"),
+    refuse(float, "bool_type"),
     WithJsonSchema(
         {
             "title": "true or false",
-            "type": ["boolean", "string", "null"],
-            "pattern": f"^(true|false|yes|no|on|off)$|{FROM_ENVIRONMENT}",
+            "type": ["boolean", "string"],
+            "pattern": "^(true|false|yes|no|on|off)$",
         }
     ),
 ]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(read_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"title": "duration", "type": "string", "pattern": DURATION_PATTERN}),
+]
+OrOff = Annotated[V | None, Or("off")]
+Limit = OrOff[Duration]
+LimitShare = OrOff[Share]
+LimitCount = OrOff[Annotated[WholeNumber, from_to(1, 100)]]
+# A burn rate is at most 1 / (1 - objective): below a half there is no room for an alert.
+Objective = Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False), refuse(bool, "float_type")]
 Parameter = Annotated[
     str | int | float | bool,
     PlainValidator(_read_parameter),
@@ -292,41 +264,20 @@ Parameter = Annotated[
 ]
 Dsn = Annotated[
     SecretStr,
-    BeforeValidator(read_dsn),
+    AfterValidator(_check_dsn),
+    Form(
+        "is not a connection string",
+        "a connection string such as postgresql://… or host=… dbname=…",
+    ),
     WithJsonSchema({"title": "connection string", "type": "string", "minLength": 1}),
 ]
-FilePath = Annotated[
-    Path,
-    PlainValidator(_read_path),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"title": "path", "type": "string", "minLength": 1}),
+FilePath = Annotated[Path, BeforeValidator(_resolve_path), PlainSerializer(str, return_type=str)]
+SecretPath = Annotated[FilePath, BeforeValidator(_resolve_secret_path)]
+QueryFolders = Annotated[
+    tuple[Annotated[FilePath, AfterValidator(_check_folder)], ...],
+    BeforeValidator(lambda value: [] if value is None else value),
 ]
-FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_no_entries_if_none)]
-
-
-def read_share(value: object) -> float:
-    """Read a number above 0 and below 1."""
-    # A number out of the environment arrives as text.
-    if isinstance(value, str) and re.fullmatch(r"0?\.[0-9]{1,9}", value, re.ASCII):
-        value = float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1:
-        return float(value)
-    raise fault("is not a share", "a number above 0 and below 1, such as 0.9")
-
-
-Share = Annotated[
-    float,
-    PlainValidator(read_share),
-    WithJsonSchema(
-        {
-            "title": "share",
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "exclusiveMaximum": 1,
-        }
-    ),
-]
-RELEASE_OUTCOMES = (
+ReleaseOutcome = Literal[
     "replied",
     "customer_replied",
     "idle_timeout",
@@ -335,49 +286,31 @@ RELEASE_OUTCOMES = (
     "manual",
     "closed",
     "other",
-)
+]
 """How an assignment can end: the `outcome` label of `chatqueue_releases_total`."""
 
-
-def _read_outcome(value: object) -> str:
-    if value in RELEASE_OUTCOMES:
-        return str(value)
-    raise fault("is not an outcome", f"one of {', '.join(RELEASE_OUTCOMES)}")
-
-
-ReleaseOutcome = Annotated[
+Name = Annotated[
     str,
-    PlainValidator(_read_outcome),
-    WithJsonSchema(
-        {
-            "title": "outcome",
-            "anyOf": [
-                {"enum": list(RELEASE_OUTCOMES)},
-                {"type": "string", "pattern": FROM_ENVIRONMENT},
-            ],
-        }
-    ),
-]
-Pattern = Annotated[str, PlainValidator(_read_text), _pattern("^.+$")]
-OperatorLabel = Annotated[
-    Literal["name", "id"],
-    WithJsonSchema(
-        {
-            "title": "name or id",
-            "anyOf": [
-                {"enum": ["name", "id"]},
-                {"type": "string", "pattern": FROM_ENVIRONMENT},
-            ],
-        }
-    ),
-]
-DatabaseName = Annotated[
-    str, AfterValidator(_check_database_name), _pattern("^[a-zA-Z0-9_.-]{1,63}$")
+    Field(pattern="^[a-zA-Z0-9_.-]{1,63}$"),
+    Form("is not a name", "1 to 63 letters, digits, _, . or -"),
 ]
 LabelName = Annotated[
-    str, AfterValidator(_check_label_name), _pattern("^(?!__)[a-zA-Z_][a-zA-Z0-9_]*$")
+    str,
+    Field(pattern="^([a-zA-Z]|_[a-zA-Z0-9]|_$)[a-zA-Z0-9_]*$"),
+    Form(
+        "is not a label name",
+        "letters, digits and _, not beginning with a digit or with __",
+    ),
+    AfterValidator(_check_label_name),
 ]
-QueryName = Annotated[str, AfterValidator(_check_query_name), _pattern("^[a-zA-Z0-9_.-]+$")]
+QueryName = Annotated[
+    str,
+    Field(pattern="^[a-zA-Z0-9_.-]+$"),
+    Form("is not a query name", "the name of a .sql file, without its ending"),
+]
 ParameterName = Annotated[
-    str, AfterValidator(_check_parameter_name), _pattern("^[a-zA-Z_][a-zA-Z0-9_]*$")
+    str,
+    Field(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$"),
+    Form("is not a parameter name", "letters, digits and _, not beginning with a digit"),
 ]
+ReasonPattern = Annotated[str, Field(pattern="^.+$"), Form("is empty", "text")]

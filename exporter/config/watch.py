@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from exporter.config.section import Section
-from exporter.config.values import FROM_ENVIRONMENT, Duration, FilePath, Limit, between, fault
+from exporter.config.values import Duration, FilePath, OrOff, between, fault
 
 TIME_FORM = "a time with its zone such as 2026-11-23T08:00:00Z"
 
@@ -28,8 +28,8 @@ def parse_time(text: str) -> datetime:
     raise ValueError("has no zone")
 
 
-def _read_time(value: object) -> datetime | None:
-    if value is None or isinstance(value, datetime):
+def _read_time(value: object) -> datetime:
+    if isinstance(value, datetime):
         return value
     if not isinstance(value, str):
         raise fault("is not a time", TIME_FORM)
@@ -39,28 +39,18 @@ def _read_time(value: object) -> datetime | None:
         raise fault(str(error), TIME_FORM) from None
 
 
-Time = Annotated[
-    datetime | None,
-    PlainValidator(_read_time),
-    WithJsonSchema(
-        {
-            "title": "time",
-            "type": ["string", "null"],
-            "pattern": rf"^\d{{4}}-\d\d-\d\d[T ].*(Z|[+-]\d\d:?\d\d)$|{FROM_ENVIRONMENT}",
-        }
-    ),
-]
+Time = Annotated[datetime, BeforeValidator(_read_time)]
 
 
 class Digests(Section):
     """When digests of the watch are sent to webhooks that take the event `digest`."""
 
-    first_hour: Annotated[Limit, between("1m", "1h")] = Field(
+    first_hour: OrOff[Annotated[Duration, between("1m", "1h")]] = Field(
         default=timedelta(minutes=15),
         description="Time between two digests in the first hour; off for none. At least 1m, at "
         "most 1h.",
     )
-    afterwards: Annotated[Limit, between("1m", "1d")] = Field(
+    afterwards: OrOff[Annotated[Duration, between("1m", "1d")]] = Field(
         default=timedelta(hours=1),
         description="Time between two digests after the first hour; off for none. At least 1m, at "
         "most 1d.",
@@ -78,7 +68,7 @@ class Watch(Section):
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
-    started_at: Time = Field(
+    started_at: Time | None = Field(
         default=None,
         description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. Without it "
         "there is no watch, only the usual metrics.",

@@ -108,12 +108,12 @@ def load_web_config(path: Path) -> WebConfig:
     """
     holds = "tls_server_config, http_server_config or basic_auth_users"
     document = read_document(path, None, holds=holds, may_be_empty=True)
-    faults = FaultList(document)
+    faults = FaultList(document, WebFile)
     try:
         file = WebFile.model_validate(document.data, context=path.parent)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
-            faults.add_refusal(detail, WebFile)
+            faults.add_refusal(detail)
     if found := faults.sorted():
         raise ConfigError([_without_secrets(each) for each in found])
     settings, users = file.tls_server_config, file.basic_auth_users.items()

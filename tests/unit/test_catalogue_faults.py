@@ -75,7 +75,7 @@ MAPPINGS = {
     "no metric": ("metrics: []\n", "q.yaml:1: metrics: no metric is given, expected at least one"),
     "metrics left empty": (
         "metrics:\n",
-        "q.yaml:1: metrics: an empty value is not a list, expected a list such as [one, two]",
+        "q.yaml:1: metrics: an empty value is given, expected a list such as [one, two]",
     ),
     "metrics by name": (
         "metrics: {a: b}\n",
@@ -206,7 +206,7 @@ MAPPINGS = {
     ),
     "labels in a list": (
         "labels: [t]\n" + GOOD,
-        "q.yaml:1: labels: a list is not a mapping, expected a mapping, one name: value a line",
+        "q.yaml:1: labels: a list is not a mapping, expected a mapping, one name: value per line",
     ),
     "label value is a number": (
         "labels: {t: {column: t, values: [1]}}\n" + GOOD,
@@ -272,7 +272,7 @@ MAPPINGS = {
     ),
     "max_rows out of range": (
         "max_rows: 0\n" + GOOD,
-        "q.yaml:1: max_rows: 0 is out of range, expected a whole number from 1 to 100000",
+        "q.yaml:1: max_rows: 0 is too small, expected 1 or more",
     ),
     "max_rows is no number": (
         "max_rows: many\n" + GOOD,
@@ -384,7 +384,7 @@ MAPPINGS = {
         "timeout: 1\nneeds: [{relation: c}]\nmax_rows: -1\n" + GOOD,
         "q.yaml:1: timeout: 1 has no unit, expected a duration such as 1s\n"
         "q.yaml:2: needs[0].relation: 'c' is not a qualified relation, expected schema.relation\n"
-        "q.yaml:3: max_rows: -1 is out of range, expected a whole number from 1 to 100000",
+        "q.yaml:3: max_rows: -1 is too small, expected 1 or more",
     ),
 }
 

@@ -24,8 +24,8 @@ SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
-SHARE = "expected a number above 0 and below 1, such as 0.9"
-OUTCOMES = "replied, customer_replied, idle_timeout, auto_release, admin, manual, closed, other"
+SHARE = "expected a number such as 0.9"
+OUTCOMES = "replied, customer_replied, idle_timeout, auto_release, admin, manual, closed or other"
 QUOTES = "quotes around a value with special characters"
 
 
@@ -126,15 +126,15 @@ def test_a_file_that_is_not_one_mapping(text: str | bytes, message: str, tmp_pat
 
 
 CASES: dict[str, tuple[str, str]] = {
-    "no databases key": ("poll: {}\n", "F:1: databases: missing, expected at least one database"),
-    "no databases": ("databases: {}\n", "F:1: databases: no database is named, expected at least one"),
+    "no databases key": ("poll: {}\n", "F:1: databases: missing, expected at least one"),
+    "no databases": ("databases: {}\n", "F:1: databases: a mapping has no entries, expected at least one"),
     "databases left blank": (
         "databases:\n",
-        "F:1: databases: no database is named, expected at least one",
+        "F:1: databases: an empty value is given, expected at least one",
     ),
     "databases as a list": (
         "databases:\n- host=db\n",
-        "F:1: databases: a list is not a mapping, expected a mapping, one name: value a line",
+        "F:1: databases: a list is not a mapping, expected a mapping, one name: value per line",
     ),
     "database as text": (
         "databases:\n  main: host=db\n",
@@ -143,7 +143,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "database name": (
         "databases:\n  'a b': {dsn: host=db}\n",
-        "F:2: databases.a b: 'a b' is not a database name, expected 1 to 63 letters, digits, _, . or -",
+        "F:2: databases.a b: 'a b' is not a name, expected 1 to 63 letters, digits, _, . or -",
     ),
     "no dsn": (
         "databases:\n  main:\n",
@@ -206,9 +206,9 @@ CASES: dict[str, tuple[str, str]] = {
         "F:1: databases.main.labels.state: 'state' is a label the exporter sets itself, "
         "expected another name\n"
         "F:1: databases.main.labels.1x: '1x' is not a label name, expected letters, digits and _, "
-        "not beginning with a digit\n"
-        "F:1: databases.main.labels.__m: '__m' is a label name of Prometheus itself, "
-        "expected a name not beginning with __",
+        "not beginning with a digit or with __\n"
+        "F:1: databases.main.labels.__m: '__m' is not a label name, expected letters, digits and _, "
+        "not beginning with a digit or with __",
     ),
     "label values": (
         HEAD.replace("host=db", "host=db, labels: {a: 1, b: true, c: , d: '', e: [x]}"),
@@ -240,8 +240,8 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "digests too often": (
         HEAD + "watch:\n  digests: {first_hour: 30s, afterwards: 2d}\n",
-        "F:3: watch.digests.first_hour: '30s' is too short, expected 1m or more\n"
-        "F:3: watch.digests.afterwards: '2d' is too long, expected 1d or less",
+        "F:3: watch.digests.first_hour: '30s' is too short, expected 1m or more, or off\n"
+        "F:3: watch.digests.afterwards: '2d' is too long, expected 1d or less, or off",
     ),
     "digests without a unit": (
         HEAD + "watch: {digests: {first_hour: 15}}\n",
@@ -415,7 +415,7 @@ CASES: dict[str, tuple[str, str]] = {
     "whole number": (
         HEAD + "thresholds:\n  stuck_hours: 1.5\noperators:\n  max_series: 10001\n",
         "F:3: thresholds.stuck_hours: 1.5 is not a whole number, expected digits such as 10\n"
-        "F:5: operators.max_series: 10001 is out of range, expected a whole number from 0 to 10000",
+        "F:5: operators.max_series: 10001 is too large, expected 10000 or less",
     ),
     "whole number of another kind": (
         HEAD + "thresholds:\n  stuck_hours: true\noperators:\n  max_series:\n",
@@ -436,50 +436,49 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "share out of range": (
         HEAD + "slo:\n  objective: 1\n",
-        f"F:3: slo.objective: 1 is not a share, {SHARE}",
+        "F:3: slo.objective: 1 is too large, expected less than 1",
     ),
     "share of nothing": (
         HEAD + "slo:\n  objective: 0\n",
-        f"F:3: slo.objective: 0 is not a share, {SHARE}",
+        "F:3: slo.objective: 0 is too small, expected 0.5 or more",
     ),
     "share in percent": (
         HEAD + "slo:\n  objective: 95%\n",
-        f"F:3: slo.objective: '95%' is not a share, {SHARE}",
+        f"F:3: slo.objective: '95%' is not a number, {SHARE}",
     ),
     "share without sense": (
         HEAD + "slo:\n  objective: .nan\n",
-        f"F:3: slo.objective: .nan is not a share, {SHARE}",
+        f"F:3: slo.objective: .nan is not a finite number, {SHARE}",
     ),
     "share of another kind": (
         HEAD + "slo:\n  objective: true\n  answer_within: off\n",
-        f"F:3: slo.objective: true is not a share, {SHARE}\n"
+        f"F:3: slo.objective: true is not a number, {SHARE}\n"
         f"F:4: slo.answer_within: 'off' is not a duration, expected {DURATION}",
     ),
     "objective without room for an alert": (
         HEAD + "slo:\n  objective: 0.4\n",
-        "F:3: slo.objective: 0.4 allows a burn rate of 1.7 at most, too little to tell trouble from chance, "
-        "expected 0.5 or more, and below 1",
+        "F:3: slo.objective: 0.4 is too small, expected 0.5 or more",
     ),
     "min_breaches out of range": (
         HEAD + "slo:\n  min_breaches: 0\n",
-        "F:3: slo.min_breaches: 0 is out of range, expected a whole number from 1 to 1000000",
+        "F:3: slo.min_breaches: 0 is too small, expected 1 or more",
     ),
     "share or off": (
         HEAD + "thresholds:\n  stale_operators: 1.5\n  fairness: {gini: }\n",
-        f"F:3: thresholds.stale_operators: 1.5 is not a share, {SHARE}, or off\n"
-        f"F:4: thresholds.fairness.gini: an empty value is not a share, {SHARE}, or off",
+        "F:3: thresholds.stale_operators: 1.5 is too large, expected less than 1, or off\n"
+        f"F:4: thresholds.fairness.gini: an empty value is given, {SHARE}, or off",
     ),
     "number or off": (
         HEAD + "thresholds:\n  database_drops: 0\n",
-        "F:3: thresholds.database_drops: 0 is out of range, expected a whole number from 1 to 100, or off",
+        "F:3: thresholds.database_drops: 0 is too small, expected 1 or more, or off",
     ),
     "number or off of another kind": (
         HEAD + "thresholds:\n  database_drops: few\n",
-        "F:3: thresholds.database_drops: 'few' is not a whole number, expected a whole number from 1 to 100, or off",
+        "F:3: thresholds.database_drops: 'few' is not a whole number, expected digits such as 10, or off",
     ),
     "pause beyond a day": (
         HEAD + "thresholds:\n  release_paused: 1d\n",
-        "F:3: thresholds.release_paused: '1d' is too long, expected 23h or less",
+        "F:3: thresholds.release_paused: '1d' is too long, expected 23h or less, or off",
     ),
     "answer_within out of bounds": (
         HEAD + "slo:\n  answer_within: 0\n",
@@ -495,17 +494,17 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "release outcome": (
         HEAD + "events:\n  release_reasons:\n    bot%: idle_timeout\n    gone: lost\n    '': closed\n",
-        f"F:5: events.release_reasons.gone: 'lost' is not an outcome, expected one of {OUTCOMES}\n"
+        f"F:5: events.release_reasons.gone: 'lost' is not known, expected {OUTCOMES}\n"
         "F:6: events.release_reasons.: '' is empty, expected text",
     ),
     "release outcome of another kind": (
         HEAD + "events:\n  release_reasons: {a: , b: [closed]}\n",
-        f"F:3: events.release_reasons.a: an empty value is not an outcome, expected one of {OUTCOMES}\n"
-        f"F:3: events.release_reasons.b: a list is not an outcome, expected one of {OUTCOMES}",
+        f"F:3: events.release_reasons.a: an empty value is given, expected {OUTCOMES}\n"
+        f"F:3: events.release_reasons.b: a list is not known, expected {OUTCOMES}",
     ),
     "release reasons in a list": (
         HEAD + "events:\n  release_reasons: [gone]\n",
-        "F:3: events.release_reasons: a list is not a mapping, expected a mapping, one name: value a line",
+        "F:3: events.release_reasons: a list is not a mapping, expected a mapping, one name: value per line",
     ),
     "grace too long": (
         HEAD + "checks:\n  grace: 2h\n",
@@ -602,7 +601,7 @@ CASES: dict[str, tuple[str, str]] = {
         "F:4: operators.label: 'x' is not known, expected name or id\n"
         "F:5: operators.nope: unknown key, expected one of max_series, label\n"
         "F:7: databases.main.dsn: neither dsn nor dsn_file is given, expected exactly one of them\n"
-        "F:8: databases.main.labels: 3 is not a mapping, expected a mapping, one name: value a line",
+        "F:8: databases.main.labels: 3 is not a mapping, expected a mapping, one name: value per line",
     ),
 }  # fmt: skip
 
@@ -617,7 +616,7 @@ def test_a_value_or_key_that_is_wrong(text: str, message: str, tmp_path: Path) -
 LOGS: dict[str, tuple[str, str]] = {
     "source name": (
         "logs: {files: {a b: x.log}}\n",
-        "F:2: logs.files.a b: 'a b' is not a source name, expected 1 to 63 letters, digits, _, . or -",
+        "F:2: logs.files.a b: 'a b' is not a name, expected 1 to 63 letters, digits, _, . or -",
     ),
     "path": (
         "logs: {files: {app: 1}}\n",
@@ -625,7 +624,7 @@ LOGS: dict[str, tuple[str, str]] = {
     ),
     "many files": (
         "logs: {files: {" + ", ".join(f"f{n}: x" for n in range(33)) + "}}\n",
-        "F:2: logs.files: 33 entries, expected at most 32",
+        "F:2: logs.files: a mapping has 33 entries, expected at most 32",
     ),
     "from": (
         "logs: {from: middle}\n",
@@ -701,7 +700,7 @@ LOGS: dict[str, tuple[str, str]] = {
     "pattern without words": (
         "logs: {patterns: {mine: 'a*'}}\n",
         "F:2: logs.patterns.mine: 'a*' matches every line, expected an expression which an empty line "
-        "does not match",
+        "does not match, or off",
     ),
     "pattern left blank": (
         "logs: {patterns: {mine: }}\n",
@@ -709,7 +708,7 @@ LOGS: dict[str, tuple[str, str]] = {
     ),
     "pattern as a number": (
         "logs: {patterns: {mine: 1}}\n",
-        "F:2: logs.patterns.mine: 1 is not an expression, expected RE2 syntax, or off",
+        "F:2: logs.patterns.mine: 1 is not text, expected RE2 syntax, or off",
     ),
 }
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from exporter.config import Config, limit_seconds, load_config
 from exporter.config.document import read_document
 from exporter.config.faults import FaultList
-from exporter.config.frozen import FrozenDict
+from exporter.config.immutable import ImmutableDict
 from exporter.text import format_duration
 
 ENVIRON = {"DSN": "postgresql://watch:hunter2@db/chat", "MAX": "7", "ODD": "a: [b]\n${DSN}"}
@@ -198,7 +198,7 @@ def test_nothing_can_be_changed_in_place(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         config.poll.interval = timedelta(0)  # type: ignore[misc]
     databases = config.databases
-    assert isinstance(databases, FrozenDict)
+    assert isinstance(databases, ImmutableDict)
     with pytest.raises(TypeError, match="load a new one"):
         databases["x"] = databases["m"]
     with pytest.raises(TypeError, match="load a new one"):
@@ -207,8 +207,8 @@ def test_nothing_can_be_changed_in_place(tmp_path: Path) -> None:
         databases |= {}
 
 
-def test_a_frozen_dict_can_be_copied_and_pickled() -> None:
-    mapping = FrozenDict({"a": 1})
+def test_an_immutable_dict_can_be_copied_and_pickled() -> None:
+    mapping = ImmutableDict({"a": 1})
 
     assert copy.copy(mapping) is copy.deepcopy(mapping) is mapping
     assert pickle.loads(pickle.dumps(mapping)) == mapping
@@ -246,11 +246,10 @@ def test_model_takes_durations_and_paths_as_objects(tmp_path: Path) -> None:
 def test_an_error_type_not_known_yet_is_still_a_fault_in_plain_words(tmp_path: Path) -> None:
     path = tmp_path / "chatqueue.yaml"
     path.write_text("poll: {interval: 3}\n")
-    faults = FaultList(read_document(path, {}))
+    faults = FaultList(read_document(path, {}), Config)
 
     faults.add_refusal(
         {"type": "new_in_pydantic", "loc": ("poll", "interval"), "msg": "jargon", "input": 3},
-        Config,
     )
 
     assert [str(fault) for fault in faults.sorted()] == [

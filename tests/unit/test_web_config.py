@@ -171,7 +171,7 @@ BAD = {
             ),
             (
                 "5: basic_auth_users: the value is not a mapping, "
-                "expected a mapping, one name: value a line"
+                "expected a mapping, one name: value per line"
             ),
             (
                 "7: tls_server_config.cert_file: a list is not a path, "

@@ -8,7 +8,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class FrozenDict(dict[K, V]):
+class ImmutableDict(dict[K, V]):
     """A dict for reading: equal to a plain dict of the same items, hashable, never changed.
 
     A dict subclass rather than a `Mapping` of its own, because pydantic, psycopg and `json` take
@@ -29,10 +29,10 @@ class FrozenDict(dict[K, V]):
     def __repr__(self) -> str:
         return dict.__repr__(self)
 
-    def __copy__(self) -> FrozenDict[K, V]:
+    def __copy__(self) -> ImmutableDict[K, V]:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FrozenDict[K, V]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ImmutableDict[K, V]:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
