@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
-import re
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
-    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -19,14 +16,17 @@ from pydantic import (
 
 from exporter.config.section import Section
 from exporter.config.values import (
+    SOME,
     ByName,
     Duration,
+    Form,
     Switch,
     Text,
     WholeNumber,
     between,
     fault,
     from_to,
+    refuse,
 )
 
 # Names that the exporter gives out itself, whatever the catalogue says.
@@ -46,60 +46,44 @@ OWN_NAMES = frozenset(
         "chatqueue_database_reconnections_total",
     }
 )
-UNITS = ("seconds", "bytes", "ratio")
 RESERVED_LABELS = frozenset({"database", "job", "instance", "le", "quantile"})
-
-_RELATION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*")
-_FUNCTION = re.compile(r"[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*\([a-z0-9_, \[\].]*\)")
 
 
 def _check_metric_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise fault("is not a metric name", "lower-case letters, digits and _")
     if name.startswith(OWN_PREFIXES) or name in OWN_NAMES:
         raise fault("is a name the exporter gives out itself", "another prefix")
     return name
 
 
 def _check_label_name(name: str) -> str:
-    if not re.fullmatch(r"[a-z_][a-z0-9_]*", name) or name.startswith("__"):
-        expected = "lower-case letters, digits and _, not beginning with __"
-        raise fault("is not a label name", expected)
     if name in RESERVED_LABELS:
         raise fault("is a label that Prometheus or the exporter sets", "another name")
     return name
 
 
-def _check_relation(name: str) -> str:
-    if not _RELATION.fullmatch(name):
-        raise fault("is not a qualified relation", "schema.relation")
-    return name
-
-
-def _check_function(name: str) -> str:
-    if not _FUNCTION.fullmatch(name):
-        raise fault("is not a qualified function", "schema.function(type, …)")
-    return name
-
-
-def _read_unit(value: object) -> str:
-    if not isinstance(value, str) or value not in UNITS:
-        raise fault("is not a base unit", f"one of {', '.join(UNITS)}, or no unit")
-    return value
-
-
-def _read_number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise fault("is not a finite number", "a number such as 0")
-    return float(value)
-
-
-MetricName = Annotated[Text, AfterValidator(_check_metric_name)]
-LabelName = Annotated[str, AfterValidator(_check_label_name)]
-Relation = Annotated[Text, AfterValidator(_check_relation)]
-Function = Annotated[Text, AfterValidator(_check_function)]
-Unit = Annotated[str, PlainValidator(_read_unit)]
-Number = Annotated[float, PlainValidator(_read_number)]
+MetricName = Annotated[
+    str,
+    Field(pattern="^[a-z][a-z0-9_]*$"),
+    Form("is not a metric name", "lower-case letters, digits and _"),
+    AfterValidator(_check_metric_name),
+]
+LabelName = Annotated[
+    str,
+    Field(pattern="^([a-z]|_[a-z0-9]|_$)[a-z0-9_]*$"),
+    Form("is not a label name", "lower-case letters, digits and _, not beginning with __"),
+    AfterValidator(_check_label_name),
+]
+Relation = Annotated[
+    str,
+    Field(pattern=r"^[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*$"),
+    Form("is not a qualified relation", "schema.relation"),
+]
+Function = Annotated[
+    str,
+    Field(pattern=r"^[a-z_][a-z0-9_$]*\.[a-z_][a-z0-9_$]*\([a-z0-9_, \[\].]*\)$"),
+    Form("is not a qualified function", "schema.function(type, …)"),
+]
+Number = Annotated[float, Field(allow_inf_nan=False), refuse(bool, "float_type")]
 
 # What stands behind `expected` where a required key is missing.
 EXPECTED_KEYS = {
@@ -157,7 +141,7 @@ class MetricMapping(Section):
     name: MetricName
     type: Literal["gauge", "counter", "histogram"]
     help: Text
-    unit: Unit | None = None
+    unit: Literal["seconds", "bytes", "ratio"] | None = None
     labels: tuple[LabelName, ...] = ()
     value: Text | None = None
     series: tuple[SeriesMapping, ...] = ()
@@ -212,14 +196,7 @@ class QueryMapping(Section):
     needs: tuple[NeedMapping, ...] = ()
     labels: ByName[LabelName, LabelMapping] = Field(default={})
     events: EventsMapping | None = None
-    metrics: tuple[MetricMapping, ...]
-
-    @field_validator("metrics")
-    @classmethod
-    def _are_some(cls, metrics: tuple[MetricMapping, ...]) -> tuple[MetricMapping, ...]:
-        if not metrics:
-            raise fault("no metric is given", "at least one", bare=True)
-        return metrics
+    metrics: Annotated[tuple[MetricMapping, ...], SOME]
 
     def seconds(self, value: timedelta | None) -> float | None:
         """A duration of this mapping in seconds; None stays None."""

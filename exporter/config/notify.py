@@ -13,6 +13,7 @@ from pydantic_core import PydanticKnownError
 
 from exporter.config.section import Section
 from exporter.config.values import (
+    SOME,
     ByName,
     Duration,
     Form,
@@ -105,7 +106,7 @@ class Webhook(Section):
         description="A file which holds the URL and nothing else. Relative to this file. Read "
         "again at every reload.",
     )
-    events: Annotated[tuple[Event, ...], Field(min_length=1)] = Field(
+    events: Annotated[tuple[Event, ...], SOME] = Field(
         default=EVENTS,
         title="list of events",
         description="Which events it receives: any of " + ", ".join(EVENTS) + ". All unless given.",

@@ -217,6 +217,14 @@ def _check_folder(value: Path, info: ValidationInfo) -> Path:
     return value
 
 
+def _refuse_no_entries(value: tuple[V, ...]) -> tuple[V, ...]:
+    if not value:
+        raise PydanticKnownError(
+            "too_short", {"field_type": "List", "min_length": 1, "actual_length": 0}
+        )
+    return value
+
+
 def _check_label_name(name: str) -> str:
     if name in RESERVED_LABELS:
         raise fault("is a label the exporter sets itself", "another name")
@@ -227,6 +235,9 @@ def _check_label_name(name: str) -> str:
 EMPTY_MEANS_NONE = BeforeValidator(lambda value: {} if value is None else value)
 ByName = Annotated[Mapping[K, V], EMPTY_MEANS_NONE, AfterValidator(ImmutableDict)]
 """A mapping that cannot be changed; an empty value means no entries."""
+
+# pydantic's own min_length does not count entries which it has refused.
+SOME = AfterValidator(_refuse_no_entries)
 
 Text = Annotated[str, Field(min_length=1)]
 WholeNumber = Annotated[int, refuse(bool, "int_type")]

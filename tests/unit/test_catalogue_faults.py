@@ -72,7 +72,10 @@ MAPPINGS = {
         "interval: 15s\n",
         "q.yaml:1: metrics: missing, expected at least one metric",
     ),
-    "no metric": ("metrics: []\n", "q.yaml:1: metrics: no metric is given, expected at least one"),
+    "no metric": (
+        "metrics: []\n",
+        "q.yaml:1: metrics: a list has no entries, expected at least one",
+    ),
     "metrics left empty": (
         "metrics:\n",
         "q.yaml:1: metrics: an empty value is given, expected a list such as [one, two]",
@@ -93,7 +96,7 @@ MAPPINGS = {
     ),
     "metric name is a number": (
         metric("name: 5, type: gauge, help: H, value: v"),
-        "q.yaml:2: metrics[0].name: 5 is not text, expected text in quotes",
+        "q.yaml:2: metrics[0].name: 5 is not text, expected lower-case letters, digits and _",
     ),
     **{
         f"name of {prefix}": (
@@ -131,7 +134,7 @@ MAPPINGS = {
     ),
     "unit that is no base unit": (
         metric("name: m_minutes, type: gauge, help: H, value: v, unit: minutes"),
-        "q.yaml:2: metrics[0].unit: 'minutes' is not a base unit, expected one of seconds, bytes, ratio, or no unit",
+        "q.yaml:2: metrics[0].unit: 'minutes' is not known, expected seconds, bytes or ratio",
     ),
     "unit that is not in the name": (
         metric("name: m, type: gauge, help: H, value: v, unit: seconds"),
@@ -159,15 +162,15 @@ MAPPINGS = {
     ),
     "empty is no number": (
         metric("name: m, type: gauge, help: H, value: v, empty: none"),
-        "q.yaml:2: metrics[0].empty: 'none' is not a finite number, expected a number such as 0",
+        "q.yaml:2: metrics[0].empty: 'none' is not a number, expected a number such as 0.9",
     ),
     "empty is a switch": (
         metric("name: m, type: gauge, help: H, value: v, empty: true"),
-        "q.yaml:2: metrics[0].empty: true is not a finite number, expected a number such as 0",
+        "q.yaml:2: metrics[0].empty: true is not a number, expected a number such as 0.9",
     ),
     "empty is infinite": (
         metric("name: m, type: gauge, help: H, value: v, empty: .inf"),
-        "q.yaml:2: metrics[0].empty: .inf is not a finite number, expected a number such as 0",
+        "q.yaml:2: metrics[0].empty: .inf is not a finite number, expected a number such as 0.9",
     ),
     "empty without values": (
         with_label("labels: [t], value: v, empty: 0"),
@@ -332,7 +335,7 @@ MAPPINGS = {
     ),
     "a bucket without end": (
         of_events("name: m, type: histogram, help: H, value: v, buckets: [1, .inf]"),
-        "q.yaml:3: metrics[0].buckets[1]: .inf is not a finite number, expected a number such as 0",
+        "q.yaml:3: metrics[0].buckets[1]: .inf is not a finite number, expected a number such as 0.9",
     ),
     "buckets in no list": (
         of_events("name: m, type: histogram, help: H, value: v, buckets: 1"),
@@ -436,14 +439,14 @@ FILES: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "both files": (
         {"q.sql": "", "q.yaml": "metrics: []\n"},
-        "q.yaml:1: metrics: no metric is given, expected at least one\n"
+        "q.yaml:1: metrics: a list has no entries, expected at least one\n"
         "q.sql: is empty, expected one SELECT",
     ),
     "several queries": (
         {"p.sql": "", "p.yaml": GOOD, "q.sql": SQL, "q.yaml": "metrics: []\n", "r.sql": SQL},
         "r.sql: stands alone, expected r.yaml beside it\n"
         "p.sql: is empty, expected one SELECT\n"
-        "q.yaml:1: metrics: no metric is given, expected at least one",
+        "q.yaml:1: metrics: a list has no entries, expected at least one",
     ),
 }
 

@@ -120,6 +120,10 @@ FAULTS = {
             f"{PLACE}.events[2]: 5 is not known, expected {LISTED}"
         ),
     ),
+    "one event, and unknown": (
+        f"ops: {{url: {URL}, events: [paused]}}",
+        f"{PLACE}.events[0]: 'paused' is not known, expected {LISTED}",
+    ),
     "no event": (
         f"ops: {{url: {URL}, events: []}}",
         f"{PLACE}.events: a list has no entries, expected at least one",
