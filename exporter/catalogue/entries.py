@@ -102,10 +102,10 @@ class Query:
         sql: One SELECT.
         interval_s: Time between runs.
         timeout_s: Server-side limit of one run.
-        max_age_s: Age past which the figures are no longer shown; None for three intervals.
+        max_age_s: Age past which the rows are no longer shown; None for three intervals.
         needs: Relations and functions it cannot do without.
         metrics: What is exported.
-        events: What makes its rows events; None where they are figures of the moment.
+        events: What makes its rows events; None where they are current values.
         max_rows: More rows than this are a mistake.
         parameters: Names of the `%(name)s` in the SQL, sorted.
     """

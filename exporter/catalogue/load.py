@@ -191,7 +191,7 @@ def _series_problems(metric: MetricMapping) -> Iterable[tuple[tuple[str, ...], s
         yield ("series",), "differ in label names", "the same labels in each series"
     kinds = [tuple(sorted(series.labels.items())) for series in metric.series]
     if len(set(kinds)) < len(kinds):
-        yield ("series",), "share their labels", "labels that tell series apart"
+        yield ("series",), "share their labels", "labels that differ"
 
 
 def _kind_problems(
@@ -259,7 +259,7 @@ def _misfits(
     if timeout is not None and timeout > interval:
         yield "timeout", f"is longer than interval ({text})", f"{text} or less"
     if max_age is not None and max_age < interval:
-        # The figures would come and go between two runs, and alerts with them.
+        # Metrics would come and go between two runs, and alerts with them.
         yield "max_age", f"is shorter than interval ({text})", f"{text} or more"
 
 

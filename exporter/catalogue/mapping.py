@@ -121,14 +121,14 @@ class LabelMapping(Section):
 
 
 class SeriesMapping(Section):
-    """One value column with labels of its own."""
+    """One value column with its own labels."""
 
     labels: ByName[LabelName, Text] = Field(default={})
     value: Text
 
 
 class EventsMapping(Section):
-    """Rows that are events: the columns that tell them apart and in time."""
+    """Rows that are events: the columns that identify and date them."""
 
     key: Text = "key"
     at: Text = "at"

@@ -64,7 +64,7 @@ def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterab
 
 def statement_text(name: str, sql: str) -> str:
     """Return the statement as it is sent: without comments, for psycopg would read a % in them,
-    and with the query's name in front, for whoever looks at pg_stat_activity.
+    and with the query's name in front, for readers of pg_stat_activity.
     """
     lines = (line.rstrip() for line in _without_comments(sql).splitlines())
     return f"/* chatqueue-exporter: {name} */ " + "\n".join(line for line in lines if line)

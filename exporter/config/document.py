@@ -1,7 +1,7 @@
 """YAML text → plain data that remembers where each value stood.
 
-Owns reading the file, its limits, YAML's faults, `${NAME}` and the map from a key's path to its
-line. What the keys mean is left to `model`. Scalars follow YAML 1.2's core rules, as editors do:
+Owns reading the file, its limits, YAML's faults, `${NAME}` and the location of each
+key. What the keys mean is left to `model`. Scalars follow YAML 1.2's core rules, as editors do:
 only `true` and `false` are booleans, `1:30` and `2026-01-01` are text.
 """
 
@@ -58,13 +58,13 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's data with its whereabouts.
+    """A file's data and the location of each value.
 
     Attributes:
         name: The file as the operator named it.
         data: Dicts with text keys, lists, text, numbers, booleans and None; `UNUSABLE` where a
             fault was found.
-        locations: Whereabouts of every key path in the file.
+        locations: Of every key path in the file.
         faults: What was wrong with values and keys, by line and path.
     """
 
@@ -99,7 +99,7 @@ def read_document(
         may_be_empty: Whether a file without any value counts as a mapping without keys.
 
     Returns:
-        The data and its whereabouts; faults in single values are in it, not raised.
+        The data and its locations; faults in single values are in it, not raised.
 
     Raises:
         ConfigError: The file cannot be read, or is not one YAML mapping.
@@ -111,7 +111,7 @@ def read_document(
             return Document(name, {}, {(): Location(1, 1, "the file")}, ())
         _fail(name, "the file is empty", f"a YAML mapping with {holds}")
     if not isinstance(root, yaml.MappingNode):
-        # One line of a foreign format may be all secret: somebody's htpasswd file, for example.
+        # One line of a foreign format may be a secret, such as a line of an htpasswd file.
         hidden = environ is None and isinstance(root, yaml.ScalarNode)
         found = f"the file holds {'a single value' if hidden else _describe(root)}"
         _fail(_at(name, root), found, f"a YAML mapping with {holds}")
@@ -198,7 +198,7 @@ Pairs = dict[str, tuple[yaml.Node, yaml.Node]]
 
 @dataclass(slots=True)
 class _Builder:
-    """Walks the nodes of one file, once, gathering data, whereabouts and faults."""
+    """Walks the nodes of one file, once, collecting data, locations and faults."""
 
     name: str
     environ: Mapping[str, str] | None

@@ -55,7 +55,7 @@ _REFUSALS = {
 
 
 class FaultList:
-    """Gathers the faults of one document, at most one a key, and gives them in line order.
+    """Gathers the faults of one document, at most one per key, in line order.
 
     Args:
         document: What was read.

@@ -11,7 +11,7 @@ V = TypeVar("V")
 class ImmutableDict(dict[K, V]):
     """A dict for reading: equal to a plain dict of the same items, hashable, never changed.
 
-    A dict subclass rather than a `Mapping` of its own, because pydantic, psycopg and `json` take
+    A subclass of dict rather than another `Mapping`, because pydantic, psycopg and `json` take
     dicts as they are.
     """
 

@@ -24,7 +24,7 @@ _COMPLAINTS = (
     (r"found character '\t'", "a tab where spaces are needed", "spaces"),
     (r"found character", "a value begins with a special character", _QUOTES),
     ("found a tab", "a tab where spaces are needed", "spaces"),
-    ("mapping values are not allowed", "a second colon", f"one key a line, or {_QUOTES}"),
+    ("mapping values are not allowed", "a second colon", f"one key per line, or {_QUOTES}"),
     ("could not find expected ':'", "a key without its colon", "key: value"),
     ("expected <block end>", "wrong indentation", "keys of one mapping under each other"),
     ("found unexpected end of stream", "a quoted text does not end", "its closing quote"),
@@ -69,7 +69,7 @@ def _resolve(name: str, pattern: str, first: str) -> None:
 _resolve("null", "~|null|Null|NULL|", "~nN")
 DocumentLoader.yaml_implicit_resolvers[""] = DocumentLoader.yaml_implicit_resolvers["~"]
 _resolve("bool", "true|True|TRUE|false|False|FALSE", "tTfF")
-# No leading zeros: 007 stays the text that somebody wrote.
+# No leading zeros: 007 stays text.
 _resolve("int", "[-+]?(?:0|[1-9][0-9]*)", "-+0123456789")
 _resolve(
     "float",

@@ -79,7 +79,7 @@ class Or:
     word: str
 
     def __get_pydantic_core_schema__(self, kind: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Refuse an empty value: nobody loses a pager by a line left unfinished."""
+        """Refuse an empty value: an unfinished line must not disable an alert."""
         return core_schema.no_info_wrap_validator_function(
             lambda value, inner: None if self.is_meant(value) else inner(value),
             handler.generate_schema(get_args(kind)[0]),

@@ -34,7 +34,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class QueryRequest:
-    """One query with the values of its own parameters, beside those that all queries share."""
+    """One query and the values of the parameters that are not shared by all queries."""
 
     query: Query
     values: Parameters = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Poll:
     """What one transaction saw.
 
     Attributes:
-        outcomes: One a query, in the order asked.
+        outcomes: One per query, in the order of the requests.
         began_at: The database's `now()`, which all queries of the poll share.
         clock_skew_s: Database clock minus this host's.
         in_recovery: Whether the server is a standby.
@@ -193,7 +193,7 @@ class Connection(Link):
     ) -> Outcome:
         """One query within its limits, isolated by a savepoint.
 
-        Where it waited in vain for a lock, the others that need that relation need not wait.
+        After a lock timeout, other queries that need the locked relation are not run.
         """
         query = request.query
         for need in query.needs:

@@ -1,4 +1,4 @@
-"""What stands between this role and the truth: missing, forbidden, hidden or locked relations."""
+"""Why a query cannot be trusted: relations that are missing, forbidden, hidden or locked."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_blindness(ask: Ask, relations: Sequence[str]) -> str | None:
 def find_locked(
     ask: Ask, faults: Mapping[Need, QueryFailed], needs: Sequence[Need]
 ) -> dict[Need, QueryFailed]:
-    """Return what is wrong with the other needs whose relation nobody can read now.
+    """Return what is wrong with the other needs whose relation is locked against reading.
 
     Source: exporter/database/sql/locked.sql.
     """

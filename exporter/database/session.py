@@ -26,8 +26,8 @@ from exporter.database.settings import (
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 
-# SQLSTATE classes where nothing was wrong with the statement: the server had no room, was told to
-# stop, failed, or could not serialise. 57014 is a statement that ran too long, which is its own.
+# SQLSTATE classes where nothing was wrong with the statement: the server had no room, was shut
+# down, failed, or could not serialise. 57014 is a statement that ran too long, which is its own.
 _SERVER_TROUBLE = ("40", "53", "57", "58")
 _CANCELLED = "57014"
 
@@ -153,7 +153,8 @@ class Session(Link):
         """Commit.
 
         Raises:
-            CommitUnknown: The answer never came, or was an error; whoever must know, looks.
+            CommitUnknown: The answer never came, or was an error; the caller must check what
+                happened.
         """
         connection, watchdog = self._connection, self._watchdog
         if connection is None or watchdog is None:

@@ -2,7 +2,7 @@
 
 `statement_timeout` ends a statement on a server that works. It does nothing for a connection whose
 packets vanish, nor for a server that is stopped. The watchdog first asks the server to cancel (so
-that nothing is left running there), then shuts the socket down, which wakes whoever waits on it.
+that nothing is left running there), then shuts the socket down, which wakes the waiting thread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CANCEL_TIMEOUT_S = 1.0
 
 
 class Watchdog:
-    """Watches one connection's current step from a thread of its own.
+    """Watches one connection's current step from a separate thread.
 
     Use as a context manager around a poll, and `arm` before each step.
 

@@ -236,7 +236,7 @@ MAPPINGS = {
             "name: m, type: gauge, help: H, "
             "series: [{labels: {a: x}, value: v}, {labels: {a: x}, value: w}]"
         ),
-        "q.yaml:2: metrics[0].series: share their labels, expected labels that tell series apart",
+        "q.yaml:2: metrics[0].series: share their labels, expected labels that differ",
     ),
     "series of different labels": (
         metric(

@@ -59,7 +59,7 @@ SYNTAX = {
     ),
     "second colon": (
         "a: b: c\n",
-        f"F:1: column 5: a second colon, expected one key a line, or {QUOTES}",
+        f"F:1: column 5: a second colon, expected one key per line, or {QUOTES}",
     ),
     "no colon": ("a: 1\nbc\nd: 1\n", "F:3: column 1: a key without its colon, expected key: value"),
     "indentation": (
