@@ -475,7 +475,7 @@ FAULTS = {
     ),
     "infinite bucket": (
         of_events(f"{{{HISTOGRAM}, value: v, buckets: [1, .inf]}}"),
-        "q.yaml:3: metrics[0].buckets[1]: .inf is not a finite number, expected a number such as 0",
+        "q.yaml:3: metrics[0].buckets[1]: .inf is not a finite number, expected a number such as 0.9",
     ),
     "series in events": (
         of_events("{name: m_total, type: counter, help: H, series: [{labels: {a: b}, value: v}]}"),
