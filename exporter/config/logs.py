@@ -155,7 +155,7 @@ class Logs(Section):
     patterns: Annotated[ByName[PatternName, Expression], _FEW] = Field(
         default={},
         title="mapping of expressions",
-        description="Regular expressions (RE2) of your own, each under the name its `kind` label "
+        description="Your own regular expressions (RE2), each under the name its `kind` label "
         "shows; they come before the built-in ones, replace one of the same name, and `off` "
         "disables one: `payment_error: '(?i)payment .*failed'`.",
     )

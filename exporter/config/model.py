@@ -158,7 +158,7 @@ class Queries(Section):
     dirs: QueryFolders = Field(
         default=(),
         title="list of paths",
-        description="Folders of your own with queries (`.sql` and `.yaml` pairs), relative to "
+        description="Your own folders with queries (`.sql` and `.yaml` pairs), relative to "
         "this file. They are treated exactly as the built-in ones.",
     )
     overrides: ByName[QueryName, Override] = Field(
@@ -169,7 +169,7 @@ class Queries(Section):
     parameters: ByName[ParameterName, Parameter] = Field(
         default={},
         title="mapping of texts, numbers, true or false",
-        description="Values for queries of your own, which write them as `%(name)s`.",
+        description="Values for your own queries, which write them as `%(name)s`.",
     )
 
 
