@@ -181,7 +181,7 @@ class Daemon:
         return DigestScheduler(plan, self._read_figures, self.notifier)
 
     def _read_figures(self) -> dict[str, Reading]:
-        """What a digest tells of each database; empty before all were polled once."""
+        """What a digest says of each database; empty before all were polled once."""
         if not self.is_ready():
             return {}
         now, logs = time.monotonic(), self.logs.families()

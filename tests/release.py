@@ -15,8 +15,8 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.notify.notices import Notice
 from exporter.release import admin
+from exporter.release.attempt import ReleaseRequest, Result
 from exporter.release.facts import Evidence, Limits
-from exporter.release.orders import Order, Result
 from exporter.release.plans import build_limits
 from exporter.release.releaser import Releaser
 from exporter.release.transaction import Engine
@@ -154,7 +154,7 @@ def release(platform: Platform, chat: UUID, *, mode: str = "enforce", **options:
     }
     engine = make_engine(platform, **options)
     try:
-        return engine.release(Order(observe(engine, chat), mode, **order_options))
+        return engine.release(ReleaseRequest(observe(engine, chat), mode, **order_options))
     finally:
         engine.session.close()
 

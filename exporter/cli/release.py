@@ -22,9 +22,9 @@ from exporter.config import load_config
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
 from exporter.release import admin
+from exporter.release.attempt import ReleaseRequest, describe
 from exporter.release.facts import Decision, Evidence
 from exporter.release.guards import LIMIT_NAMES
-from exporter.release.orders import Order, describe
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.policy import Finding
 from exporter.release.schema import build_script
@@ -73,10 +73,10 @@ def release(
     """
     mode = "enforce" if enforce else "observe"
     with _engine(config_file, name) as engine:
-        order = Order(
+        request = ReleaseRequest(
             _observe(engine, chat), mode, False, frozenset(overrides), closes, f"person {by}"
         )
-        result = engine.release(order)
+        result = engine.release(request)
         if result.decision is Decision.UNKNOWN:
             result = engine.settle(result)
     _print_findings(result.findings, overrides)
@@ -98,7 +98,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
     """
     with _engine(config_file, name) as engine:
         mode = "enforce" if engine.limits.mode == "enforce" else "observe"
-        findings = engine.explain(Order(_observe(engine, chat), mode))
+        findings = engine.explain(ReleaseRequest(_observe(engine, chat), mode))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -1,4 +1,4 @@
-"""What people are told, and who takes it. Pure but for the clock and the notice's own id."""
+"""Notices, and what takes them. Pure but for the clock and the notice's own id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Notice:
         lines: Whom it concerns, why, and what is to be done; a line each, plain text.
         fields: The same for programs, as JSON takes it; `database`, `chat`, `operator` and
             `reason` are placeholders of texts of one's own.
-        id: The same at every attempt, so that a receiver can tell a repetition.
+        id: The same at every attempt, so that a receiver recognises a repetition.
         at: When it happened.
     """
 
@@ -43,7 +43,7 @@ class Notifier(Protocol):
 
 
 class NullNotifier:
-    """Tells nobody."""
+    """Drops every notice."""
 
     def notify(self, notice: Notice) -> None:
         """Do nothing."""

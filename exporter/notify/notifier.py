@@ -15,7 +15,7 @@ from exporter.threads import switch_threads
 
 
 class WebhookNotifier:
-    """A `Notifier` that tells every webhook of the configuration.
+    """A `Notifier` that sends to every webhook of the configuration.
 
     Args:
         webhooks: By name.

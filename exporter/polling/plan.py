@@ -123,7 +123,7 @@ def load_queries(config: Config) -> tuple[Query, ...]:
 
 
 def build_plans(config: Config) -> dict[str, Plan]:
-    """Return one plan a database.
+    """Return one plan per database.
 
     Raises:
         CatalogueError: A query's files cannot be used.

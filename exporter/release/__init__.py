@@ -1,1 +1,1 @@
-"""Handing a stuck chat back to the queue: `policy` decides, `engine` does it. The only writer."""
+"""Handing a stuck chat back to the queue: `policy` decides, `transaction` does it."""

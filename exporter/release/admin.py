@@ -32,7 +32,7 @@ def find_version(session: Session) -> int:
     """Return the installed version of our schema; 0 where there is none.
 
     Raises:
-        DatabaseError: It cannot be told.
+        DatabaseError: It could not be determined.
     """
     with _transaction(session, read_only=True):
         (row,) = session.rows("SELECT to_regclass('chatqueue.schema_version') AS found")
@@ -47,7 +47,7 @@ def require_schema(session: Session, needed: int = RELEASE_VERSION) -> None:
 
     Raises:
         SchemaMissing: With what to do about it.
-        DatabaseError: It cannot be told.
+        DatabaseError: It could not be determined.
     """
     version = find_version(session)
     if version < needed:
@@ -62,7 +62,7 @@ def has_chat(session: Session, chat: UUID) -> bool:
     """Return whether there is such a chat, in whatever state.
 
     Raises:
-        DatabaseError: It cannot be told.
+        DatabaseError: It could not be determined.
     """
     with _transaction(session, read_only=True):
         return bool(session.rows("SELECT 1 FROM public.chats WHERE id = %(chat)s", {"chat": chat}))

@@ -22,7 +22,7 @@ BARS = (
 
 
 class Decision(StrEnum):
-    """What came of one look at one chat; a label of `chatqueue_release_decisions_total`."""
+    """What came of one attempt at one chat; a label of `chatqueue_release_decisions_total`."""
 
     RELEASED = "released"
     WOULD_RELEASE = "would_release"
@@ -45,7 +45,7 @@ class Decision(StrEnum):
     DEFECT = "defect"
     ERROR = "error"
     UNKNOWN = "unknown"
-    """The connection broke in COMMIT; the audit will tell."""
+    """The connection broke in COMMIT; the audit shows what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +150,8 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """Everything one look saw: every assigned chat, and what surrounds them."""
+class Scan:
+    """Everything one scan saw: every assigned chat, and what surrounds them."""
 
     chats: tuple[Evidence, ...]
     surroundings: Surroundings
@@ -231,6 +231,6 @@ class Limits:
 
     @property
     def config_hash(self) -> str:
-        """A short mark by which the audit tells configurations apart."""
+        """A short mark by which the audit distinguishes configurations."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

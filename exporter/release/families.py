@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporter.config.release import MODES
 from exporter.metrics.snapshot import Family, make_family
-from exporter.release.facts import BARS, Decision
+from exporter.release.facts import BARS, Decision, Limits
+from exporter.release.policy import CyclePlan, count_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,23 @@ class Gauges:
     paused: bool | None
     tokens: float | None
     barred: Mapping[str, int]
+
+
+def read_gauges(plan: CyclePlan, limits: Limits, *, tripped: bool) -> Gauges:
+    """Return what a cycle's scan found.
+
+    Args:
+        plan: Of the cycle.
+        limits: Of the configuration.
+        tripped: Whether this daemon's own breaker stands, after the cycle.
+    """
+    control, paused, tokens = plan.control, None, None
+    if control is not None:
+        paused = (control.paused_until_s or 0) > control.now_s
+        tokens = count_tokens(control, plan.scan.surroundings.now_s, limits)
+        tripped = tripped or control.trip.tripped_at_s is not None
+    barred = Counter(chat.bar for chat in plan.scan.chats if chat.bar)
+    return Gauges(len(plan.suspects), plan.would_close, tripped, paused, tokens, barred)
 
 
 def build_release_families(

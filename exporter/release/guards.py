@@ -52,15 +52,15 @@ def _trip(situation: Situation, limits: Limits) -> tuple[bool, str]:
 
 
 def _breaker(situation: Situation, limits: Limits) -> tuple[bool, str]:
-    suspects, assigned = len(find_suspects(situation.look, limits)), len(situation.look.chats)
-    return not is_outage(situation.look, limits), (
+    suspects, assigned = len(find_suspects(situation.scan, limits)), len(situation.scan.chats)
+    return not is_outage(suspects, assigned, limits), (
         f"{suspects} of {assigned} assigned chats look stuck, trips at {limits.breaker_at_least} "
         f"and above {limits.breaker_share:.0%}"
     )
 
 
 def _sensor(situation: Situation, limits: Limits) -> tuple[bool, str]:
-    around, assigned = situation.around, len(situation.look.chats)
+    around, assigned = situation.around, len(situation.scan.chats)
     beat_s = around.latest_beat_s
     silence_s = math.inf if beat_s is None else around.now_s - beat_s
     alive = assigned < 2 or silence_s < limits.sensor_silence_s

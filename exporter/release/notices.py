@@ -1,4 +1,4 @@
-"""What people are told of a release: texts that are understood in five seconds. Pure.
+"""Notices of releases: texts that are understood in five seconds. Pure.
 
 Ids and figures only: no name, no message, nothing a user has written. What a database says of a
 failure might hold some, so it stays in the log.
@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from exporter.notify.notices import Notice
+from exporter.release.attempt import Result
 from exporter.release.facts import Decision
-from exporter.release.orders import Result
 
 _TITLES = {
     "released": "a stuck chat was handed back to the queue",
@@ -35,9 +35,9 @@ def build_notice(event: str, database: str, result: Result) -> Notice:
     Args:
         event: `released`, `would_release`, `escalated` or `defect`.
         database: Its name in the configuration.
-        result: What came of the order.
+        result: What came of the request.
     """
-    observed = result.order.observed
+    observed = result.request.observed
     is_quotable = result.decision is not Decision.DEFECT
     reason = result.reason if is_quotable else "the release did not do what it should"
     silence = next((f.value for f in result.findings if f.guard == "silence"), "")
@@ -56,7 +56,7 @@ def build_notice(event: str, database: str, result: Result) -> Notice:
             "chat": str(observed.chat_id),
             "operator": str(observed.operator_id),
             "assignment": str(observed.assignment_id),
-            "mode": result.order.mode,
+            "mode": result.request.mode,
             "outcome": result.outcome,
             "reason": reason,
             "audit": str(result.audit_id or ""),

@@ -40,7 +40,7 @@ class ReleasePlan:
 
 
 def build_release_plans(config: Config) -> dict[str, ReleasePlan]:
-    """Return one plan a database for the releaser."""
+    """Return one plan per database for the releaser."""
     return {
         name: ReleasePlan(
             database=name,

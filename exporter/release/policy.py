@@ -15,7 +15,7 @@ from exporter.release.facts import (
     Evidence,
     Ledger,
     Limits,
-    Look,
+    Scan,
     Surroundings,
     Trip,
 )
@@ -25,6 +25,9 @@ POLICY = "1"
 
 DEFAULT_MAX_REASSIGNMENTS = 3
 """What the platform takes where `max_reassignments` is not set."""
+
+OBSERVED_HOLD_S = 600.0
+"""In observe there is nothing in the database that a person could resume."""
 
 NO_SCHEMA = "not known without the schema chatqueue"
 
@@ -36,7 +39,7 @@ class Situation:
     Attributes:
         mode: `observe` or `enforce`.
         observed: The evidence that was confirmed, or that a person asked about.
-        look: Everything as seen now, after the locks.
+        scan: Everything as seen now, after the locks.
         control: Our control row; None where our schema is absent (observe only).
         ledger: What our tables say of the chat; None likewise.
         tripped: Whether this daemon's own breaker stands.
@@ -45,7 +48,7 @@ class Situation:
 
     mode: str
     observed: Evidence
-    look: Look
+    scan: Scan
     control: Control | None
     ledger: Ledger | None
     tripped: bool = False
@@ -54,12 +57,12 @@ class Situation:
     @property
     def now(self) -> Evidence | None:
         """The chat as it is now; None where it is no longer assigned."""
-        return self.look.find(self.observed.chat_id)
+        return self.scan.find(self.observed.chat_id)
 
     @property
     def around(self) -> Surroundings:
         """What holds for all chats."""
-        return self.look.surroundings
+        return self.scan.surroundings
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +134,10 @@ def _checked(guard: Guard, situation: Situation, limits: Limits) -> tuple[bool, 
     return passed, guard.decision, value
 
 
-def find_suspects(look: Look, limits: Limits) -> tuple[Evidence, ...]:
+def find_suspects(scan: Scan, limits: Limits) -> tuple[Evidence, ...]:
     """Return every chat that looks stuck, the longest silent first."""
-    now_s = look.surroundings.now_s
-    stuck = [c for c in look.chats if not c.bar and is_silent(c, now_s, limits)]
+    now_s = scan.surroundings.now_s
+    stuck = [c for c in scan.chats if not c.bar and is_silent(c, now_s, limits)]
     return tuple(
         sorted(stuck, key=lambda c: (-c.as_seen(limits.life).silence_s(now_s), str(c.chat_id)))
     )
@@ -145,21 +148,20 @@ def is_silent(evidence: Evidence, now_s: float, limits: Limits) -> bool:
     return evidence.as_seen(limits.life).silence_s(now_s) >= limits.stuck_after_s
 
 
-def is_outage(look: Look, limits: Limits) -> bool:
+def is_outage(suspects: int, assigned: int, limits: Limits) -> bool:
     """Return whether so many chats look stuck that something else must be broken."""
-    suspects = len(find_suspects(look, limits))
-    return suspects >= limits.breaker_at_least and suspects > limits.breaker_share * len(look.chats)
+    return suspects >= limits.breaker_at_least and suspects > limits.breaker_share * assigned
 
 
 def next_trip(trip: Trip, outage: bool, now_s: float, hold_s: float, gap_s: float) -> Trip:
-    """Return the breaker's memory after one more look.
+    """Return the breaker's memory after one more scan.
 
     Args:
         trip: As it was.
         outage: Whether too many chats look stuck now.
         now_s: The database's clock.
         hold_s: How long things must be well before it lets go.
-        gap_s: Looks further apart than this do not count as well in between.
+        gap_s: Scans further apart than this do not count as well in between.
     """
     if outage:
         return Trip(now_s if trip.tripped_at_s is None else trip.tripped_at_s)
@@ -205,11 +207,62 @@ def would_close(situation: Situation) -> bool | None:
 
 def effective_mode(limits: Limits, mode_cap: str, idle_releases: int) -> str:
     """Return the mode in force: the configured one, lowered by the cap and by another releaser."""
-    order = ("off", "observe", "enforce")
-    mode = min(limits.mode, mode_cap, key=order.index)
+    modes = ("off", "observe", "enforce")
+    mode = min(limits.mode, mode_cap, key=modes.index)
     if mode == "enforce" and idle_releases and not limits.alongside_idle_detector:
         return "observe"
     return mode
+
+
+@dataclass(frozen=True, slots=True)
+class CyclePlan:
+    """What one scan calls for, before any chat is tried.
+
+    Attributes:
+        scan: What was seen.
+        control: Our control row as it was seen; None where our schema is absent.
+        mode: In force: the configured one, lowered by the control row and by another releaser.
+        suspects: Chats that look stuck, the longest silent first.
+        would_close: How many of them the platform's own release would close.
+        is_outage: Whether there are so many that something else must be broken.
+        trip: This daemon's own memory of the breaker, after this scan.
+        hold_s: How long all must be well before a trip ends.
+    """
+
+    scan: Scan
+    control: Control | None
+    mode: str
+    suspects: tuple[Evidence, ...]
+    would_close: int
+    is_outage: bool
+    trip: Trip
+    hold_s: float
+
+
+def plan_cycle(
+    scan: Scan, control: Control | None, limits: Limits, trip: Trip, gap_s: float
+) -> CyclePlan:
+    """Return what one scan calls for.
+
+    Args:
+        scan: What was seen.
+        control: Our control row; None where our schema is absent.
+        limits: Of the configuration.
+        trip: This daemon's own memory of the breaker, before this scan.
+        gap_s: Scans further apart than this do not count as well in between.
+    """
+    around = scan.surroundings
+    cap = control.mode_cap if control is not None else "enforce"
+    mode = effective_mode(limits, cap, around.idle_releases)
+    hold_s = limits.breaker_hold_s
+    if mode != "enforce":
+        hold_s = min(hold_s, OBSERVED_HOLD_S)
+    suspects = find_suspects(scan, limits)
+    outage = is_outage(len(suspects), len(scan.chats), limits)
+    most = read_max_reassignments(around)
+    closing = sum(most is not None and chat.past_turns >= most for chat in suspects)
+    after = next_trip(trip, outage, around.now_s, hold_s, gap_s)
+    return CyclePlan(scan, control, mode, suspects, closing, outage, after, hold_s)
 
 
 def choose(

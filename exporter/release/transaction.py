@@ -1,4 +1,4 @@
-"""The guarded transaction: lock, judge, record, release, look, commit; one chat at a time.
+"""The guarded transaction: lock, judge, record, release, verify, commit; one chat at a time.
 
 Nothing is released on what was seen before the locks. Any doubt ends in ROLLBACK with a reason.
 What must hold, and which test shows it, is in docs/release.md.
@@ -6,7 +6,6 @@ What must hold, and which test shows it, is in docs/release.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,28 +13,24 @@ from uuid import uuid4
 
 from exporter.database.session import CommitUnknown, Session
 from exporter.errors import DatabaseError, QueryFailed, Reason
+from exporter.release.attempt import (
+    Attempt,
+    Refused,
+    ReleaseRequest,
+    Result,
+)
 from exporter.release.facts import (
     Control,
     Decision,
     Evidence,
     Ledger,
     Limits,
-    Look,
+    Scan,
     Surroundings,
     Trip,
 )
 from exporter.release.guards import GUARDS, describe_signs
-from exporter.release.orders import (
-    Attempt,
-    Order,
-    Result,
-    Stop,
-    as_json_value,
-    explain_failure,
-    explain_release,
-)
 from exporter.release.policy import (
-    POLICY,
     Finding,
     Guard,
     Situation,
@@ -55,7 +50,7 @@ STEPS = (
     "judge",
     "audit",
     "release",
-    "look",
+    "verify",
     "spend",
     "commit",
 )
@@ -94,33 +89,33 @@ class Engine:
         self._sql = statements
         self._steps = tuple((name, getattr(self, f"_step_{name}")) for name in steps)
 
-    def scan(self) -> tuple[Look, Control | None]:
-        """Look at every assigned chat, read-only, and at our control row where there is one.
+    def scan(self) -> tuple[Scan, Control | None]:
+        """Return every assigned chat, read-only, and our control row where there is one.
 
         Raises:
-            DatabaseError: The look failed, or this role does not see everything.
+            DatabaseError: The scan failed, or this role does not see everything.
         """
         self.session.begin(read_only=True)
         try:
             blind = self.session.find_blindness(RELATIONS)
             if blind is not None:
                 raise QueryFailed(Reason.ROW_SECURITY, blind)
-            look = self._look()
+            scan = self._read_scan()
             (server,) = self._rows("server")
             control = None
             if server["has_schema"]:
                 text = self._sql["control"].replace("FOR UPDATE", "")
                 control = _one_control(self.session.rows(text))
-            return look, control
+            return scan, control
         finally:
             self.session.rollback()
 
-    def release(self, order: Order) -> Result:
+    def release(self, request: ReleaseRequest) -> Result:
         """Release one chat, if under its locks everything still speaks for it.
 
         Never raises for the database's sake: whatever goes wrong is a decision with its reason.
         """
-        attempt = Attempt(order, uuid4())
+        attempt = Attempt(request, uuid4())
         try:
             self._on_step("begin")
             self.session.begin()
@@ -128,19 +123,18 @@ class Engine:
                 attempt.trail.append(name)
                 self._on_step(name)
                 step(attempt)
-        except Stop as stop:
+        except Refused as refused:
             self.session.rollback()
-            return replace(self._result(attempt, stop.decision, stop.reason), guard=stop.guard)
+            return attempt.end(refused.decision, refused.reason, refused.guard)
         except CommitUnknown as error:
-            return self._result(attempt, Decision.UNKNOWN, f"the commit went unanswered: {error}")
+            return attempt.end(Decision.UNKNOWN, f"the commit went unanswered: {error}")
         except DatabaseError as error:
             self.session.rollback()
-            return self._result(attempt, *explain_failure(error, attempt.trail))
+            return attempt.end_failed(error)
         except BaseException:
             self.session.close()
             raise
-        decision = Decision.RELEASED if order.mode == "enforce" else Decision.WOULD_RELEASE
-        return self._result(attempt, decision, explain_release(attempt))
+        return attempt.end_done()
 
     def settle(self, unknown: Result) -> Result:
         """Find out what became of a commit that went unanswered; never try it again.
@@ -149,7 +143,7 @@ class Engine:
         and the audit would not yet show what it is about to commit.
 
         Raises:
-            DatabaseError: It cannot be told yet.
+            DatabaseError: It could not be determined yet.
         """
         self.session.begin()
         try:
@@ -161,24 +155,24 @@ class Engine:
             return replace(unknown, decision=Decision.RELEASED, reason="found in the audit")
         return replace(unknown, decision=Decision.ERROR, reason="the commit did not happen")
 
-    def explain(self, order: Order) -> tuple[Finding, ...]:
+    def explain(self, request: ReleaseRequest) -> tuple[Finding, ...]:
         """Return every condition's finding for a chat, read-only and without any lock.
 
         The last finding is no condition: it names each sign of life and who gives it.
 
         Raises:
-            DatabaseError: It cannot be told.
+            DatabaseError: It could not be determined.
         """
-        look, control = self.scan()
+        scan, control = self.scan()
         ledger = None
         if control is not None:
             self.session.begin(read_only=True)
             try:
-                ledger = self._ledger(order.observed)
+                ledger = self._ledger(request.observed)
             finally:
                 self.session.rollback()
         situation = Situation(
-            order.mode, order.observed, look, control, ledger, order.tripped, order.closes
+            request.mode, request.observed, scan, control, ledger, request.tripped, request.closes
         )
         findings = find_all(situation, self.limits, self._guards)
         return (*findings, describe_signs(situation, self.limits))
@@ -191,15 +185,16 @@ class Engine:
         """
         self.session.begin()
         try:
-            attempt = Attempt(result.order, uuid4(), findings=result.findings)
-            inserted = self._rows("insert_escalation", self._audit_values(attempt))
+            attempt = Attempt(result.request, uuid4(), findings=result.findings)
+            values = attempt.audit_values(self._daemon, self.limits)
+            inserted = self._rows("insert_escalation", values)
             self.session.commit()
         finally:
             self.session.rollback()
         return bool(inserted)
 
     def note_breaker(self, outage: bool, gap_s: float) -> Trip:
-        """Add one look to the breaker's memory in the database, which all replicas share.
+        """Add one scan to the breaker's memory in the database, which all replicas share.
 
         Raises:
             DatabaseError: It could not be noted.
@@ -223,63 +218,64 @@ class Engine:
         (server,) = self._rows("server")
         if server["in_recovery"] or server["is_read_only"]:
             what = "a standby in recovery" if server["in_recovery"] else "read-only"
-            raise Stop(Decision.REFUSED, f"the server is {what}")
+            raise Refused(Decision.REFUSED, f"the server is {what}")
         attempt.has_schema = server["has_schema"]
         if attempt.has_schema:
             attempt.control = _one_control(self._rows("control"))
-        elif attempt.order.mode != "observe":
-            raise Stop(Decision.REFUSED, "the schema chatqueue is missing, see chatqueue install")
+        elif attempt.request.mode != "observe":
+            reason = "the schema chatqueue is missing, see chatqueue install"
+            raise Refused(Decision.REFUSED, reason)
         relations = (*RELATIONS, *OWN_RELATIONS) if attempt.has_schema else RELATIONS
         blind = self.session.find_blindness(relations)
         if blind is not None:
-            raise Stop(Decision.REFUSED, blind)
+            raise Refused(Decision.REFUSED, blind)
         for barred in self._rows("barred"):
-            raise Stop(Decision.REFUSED, barred["reason"])
+            raise Refused(Decision.REFUSED, barred["reason"])
 
     def _step_lock_chat(self, attempt: Attempt) -> None:
         if not self._rows("lock_chat", attempt.values):
-            raise Stop(Decision.BUSY, "somebody is writing to the chat")
+            raise Refused(Decision.BUSY, "somebody is writing to the chat")
 
     def _step_lock_assignment(self, attempt: Attempt) -> None:
         (row,) = self._rows("lock_assignment", attempt.values)
         locked, visible = row["locked"] or [], row["visible"] or []
         if set(locked) != set(visible):
-            raise Stop(Decision.BUSY, "somebody is writing to the assignment")
-        if attempt.order.observed.assignment_id not in locked:
-            raise Stop(Decision.CHANGED, "the open assignment is not the one observed")
+            raise Refused(Decision.BUSY, "somebody is writing to the assignment")
+        if attempt.request.observed.assignment_id not in locked:
+            raise Refused(Decision.CHANGED, "the open assignment is not the one observed")
         attempt.open_assignments = tuple(locked)
 
     def _step_lock_heartbeat(self, attempt: Attempt) -> None:
         (row,) = self._rows("lock_heartbeat", attempt.values)
         if set(row["locked"] or []) != set(row["visible"] or []):
-            raise Stop(Decision.BUSY, "a heartbeat is being written")
+            raise Refused(Decision.BUSY, "a heartbeat is being written")
 
     def _step_judge(self, attempt: Attempt) -> None:
         """Judge by new statements: what was read before the locks is an old snapshot."""
-        order = attempt.order
-        look = self._look()
-        ledger = self._ledger(order.observed) if attempt.has_schema else None
+        request = attempt.request
+        scan = self._read_scan()
+        ledger = self._ledger(request.observed) if attempt.has_schema else None
         situation = Situation(
-            order.mode,
-            order.observed,
-            look,
+            request.mode,
+            request.observed,
+            scan,
             attempt.control,
             ledger,
-            order.tripped,
-            order.closes,
+            request.tripped,
+            request.closes,
         )
-        attempt.look, attempt.now = look, situation.now
+        attempt.scan, attempt.now = scan, situation.now
         attempt.findings = find_all(situation, self.limits, self._guards)
-        refusal = judge(situation, self.limits, self._guards, order.overrides)
+        refusal = judge(situation, self.limits, self._guards, request.overrides)
         if refusal is not None:
             reason = f"{refusal.guard}: {refusal.value}"
-            raise Stop(refusal.decision, reason, refusal.guard)
+            raise Refused(refusal.decision, reason, refusal.guard)
         if would_close_now(situation):
-            attempt.outcome = "closed" if order.closes else "requeued"
+            attempt.outcome = "closed" if request.closes else "requeued"
 
     def _step_audit(self, attempt: Attempt) -> None:
         if attempt.has_schema:
-            self._rows("insert_audit", self._audit_values(attempt))
+            self._rows("insert_audit", attempt.audit_values(self._daemon, self.limits))
 
     def _step_release(self, attempt: Attempt) -> None:
         """Call the platform's function, or do what its manual unassign does."""
@@ -287,43 +283,31 @@ class Engine:
             for name in ("requeue_chat", "requeue_assignment", "requeue_heartbeat"):
                 rows = self._rows(name, attempt.values)
                 if name != "requeue_heartbeat" and len(rows) != 1:
-                    raise Stop(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
+                    raise Refused(Decision.DEFECT, f"{name} touched {len(rows)} rows, expected 1")
             return
         (row,) = self._rows("call_platform", attempt.values)
         if row["requeued"] is not (attempt.outcome == "released"):
-            raise Stop(
+            raise Refused(
                 Decision.DEFECT, f"release_and_reassign_chat returned {row['requeued']}, undone"
             )
 
-    def _step_look(self, attempt: Attempt) -> None:
+    def _step_verify(self, attempt: Attempt) -> None:
         """See that exactly the release happened, and nothing else."""
-        rows = self._rows("look", attempt.values)
-        closed = attempt.outcome == "closed"
-        expected = {
-            "chat_state": "completed" if closed else "waiting_assignment",
-            "is_active": not closed,
-            "is_free": True,
-            "is_unclocked": True,
-            "open_assignments": sorted(
-                set(attempt.open_assignments) - {attempt.order.observed.assignment_id}
-            ),
-            "past_turns": attempt.order.observed.past_turns + 1,
-            "release_reason": attempt.reason + (" - max reassignments reached" if closed else ""),
-        }
-        if not rows or dict(rows[0]) != expected:
-            raise Stop(Decision.DEFECT, f"the release left {[dict(r) for r in rows]}, undone")
+        rows = self._rows("verify", attempt.values)
+        if not rows or dict(rows[0]) != attempt.expected:
+            raise Refused(Decision.DEFECT, f"the release left {[dict(r) for r in rows]}, undone")
 
     def _step_spend(self, attempt: Attempt) -> None:
-        if attempt.control is None or attempt.look is None:
+        if attempt.control is None or attempt.scan is None:
             return
-        now_s = attempt.look.surroundings.now_s
+        now_s = attempt.scan.surroundings.now_s
         left = count_tokens(attempt.control, now_s, self.limits) - 1
         spent = self._rows("spend_token", {"tokens": max(0.0, left), "now_s": now_s})
         if len(spent) != 1:
-            raise Stop(Decision.DEFECT, f"{len(spent)} control rows, expected 1")
+            raise Refused(Decision.DEFECT, f"{len(spent)} control rows, expected 1")
 
     def _step_commit(self, attempt: Attempt) -> None:
-        if attempt.order.mode == "enforce":
+        if attempt.request.mode == "enforce":
             self.session.commit()
         else:
             self.session.rollback()
@@ -334,11 +318,11 @@ class Engine:
         """Run one of our statements."""
         return self.session.rows(self._sql[name], values)
 
-    def _look(self) -> Look:
+    def _read_scan(self) -> Scan:
         """Everything as it is now, by new statements."""
         chats = tuple(Evidence(**row) for row in self._rows("evidence", {}))
         (around,) = self._rows("surroundings", {})
-        return Look(chats, Surroundings(**around))
+        return Scan(chats, Surroundings(**around))
 
     def _ledger(self, observed: Evidence) -> Ledger:
         """What our tables say of the chat."""
@@ -350,35 +334,6 @@ class Engine:
         }
         (row,) = self._rows("ledger", values)
         return Ledger(**row)
-
-    def _audit_values(self, attempt: Attempt) -> dict[str, Any]:
-        """Parameters of an audit row."""
-        observed = asdict(attempt.order.observed)
-        evidence = {
-            "observed": {key: as_json_value(value) for key, value in observed.items()},
-            "findings": {finding.guard: finding.value for finding in attempt.findings},
-        }
-        return {
-            **attempt.values,
-            "outcome": attempt.outcome,
-            "actor": attempt.order.actor,
-            "daemon": self._daemon,
-            "policy": POLICY,
-            "config_hash": self.limits.config_hash,
-            "overrides": sorted(attempt.order.overrides),
-            "evidence": json.dumps(evidence),
-        }
-
-    def _result(self, attempt: Attempt, decision: Decision, reason: str) -> Result:
-        done = decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.UNKNOWN)
-        return Result(
-            decision,
-            reason,
-            attempt.order,
-            attempt.audit_id if decision in (Decision.RELEASED, Decision.UNKNOWN) else None,
-            attempt.outcome if done else "",
-            attempt.findings,
-        )
 
 
 def _one_control(rows: Sequence[Mapping[str, Any]]) -> Control:

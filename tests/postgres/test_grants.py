@@ -24,9 +24,9 @@ from exporter.demo.platform import application
 from exporter.ops.verify.flow import Flow, FlowRefused
 from exporter.ops.verify.rights import Part, load_rights
 from exporter.release import schema
+from exporter.release.attempt import ReleaseRequest
 from exporter.release.facts import Decision
 from exporter.release.grants import READER, RELEASER, build_grants
-from exporter.release.orders import Order
 from exporter.release.transaction import Engine
 from tests import builders
 from tests.counting import Watcher
@@ -838,15 +838,15 @@ def test_what_bars_a_release_is_named_before_it_looks_busy(
     )
 
 
-def observe_as_superuser(platform: Platform, chat: UUID) -> Order:
+def observe_as_superuser(platform: Platform, chat: UUID) -> ReleaseRequest:
     """An order on what a superuser sees."""
     engine = make_engine(platform)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     engine.session.close()
     return order
 
 
-def try_release(dsn: str, order: Order) -> str:
+def try_release(dsn: str, order: ReleaseRequest) -> str:
     """Order a release as a role; the reason of what came of it."""
     with Session(dsn) as session:
         result = Engine(session, make_limits(), daemon="test").release(order)

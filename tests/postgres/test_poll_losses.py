@@ -21,7 +21,7 @@ from exporter.database.session import Session
 from exporter.errors import DatabaseUnavailable, QueryFailed, Reason
 from exporter.polling.plan import Plan
 from exporter.polling.worker import Worker
-from exporter.release.orders import Decision, Order
+from exporter.release.attempt import Decision, ReleaseRequest
 from tests import builders
 from tests.postgres.test_queries_support import whole_plan_of
 from tests.release import install, make_engine, make_stuck_chat, observe
@@ -113,7 +113,7 @@ def test_a_locked_relation_harms_no_release(platform: Platform, relation: str) -
     chat = make_stuck_chat(platform)
     install(platform)
     engine = make_engine(platform)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     with platform.connect(autocommit=False) as locker, Session(platform.dsn) as session:
         locker.execute(f"LOCK TABLE public.{relation} IN ACCESS EXCLUSIVE MODE".encode())
         session.begin(read_only=True)

@@ -15,8 +15,8 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import QueryFailed
 from exporter.release import admin
+from exporter.release.attempt import ReleaseRequest, Result
 from exporter.release.facts import Decision
-from exporter.release.orders import Order, Result
 from exporter.release.policy import find_suspects
 from exporter.release.schema import VERSION, build_script
 from exporter.release.transaction import STEPS, Engine
@@ -425,7 +425,7 @@ def test_with_life_input_an_open_tab_is_no_sign_and_input_is(platform: Platform)
     assert result.decision is Decision.CHANGED
     assert result.reason == "silence: no sign of life for 1m, stuck after 15m"
     engine = make_engine(platform, life="input")
-    signs = engine.explain(Order(observe(engine, chat), "enforce"))[-1]
+    signs = engine.explain(ReleaseRequest(observe(engine, chat), "enforce"))[-1]
     engine.session.close()
     assert signs.guard == "signs"
     assert signs.value.startswith("of a person: assignment 30m")
@@ -434,7 +434,7 @@ def test_with_life_input_an_open_tab_is_no_sign_and_input_is(platform: Platform)
 
 def test_a_control_row_that_is_gone_is_no_permission(platform: Platform) -> None:
     chat = make_stuck_chat(platform)
-    order = Order(make_observation(platform), "enforce")
+    order = ReleaseRequest(make_observation(platform), "enforce")
     platform.execute("DELETE FROM chatqueue.release_control")
     engine = make_engine(platform)
 
@@ -675,7 +675,7 @@ def test_a_role_that_does_not_see_every_row_decides_nothing(
     look, _ = seeing.scan()
     platform.execute(f"GRANT ALL ON SCHEMA chatqueue TO {role}")
     platform.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA chatqueue TO {role}")
-    result = engine.release(Order(look.chats[0], "enforce"))
+    result = engine.release(ReleaseRequest(look.chats[0], "enforce"))
     assert result.decision is Decision.REFUSED
     assert f"hides rows of public.{blind_to}" in result.reason
     engine.session.close()
@@ -740,7 +740,7 @@ def test_a_role_without_rights_is_told_so(platform: Platform) -> None:
     role = builders.make_role(platform, "reader", policies=True)
     engine = make_engine(platform, dsn=platform.dsn_as(role))
 
-    result = engine.release(Order(make_observation(platform), "enforce"))
+    result = engine.release(ReleaseRequest(make_observation(platform), "enforce"))
 
     engine.session.close()
     assert result.decision is Decision.ERROR
@@ -768,7 +768,7 @@ def test_a_read_only_server_is_refused(platform: Platform) -> None:
 def test_a_table_lock_delays_no_longer_than_the_limit(platform: Platform) -> None:
     chat = make_stuck_chat(platform)
     engine = make_engine(platform)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     with platform.connect(autocommit=False) as locker:
         locker.execute("LOCK TABLE chatqueue.release_control IN ACCESS EXCLUSIVE MODE")
 
@@ -795,7 +795,7 @@ def test_a_backend_that_dies_at_any_step_leaves_audit_and_release_agreeing(
             )
 
     engine = make_engine(platform, on_step=kill)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     result = engine.release(order)
 
     assert result.decision is (Decision.UNKNOWN if step == "commit" else Decision.ERROR)
@@ -815,7 +815,7 @@ import os, signal, sys
 from uuid import UUID
 from exporter.database.session import Session
 from exporter.release.transaction import Engine
-from exporter.release.orders import Order
+from exporter.release.attempt import ReleaseRequest
 from tests.release import make_limits
 
 dsn, chat, fatal = sys.argv[1:]
@@ -826,7 +826,7 @@ def die(step):
 
 engine = Engine(Session(dsn), make_limits(), daemon="test", on_step=die)
 look, _ = engine.scan()
-engine.release(Order(look.find(UUID(chat)), "enforce"))
+engine.release(ReleaseRequest(look.find(UUID(chat)), "enforce"))
 """
 
 
@@ -877,7 +877,7 @@ def test_a_commit_whose_answer_is_lost_is_settled_by_the_audit(platform: Platfor
     chat = make_stuck_chat(platform)
     engine = DeafEngine(Session(platform.dsn), make_limits(), daemon="test")
 
-    result = engine.release(Order(observe(engine, chat), "enforce"))
+    result = engine.release(ReleaseRequest(observe(engine, chat), "enforce"))
     settled = engine.settle(result)
 
     assert result.decision is Decision.UNKNOWN
@@ -901,7 +901,7 @@ def test_nothing_is_settled_while_the_lost_transaction_may_still_commit(
             refused.append(raised.value.reason)
 
     engine = make_engine(platform, on_step=settle)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     result = engine.release(order)
 
     engine.session.close()
@@ -913,7 +913,7 @@ def test_nothing_is_settled_while_the_lost_transaction_may_still_commit(
 def test_another_episode_than_the_one_observed_is_left_alone(platform: Platform) -> None:
     chat = make_stuck_chat(platform)
     engine = make_engine(platform)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     platform.execute(
         "WITH gone AS (DELETE FROM chat_assignments RETURNING *) INSERT INTO chat_assignments"
         " (chat_id, operator_id, assigned_at) SELECT chat_id, operator_id, assigned_at FROM gone"
@@ -932,7 +932,7 @@ def test_signs_that_changed_since_they_were_observed_are_not_judged_again(
 ) -> None:
     chat = make_stuck_chat(platform)
     engine = make_engine(platform)
-    order = Order(observe(engine, chat), "enforce")
+    order = ReleaseRequest(observe(engine, chat), "enforce")
     builders.add_message(
         platform, chat, "fictional", operator=order.observed.operator_id, age_s=1000
     )
@@ -981,7 +981,7 @@ def test_a_full_disk_in_mid_transaction_loses_nothing(platform: Platform) -> Non
 
 def test_an_unreachable_database_is_an_error_and_nothing_more(platform: Platform) -> None:
     make_stuck_chat(platform)
-    order = Order(make_observation(platform), "enforce")
+    order = ReleaseRequest(make_observation(platform), "enforce")
     engine = make_engine(platform, dsn="host=127.0.0.1 port=1 dbname=none")
 
     result = engine.release(order)
@@ -1037,7 +1037,7 @@ def test_a_lone_stuck_chat_is_the_one_suspect(platform: Platform) -> None:
 def test_a_standby_is_refused(own_platform: Platform) -> None:
     install(own_platform)
     make_stuck_chat(own_platform)
-    order = Order(make_observation(own_platform), "enforce")
+    order = ReleaseRequest(make_observation(own_platform), "enforce")
 
     with as_standby(own_platform):
         engine = make_engine(own_platform)

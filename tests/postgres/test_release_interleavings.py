@@ -23,8 +23,8 @@ import pytest
 from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.release import admin
+from exporter.release.attempt import ReleaseRequest, Result
 from exporter.release.facts import Decision, Limits
-from exporter.release.orders import Order, Result
 from exporter.release.statements import STATEMENTS
 from exporter.release.transaction import STEPS, Engine
 from tests import builders
@@ -266,7 +266,7 @@ LETTERS = {
 """In capitals where a lock of ours made him wait until the transaction had ended."""
 
 # The points, from left to right: begin, control, lock_chat | lock_assignment | lock_heartbeat |
-# judge | audit, release, look, spend, commit. Who acts before his row is locked is seen; who acts
+# judge | audit, release, verify, spend, commit. Who acts before his row is locked is seen; who acts
 # afterwards waits. A small r would be a release under the hands of somebody who did not wait.
 LIVING = {
     "heartbeat": Case("cccccRRRRRR", "bbbbbRRRRRR", beat),
@@ -346,7 +346,7 @@ def interleave(
             actor.act()
 
     engine = make_engine(platform, limits=limits, on_step=act)
-    result = engine.release(Order(observe(engine, chat), "enforce"))
+    result = engine.release(ReleaseRequest(observe(engine, chat), "enforce"))
     if not actor.started:  # the transaction ended before that step
         actor.act()
     actor.finish()
@@ -384,7 +384,7 @@ def walk(
         row += letter.upper() if actor.blocked else letter
         chats.append(chat)
         holder = state_of(platform, chat)[2]
-        is_lost = holder is None or holder != result.order.observed.operator_id
+        is_lost = holder is None or holder != result.request.observed.operator_id
         assert is_lost or result.decision is not Decision.RELEASED, point
         assert_audit_and_releases_agree(platform)
         platform.execute(STATEMENTS["resume"])
@@ -471,7 +471,7 @@ def test_nothing_is_released_once_a_hold_has_returned(
 def race(platform: Platform, point: str) -> tuple[Result, Result]:
     """Release a chat by two engines, the second beginning just before a step of the first."""
     others: list[Result] = []
-    orders: list[Order] = []
+    orders: list[ReleaseRequest] = []
 
     def make_writes(chat: UUID, operator: UUID) -> list[Write]:
         def run(_: object) -> None:
@@ -480,7 +480,7 @@ def race(platform: Platform, point: str) -> tuple[Result, Result]:
             other.session.close()
 
         engine = make_engine(platform, limits=LIMITS)
-        orders.append(Order(observe(engine, chat), "enforce"))
+        orders.append(ReleaseRequest(observe(engine, chat), "enforce"))
         engine.session.close()
         return [run]
 
@@ -513,7 +513,7 @@ def test_a_kill_at_every_point_while_an_operator_beats(living: Platform) -> None
                 )
 
         engine = make_engine(living, limits=LIMITS, on_step=kill)
-        engine.release(Order(observe(engine, chat), "enforce"))
+        engine.release(ReleaseRequest(observe(engine, chat), "enforce"))
         engine.session.close()
         deadline = time.monotonic() + 10
         while living.value(
@@ -532,7 +532,7 @@ def test_the_engine_runs_its_steps_in_their_order(living: Platform) -> None:
     chat = make_stuck_chat(living)
     engine: Engine = make_engine(living, limits=LIMITS, on_step=seen.append)
 
-    engine.release(Order(observe(engine, chat), "enforce"))
+    engine.release(ReleaseRequest(observe(engine, chat), "enforce"))
 
     engine.session.close()
     assert tuple(seen) == POINTS

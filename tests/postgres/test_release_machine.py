@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from exporter.demo.platform import application
+from exporter.release.attempt import ReleaseRequest
 from exporter.release.facts import Decision, Evidence
-from exporter.release.orders import Order
 from exporter.release.statements import STATEMENTS
 from exporter.release.transaction import STEPS
 from tests import builders
@@ -301,7 +301,7 @@ class Machine(RuleBasedStateMachine):
                 )
 
         engine = make_engine(self.platform, limits=self.engine.limits, on_step=kill)
-        order = Order(self.stale[number % len(self.stale)], "enforce")
+        order = ReleaseRequest(self.stale[number % len(self.stale)], "enforce")
         result = engine.release(order)
         engine.session.close()
         assert result.decision is not Decision.RELEASED
@@ -313,10 +313,12 @@ class Machine(RuleBasedStateMachine):
             return
         observed = self.stale[number % len(self.stale)]
         before = checksum(self.platform)
-        said = self.engine.release(Order(observed, "observe")).decision
+        said = self.engine.release(ReleaseRequest(observed, "observe")).decision
         assert checksum(self.platform) == before
         done: list[Decision] = []
-        self.guarded(lambda: done.append(self.engine.release(Order(observed, "enforce")).decision))
+        self.guarded(
+            lambda: done.append(self.engine.release(ReleaseRequest(observed, "enforce")).decision)
+        )
         same = {Decision.WOULD_RELEASE: Decision.RELEASED}.get(said, said)
         assert done == [same]
         if done == [Decision.RELEASED]:

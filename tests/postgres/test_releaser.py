@@ -20,7 +20,7 @@ from exporter.database.session import Session
 from exporter.demo.platform import application
 from exporter.errors import DatabaseUnavailable, Reason
 from exporter.notify.notices import Notice
-from exporter.release import admin, turns
+from exporter.release import admin, memory
 from exporter.release import releaser as releaser_module
 from exporter.release.admin import SchemaMissing
 from exporter.release.facts import Limits, Trip
@@ -222,7 +222,7 @@ def test_chats_that_stay_held_do_not_bar_the_others(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(platform)
-    monkeypatch.setattr(turns, "ATTEMPTS_PER_CYCLE", 2)
+    monkeypatch.setattr(memory, "ATTEMPTS_PER_CYCLE", 2)
     for _ in range(4):
         make_stuck_chat(platform, past_turns=3, silent_s=5000)
     chat = make_stuck_chat(platform, silent_s=2000)
@@ -279,8 +279,8 @@ def test_a_thousand_that_can_never_be_released_bar_no_other(platform: Platform) 
     releaser.poll()
     assert figures_of(releaser)["suspect_chats"] == 1000
     look, _ = releaser._engine.scan()
-    for held in look.chats:  # as after 50 polls; see the unit test of the turns
-        releaser._turns.note(held, 0.0)
+    for held in look.chats:  # as after 50 polls; see the unit test of the memory
+        releaser._memory.note_attempt(held, 0.0)
     chat = make_stuck_chat(platform, silent_s=1000)  # silent for a shorter time than all of them
     builders.make_assigned_chat(platform)
 
@@ -290,7 +290,7 @@ def test_a_thousand_that_can_never_be_released_bar_no_other(platform: Platform) 
     assert state_of(platform, chat)[0] == "waiting_assignment"
     assert figures_of(releaser)["decisions_total.released"] == 1
     counts = [figures_of(releaser)[f"decisions_total.{name}"] for name in ("exempt", "would_close")]
-    assert sum(counts) == turns.ATTEMPTS_PER_CYCLE  # of one poll; what stays the same counts once
+    assert sum(counts) == memory.ATTEMPTS_PER_CYCLE  # of one poll; what stays the same counts once
     assert min(counts) > 0
 
 

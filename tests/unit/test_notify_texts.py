@@ -16,9 +16,9 @@ from exporter.config.notify import EVENTS, PLACEHOLDERS
 from exporter.notify.bodies import MAX_TEXT_CHARS, build_body
 from exporter.notify.notices import Notice
 from exporter.notify.pace import Pace, read_retry_after
+from exporter.release.attempt import ReleaseRequest, Result
 from exporter.release.facts import Decision, Evidence
 from exporter.release.notices import build_notice, build_trip_notice
-from exporter.release.orders import Order, Result
 from exporter.release.policy import Finding
 from tests.webhooks import make_webhook
 
@@ -45,7 +45,7 @@ def result(decision: Decision, reason: str, **changes: Any) -> Result:
     evidence = Evidence(CHAT, OPERATOR, 1, ASSIGNMENT, OPERATOR, 0, 0, None, None, None, 0)
     silence = Finding("silence", True, Decision.CHANGED, "no sign of life for 31m, stuck after 15m")
     values = {"findings": (silence,), **changes}
-    return Result(decision, reason, Order(evidence, "enforce"), **values)
+    return Result(decision, reason, ReleaseRequest(evidence, "enforce"), **values)
 
 
 def test_json_holds_every_field() -> None:

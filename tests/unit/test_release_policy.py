@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.config import Config
-from exporter.release.confirm import Confirmations
 from exporter.release.facts import (
     Control,
     Decision,
     Evidence,
     Ledger,
     Limits,
-    Look,
+    Scan,
     Surroundings,
     Trip,
 )
 from exporter.release.families import Gauges, build_release_families
 from exporter.release.guards import GUARDS, LIMIT_NAMES, describe_signs
+from exporter.release.memory import ATTEMPTS_PER_CYCLE, Memory
 from exporter.release.plans import build_limits
 from exporter.release.policy import (
     Situation,
@@ -36,9 +36,9 @@ from exporter.release.policy import (
     is_outage,
     judge,
     next_trip,
+    plan_cycle,
     read_max_reassignments,
 )
-from exporter.release.turns import ATTEMPTS_PER_CYCLE, Turns
 
 NOW_S = 1_800_000_000.0
 LIMITS = replace(
@@ -95,32 +95,32 @@ def ledger(**changes: Any) -> Ledger:
 def situation(chat: Evidence | None = None, **changes: Any) -> Situation:
     """A lone stuck chat that may be released."""
     chat = chat or evidence()
-    made = Situation("enforce", chat, Look((chat,), surroundings()), control(), ledger())
+    made = Situation("enforce", chat, Scan((chat,), surroundings()), control(), ledger())
     return replace(made, **changes)
 
 
 def around(**changes: Any) -> Situation:
     """The same in other surroundings."""
     made = situation()
-    return replace(made, look=replace(made.look, surroundings=surroundings(**changes)))
+    return replace(made, scan=replace(made.scan, surroundings=surroundings(**changes)))
 
 
 def now(**changes: Any) -> Situation:
     """The same with another state of the chat than the one observed."""
     made = situation()
     chat = replace(made.observed, **changes)
-    return replace(made, look=replace(made.look, chats=(chat,)))
+    return replace(made, scan=replace(made.scan, chats=(chat,)))
 
 
-def crowd(stuck: int, living: int, **changes: Any) -> Look:
+def crowd(stuck: int, living: int, **changes: Any) -> Scan:
     """Many chats."""
     chats = [evidence() for _ in range(stuck)] + [evidence(5) for _ in range(living)]
-    return Look(tuple(chats), surroundings(**changes))
+    return Scan(tuple(chats), surroundings(**changes))
 
 
-def amid(look: Look) -> Situation:
+def amid(scan: Scan) -> Situation:
     """One stuck chat of many."""
-    return situation(look.chats[0], look=look)
+    return situation(scan.chats[0], scan=scan)
 
 
 def judged(made: Situation, limits: Limits = LIMITS, *overrides: str) -> str | None:
@@ -211,14 +211,14 @@ def test_silence_counts_from_the_latest_sign_on() -> None:
 def test_what_is_not_one_clear_episode_is_no_suspect(broken: dict[str, Any]) -> None:
     chat = evidence(**broken)
 
-    assert find_suspects(Look((chat,), surroundings()), LIMITS) == ()
+    assert find_suspects(Scan((chat,), surroundings()), LIMITS) == ()
     assert judged(situation(chat)) == "episode"
 
 
 def test_open_rows_that_an_admin_superseded_leave_one_clear_episode() -> None:
     chat = evidence(open_assignments=3, superseded_assignments=2)
 
-    assert find_suspects(Look((chat,), surroundings()), LIMITS) == (chat,)
+    assert find_suspects(Scan((chat,), surroundings()), LIMITS) == (chat,)
     assert judged(situation(chat)) is None
 
 
@@ -227,14 +227,14 @@ def test_an_open_tab_is_a_sign_of_life_only_where_it_is_to_be(life: str, is_susp
     chat = evidence(beat_s=NOW_S - 5)
     limits = replace(LIMITS, life=life)
 
-    assert bool(find_suspects(Look((chat,), surroundings()), limits)) is is_suspect
+    assert bool(find_suspects(Scan((chat,), surroundings()), limits)) is is_suspect
     assert judged(situation(chat), limits) == (None if is_suspect else "silence")
     beaten = replace(chat, beat_s=NOW_S - 1)
-    beaten_now = replace(situation(chat), look=Look((beaten,), surroundings()))
+    beaten_now = replace(situation(chat), scan=Scan((beaten,), surroundings()))
     assert (judged(beaten_now, limits) is None) is is_suspect
-    confirmations = Confirmations()
+    memory = Memory()
     confirmed = [
-        confirmations.confirm([replace(chat, beat_s=NOW_S + at_s)], NOW_S + at_s, limits, 100)
+        memory.confirm([replace(chat, beat_s=NOW_S + at_s)], NOW_S + at_s, limits, 100)
         for at_s in (0, 60, 120)
     ]
     assert bool(confirmed[-1]) is is_suspect
@@ -263,25 +263,25 @@ def test_the_signs_of_life_are_named_with_who_gives_them() -> None:
     assert silent.value.endswith("of an open tab: never, which does not count (life: input)")
 
 
-def test_a_thousand_held_suspects_take_turns_and_a_new_one_goes_first() -> None:
-    turns, held = Turns(), [evidence() for _ in range(1000)]
+def test_a_thousand_held_suspects_are_tried_in_turn_and_a_new_one_goes_first() -> None:
+    memory, held = Memory(), [evidence() for _ in range(1000)]
     tried: list[list[UUID]] = []
     for poll in range(100):
-        tried.append([chat.chat_id for chat in turns.next(held)])
-        for chat in turns.next(held):
-            turns.note(chat, NOW_S + poll)
+        tried.append([chat.chat_id for chat in memory.choose_attempts(held)])
+        for chat in memory.choose_attempts(held):
+            memory.note_attempt(chat, NOW_S + poll)
 
     assert {len(poll) for poll in tried} == {ATTEMPTS_PER_CYCLE}
     for start in (0, 50):
         assert len({chat for poll in tried[start : start + 50] for chat in poll}) == 1000
     new = evidence(900)
-    assert new in turns.next([*held, new])
-    turns.forget_others({held[0].assignment_id})
-    assert held[0] not in turns.next(held)
+    assert new in memory.choose_attempts([*held, new])
+    memory.keep({held[0].assignment_id})
+    assert held[0] not in memory.choose_attempts(held)
 
 
 def test_a_chat_that_is_gone_has_changed() -> None:
-    made = situation(look=Look((), surroundings()))
+    made = situation(scan=Scan((), surroundings()))
 
     refusal = judge(made, LIMITS, GUARDS)
     assert refusal is not None
@@ -310,7 +310,10 @@ def test_the_setting_is_read_as_the_platform_can(kind: Any, text: Any, most: Any
     [(1, 0, False), (2, 0, False), (3, 0, True), (3, 12, False), (3, 11, True), (4, 12, True)],
 )
 def test_the_breaker_needs_both_number_and_share(stuck: int, living: int, outage: bool) -> None:
-    assert is_outage(crowd(stuck, living), LIMITS) is outage
+    scan = crowd(stuck, living)
+
+    assert is_outage(len(find_suspects(scan, LIMITS)), len(scan.chats), LIMITS) is outage
+    assert plan_cycle(scan, control(), LIMITS, Trip(), 40).is_outage is outage
 
 
 def test_the_breaker_lets_go_only_after_an_unbroken_healthy_time() -> None:
@@ -320,7 +323,7 @@ def test_the_breaker_lets_go_only_after_an_unbroken_healthy_time() -> None:
         trip = next_trip(trip, False, at_s, 600, 40)
         assert trip.tripped_at_s == 0
     assert next_trip(trip, False, 610, 600, 40) == Trip()
-    # A look that failed in between, an outage, and a clock set back each start over.
+    # A scan that failed in between, an outage, and a clock set back each start over.
     assert next_trip(trip, False, 700, 600, 40) == Trip(0, 700, 700)
     assert next_trip(trip, True, 600, 600, 40) == Trip(0)
     assert next_trip(trip, False, 300, 600, 40) == Trip(0, 300, 300)
@@ -350,10 +353,9 @@ def test_the_rate_never_allows_more_than_burst_and_rate_times_time(
 
 def confirm(polls: list[tuple[float, Evidence | None]], gap_s: float = 40.0) -> list[bool]:
     """Whether each poll confirmed the chat it saw."""
-    confirmations = Confirmations()
+    memory = Memory()
     return [
-        bool(confirmations.confirm([chat] if chat else [], at_s, LIMITS, gap_s))
-        for at_s, chat in polls
+        bool(memory.confirm([chat] if chat else [], at_s, LIMITS, gap_s)) for at_s, chat in polls
     ]
 
 
@@ -385,13 +387,51 @@ def test_any_change_or_gap_starts_the_confirmation_over(break_s: Any) -> None:
 
 
 def test_a_failed_poll_starts_the_confirmation_over() -> None:
-    chat, confirmations = evidence(), Confirmations()
+    chat, memory = evidence(), Memory()
     limits = replace(LIMITS, confirm_for_s=0.0, confirm_polls=2)
-    confirmations.confirm([chat], 0, limits, 40)
+    memory.confirm([chat], 0, limits, 40)
 
-    confirmations.reset()
+    memory.reset_confirmations()
 
-    assert confirmations.confirm([chat], 15, limits, 40) == ()
+    assert memory.confirm([chat], 15, limits, 40) == ()
+
+
+def test_what_is_remembered_of_an_assignment_is_forgotten_at_once() -> None:
+    chat, other, memory = evidence(), evidence(), Memory()
+    limits = replace(LIMITS, confirm_for_s=0.0, confirm_polls=2)
+    for each in (chat, other):
+        memory.note_attempt(each, NOW_S)
+        memory.note_answer(each, Decision.WOULD_CLOSE)
+        memory.note_escalation(each)
+    memory.confirm([chat, other], 0, limits, 40)
+
+    memory.keep({other.assignment_id})
+
+    assert memory.confirm([chat, other], 15, limits, 40) == (other,)
+    assert [memory.is_escalated(each) for each in (chat, other)] == [False, True]
+    assert [memory.has_answer(each, Decision.WOULD_CLOSE) for each in (chat, other)] == [
+        False,
+        True,
+    ]
+    assert memory.note_answer(other, Decision.WOULD_CLOSE)
+    memory.reset_answers()
+    assert not memory.note_answer(other, Decision.WOULD_CLOSE)
+    assert memory.is_escalated(other)
+
+
+def test_a_cycle_is_planned_from_one_scan() -> None:
+    scan = crowd(3, 1)
+    limits = replace(LIMITS, breaker_hold_s=math.inf)
+
+    plan = plan_cycle(scan, control(), limits, Trip(), 40)
+    observed = plan_cycle(scan, control(mode_cap="observe"), limits, Trip(), 40)
+
+    assert (plan.mode, len(plan.suspects), plan.would_close) == ("enforce", 3, 0)
+    assert plan.is_outage
+    assert plan.trip == Trip(NOW_S)
+    # In observe there is no trip in the database that a person could end.
+    assert (plan.hold_s, observed.hold_s) == (math.inf, 600)
+    assert observed.mode == "observe"
 
 
 def test_a_cycle_has_its_caps() -> None:
