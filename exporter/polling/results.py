@@ -72,12 +72,9 @@ class Results:
     def judge(
         self, before: QueryResult, outcome: Outcome, began_at: datetime.datetime
     ) -> QueryResult:
-        """Return what one outcome makes of a query's result.
+        """Return what one outcome makes of a query's result so far.
 
-        Args:
-            before: The result so far.
-            outcome: Of the latest run.
-            began_at: The database's time at the start of the transaction.
+        `began_at` is the database's time at the start of the transaction.
         """
         query, error = outcome.query, outcome.error
         families: tuple[Family, ...] = ()

@@ -112,12 +112,7 @@ class Attempt:
         }
 
     def audit_values(self, daemon: str, limits: Limits) -> dict[str, Any]:
-        """Parameters of an audit row.
-
-        Args:
-            daemon: Who this is.
-            limits: What the release is held against.
-        """
+        """Parameters of an audit row."""
         observed = asdict(self.request.observed)
         evidence = {
             "observed": {key: _as_json_value(value) for key, value in observed.items()},
@@ -135,13 +130,7 @@ class Attempt:
         }
 
     def end(self, decision: Decision, reason: str, guard: str = "") -> Result:
-        """Return what the attempt has come to.
-
-        Args:
-            decision: In one word.
-            reason: In a sentence.
-            guard: The condition that refused, if one did.
-        """
+        """Return what the attempt has come to; the words are those of `Result`."""
         may_be_audited = decision in (Decision.RELEASED, Decision.UNKNOWN)
         is_done = may_be_audited or decision is Decision.WOULD_RELEASE
         return Result(

@@ -34,13 +34,7 @@ class Gauges:
 
 
 def read_gauges(plan: CyclePlan, limits: Limits, *, tripped: bool) -> Gauges:
-    """Return what a cycle's scan found.
-
-    Args:
-        plan: Of the cycle.
-        limits: Of the configuration.
-        tripped: Whether this daemon's own breaker stands, after the cycle.
-    """
+    """Return what a cycle's scan found; `tripped` is this daemon's own breaker after it."""
     control, paused, tokens = plan.control, None, None
     if control is not None:
         paused = (control.paused_until_s or 0) > control.now_s

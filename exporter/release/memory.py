@@ -24,8 +24,8 @@ class _Sighting:
 
 
 @dataclass(slots=True)
-class _Record:
-    """What is remembered of one assignment.
+class Record:
+    """What is remembered of one assignment; the releaser notes in it what it does.
 
     Attributes:
         sighting: None where it did not look stuck in the latest poll.
@@ -44,7 +44,7 @@ class Memory:
     """Remembers each assignment's confirmation, attempts, answer and escalation."""
 
     def __init__(self) -> None:
-        self._records: dict[UUID | None, _Record] = {}
+        self._records: dict[UUID | None, Record] = {}
 
     def keep(self, assignments: Collection[UUID | None]) -> None:
         """Forget every assignment but these."""
@@ -73,7 +73,7 @@ class Memory:
         """
         sightings = {
             suspect.assignment_id: _add_poll(
-                self._record(suspect).sighting, suspect.as_seen(limits.life), now_s, gap_s
+                self.of(suspect).sighting, suspect.as_seen(limits.life), now_s, gap_s
             )
             for suspect in suspects
         }
@@ -93,35 +93,13 @@ class Memory:
         So of `n` suspects each is tried once in `n / ATTEMPTS_PER_CYCLE` polls, rounded up, however
         many of them can never be released; and a new one goes before all that were tried.
         """
-        oldest_first = sorted(confirmed, key=lambda chat: self._record(chat).tried_at_s)
+        oldest_first = sorted(confirmed, key=lambda chat: self.of(chat).tried_at_s)
         chosen = {chat.assignment_id for chat in oldest_first[:ATTEMPTS_PER_CYCLE]}
         return [chat for chat in confirmed if chat.assignment_id in chosen]
 
-    def note_attempt(self, chat: Evidence, now_s: float) -> None:
-        """Remember that a chat is tried now, by the database's clock."""
-        self._record(chat).tried_at_s = now_s
-
-    def has_answer(self, seen: Evidence, decision: Decision) -> bool:
-        """Return whether the latest attempt came to that decision, on this very evidence."""
-        return self._record(seen).answer == (seen, decision)
-
-    def note_answer(self, seen: Evidence, decision: Decision) -> bool:
-        """Remember what an attempt came to; return whether it is the same as the last time."""
-        record = self._record(seen)
-        is_same = record.answer is not None and record.answer[1] is decision
-        record.answer = (seen, decision)
-        return is_same
-
-    def is_escalated(self, chat: Evidence) -> bool:
-        """Return whether the assignment was handed to a person."""
-        return self._record(chat).is_escalated
-
-    def note_escalation(self, chat: Evidence) -> None:
-        """Remember that the assignment was handed to a person."""
-        self._record(chat).is_escalated = True
-
-    def _record(self, chat: Evidence) -> _Record:
-        return self._records.setdefault(chat.assignment_id, _Record())
+    def of(self, chat: Evidence) -> Record:
+        """Return the record of a chat's assignment; an empty one where there was none."""
+        return self._records.setdefault(chat.assignment_id, Record())
 
 
 def _add_poll(seen: _Sighting | None, suspect: Evidence, now_s: float, gap_s: float) -> _Sighting:

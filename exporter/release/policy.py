@@ -107,7 +107,9 @@ def find_all(
 ) -> tuple[Finding, ...]:
     """Return every guard's finding, in the order of the table."""
     return tuple(
-        Finding(name, *_checked(guard, situation, limits)) for name, guard in guards.items()
+        Finding(name, passed, guard.decision, value)
+        for name, guard in guards.items()
+        for passed, value in (guard.check(situation, limits),)
     )
 
 
@@ -127,11 +129,6 @@ def judge(
         ),
         None,
     )
-
-
-def _checked(guard: Guard, situation: Situation, limits: Limits) -> tuple[bool, Decision, str]:
-    passed, value = guard.check(situation, limits)
-    return passed, guard.decision, value
 
 
 def find_suspects(scan: Scan, limits: Limits) -> tuple[Evidence, ...]:
@@ -242,15 +239,7 @@ class CyclePlan:
 def plan_cycle(
     scan: Scan, control: Control | None, limits: Limits, trip: Trip, gap_s: float
 ) -> CyclePlan:
-    """Return what one scan calls for.
-
-    Args:
-        scan: What was seen.
-        control: Our control row; None where our schema is absent.
-        limits: Of the configuration.
-        trip: This daemon's own memory of the breaker, before this scan.
-        gap_s: Scans further apart than this do not count as well in between.
-    """
+    """Return what one scan calls for; `trip` and `gap_s` are those of `next_trip`."""
     around = scan.surroundings
     cap = control.mode_cap if control is not None else "enforce"
     mode = effective_mode(limits, cap, around.idle_releases)

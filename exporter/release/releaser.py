@@ -20,7 +20,7 @@ from exporter.notify.notices import Notice, Notifier, NullNotifier
 from exporter.release.attempt import ReleaseRequest, Result, describe
 from exporter.release.facts import Decision, Evidence, Scan, Trip
 from exporter.release.families import Gauges, build_release_families, read_gauges
-from exporter.release.memory import Memory
+from exporter.release.memory import Memory, Record
 from exporter.release.notices import build_notice, build_trip_notice
 from exporter.release.plans import ReleasePlan
 from exporter.release.policy import CyclePlan, choose, plan_cycle
@@ -244,7 +244,7 @@ class Releaser(PeriodicThread[ReleasePlan]):
             if chosen is None or self._stopping.is_set() or self._unsettled:
                 return
             left.remove(chosen)
-            self._memory.note_attempt(chosen, now_s)
+            self._memory.of(chosen).tried_at_s = now_s
             request = ReleaseRequest(chosen, self._mode, tripped=self._is_tripped)
             result = self._engine.release(request)
             if result.outcome:
@@ -254,7 +254,8 @@ class Releaser(PeriodicThread[ReleasePlan]):
     def _is_answered(self, chat: Evidence) -> bool:
         """Whether it was reported on this very evidence that the chat would be released."""
         seen = chat.as_seen(self._plan.limits.life)
-        return self._mode == "observe" and self._memory.has_answer(seen, Decision.WOULD_RELEASE)
+        answer = self._memory.of(chat).answer
+        return self._mode == "observe" and answer == (seen, Decision.WOULD_RELEASE)
 
     def _report(self, result: Result) -> None:
         """Count a result once, log it with its evidence, escalate, notify."""
@@ -263,9 +264,10 @@ class Releaser(PeriodicThread[ReleasePlan]):
             self._unsettled.append(result)
         if decision is Decision.RELEASED:
             self._last_release_s = time.time()
-        is_same = self._memory.note_answer(observed.as_seen(self._plan.limits.life), decision)
-        self._escalate(result)
-        if is_same and decision is not Decision.RELEASED:
+        record = self._memory.of(observed)
+        before, record.answer = record.answer, (observed.as_seen(self._plan.limits.life), decision)
+        self._escalate(result, record)
+        if before is not None and before[1] is decision and decision is not Decision.RELEASED:
             return
         self._count(decision)
         level = "error" if decision in (Decision.DEFECT, Decision.UNKNOWN) else "info"
@@ -273,11 +275,10 @@ class Releaser(PeriodicThread[ReleasePlan]):
         if decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.DEFECT):
             self._notify(build_notice(str(decision), self.name, result))
 
-    def _escalate(self, result: Result) -> None:
+    def _escalate(self, result: Result, record: Record) -> None:
         """Hand a chat that only a person may help to one, once."""
         is_wanted = result.decision is Decision.WOULD_CLOSE or result.guard == "per_chat"
-        observed = result.request.observed
-        if not is_wanted or result.request.mode != "enforce" or self._memory.is_escalated(observed):
+        if not is_wanted or result.request.mode != "enforce" or record.is_escalated:
             return
         try:
             is_first = self._engine.escalate(result)
@@ -286,7 +287,7 @@ class Releaser(PeriodicThread[ReleasePlan]):
         except DatabaseError as error:
             log.error("escalation not noted", database=self.name, error=str(error))
             return
-        self._memory.note_escalation(observed)
+        record.is_escalated = True
         if is_first:
             self._count(Decision.ESCALATED)
             log.warning("chat needs a human", database=self.name, **describe(result))

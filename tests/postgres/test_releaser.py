@@ -280,7 +280,7 @@ def test_a_thousand_that_can_never_be_released_bar_no_other(platform: Platform) 
     assert figures_of(releaser)["suspect_chats"] == 1000
     look, _ = releaser._engine.scan()
     for held in look.chats:  # as after 50 polls; see the unit test of the memory
-        releaser._memory.note_attempt(held, 0.0)
+        releaser._memory.of(held).tried_at_s = 0.0
     chat = make_stuck_chat(platform, silent_s=1000)  # silent for a shorter time than all of them
     builders.make_assigned_chat(platform)
 

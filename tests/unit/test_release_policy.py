@@ -24,7 +24,7 @@ from exporter.release.facts import (
 )
 from exporter.release.families import Gauges, build_release_families
 from exporter.release.guards import GUARDS, LIMIT_NAMES, describe_signs
-from exporter.release.memory import ATTEMPTS_PER_CYCLE, Memory
+from exporter.release.memory import ATTEMPTS_PER_CYCLE, Memory, Record
 from exporter.release.plans import build_limits
 from exporter.release.policy import (
     Situation,
@@ -269,7 +269,7 @@ def test_a_thousand_held_suspects_are_tried_in_turn_and_a_new_one_goes_first() -
     for poll in range(100):
         tried.append([chat.chat_id for chat in memory.choose_attempts(held)])
         for chat in memory.choose_attempts(held):
-            memory.note_attempt(chat, NOW_S + poll)
+            memory.of(chat).tried_at_s = NOW_S + poll
 
     assert {len(poll) for poll in tried} == {ATTEMPTS_PER_CYCLE}
     for start in (0, 50):
@@ -400,23 +400,19 @@ def test_what_is_remembered_of_an_assignment_is_forgotten_at_once() -> None:
     chat, other, memory = evidence(), evidence(), Memory()
     limits = replace(LIMITS, confirm_for_s=0.0, confirm_polls=2)
     for each in (chat, other):
-        memory.note_attempt(each, NOW_S)
-        memory.note_answer(each, Decision.WOULD_CLOSE)
-        memory.note_escalation(each)
+        memory.of(each).tried_at_s = NOW_S
+        memory.of(each).answer = (each, Decision.WOULD_CLOSE)
+        memory.of(each).is_escalated = True
     memory.confirm([chat, other], 0, limits, 40)
 
     memory.keep({other.assignment_id})
 
     assert memory.confirm([chat, other], 15, limits, 40) == (other,)
-    assert [memory.is_escalated(each) for each in (chat, other)] == [False, True]
-    assert [memory.has_answer(each, Decision.WOULD_CLOSE) for each in (chat, other)] == [
-        False,
-        True,
-    ]
-    assert memory.note_answer(other, Decision.WOULD_CLOSE)
+    assert replace(memory.of(chat), sighting=None) == Record()
+    assert memory.of(other).answer == (other, Decision.WOULD_CLOSE)
     memory.reset_answers()
-    assert not memory.note_answer(other, Decision.WOULD_CLOSE)
-    assert memory.is_escalated(other)
+    assert memory.of(other).answer is None
+    assert memory.of(other).is_escalated
 
 
 def test_a_cycle_is_planned_from_one_scan() -> None:
