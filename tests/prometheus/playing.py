@@ -31,7 +31,7 @@ from exporter.release.plans import build_release_plans
 from exporter.release.releaser import Releaser
 from tests.prometheus.promtool import used_by_rules
 from tests.prometheus.recording import SCRAPE_S, Recording
-from tests.servers import find_bin_dir, memory_directory
+from tests.servers import crash, find_bin_dir, memory_directory
 
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 """When every play begins, on the database's clock."""
@@ -259,7 +259,7 @@ class Play:
         if self._server.running and not wanted:
             self.simulation.close()
             self._clock.close()
-            self._server.stop("immediate")
+            crash(self._server)
             self._drops += 1
             if self._drops == 3:
                 self.recording.truths[LOST] = self._now_s

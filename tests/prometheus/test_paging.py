@@ -17,7 +17,7 @@ from exporter.demo.stack import Programs, Stack, run_stack
 from tests.builders import add_operator, make_waiting_chat
 from tests.postgres.test_cli_helpers import Command, run_daemon
 from tests.prometheus.promtool import ALERTS
-from tests.servers import Platform, require_tool
+from tests.servers import Platform, crash, require_tool
 from tests.watch import write_config
 from tests.webhooks import Receiver
 
@@ -148,7 +148,7 @@ def test_one_trouble_is_one_page_and_a_reload_changes_what_pages(
         folder.mkdir()
         with run_stack(programs, folder, targets, pager.receivers(), edit=hurry) as stack:
             own_platform.close()
-            own_platform.server.stop("immediate")
+            crash(own_platform.server)
             daemons["killed"].process.kill()
 
             def say() -> Any:

@@ -19,7 +19,7 @@ import yaml
 from exporter.demo.machine import find_free_port
 from tests.builders import make_waiting_chat
 from tests.postgres.test_cli_helpers import Command, run_daemon
-from tests.servers import Platform, require_tool
+from tests.servers import Platform, crash, require_tool
 from tests.watch import BUILT_IN, write_config
 
 pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
@@ -202,7 +202,7 @@ def test_a_database_that_dies_is_seen_by_prometheus_as_0_and_the_target_stays_up
         with run_prometheus(tmp_path / "prometheus", [job("it", daemon)]) as prometheus:
             prometheus.wait_until(lambda: prometheus.query("chatqueue_database_up") == {"it": 1})
             own_platform.close()
-            own_platform.server.stop("immediate")
+            crash(own_platform.server)
             prometheus.wait_until(lambda: prometheus.query("chatqueue_database_up") == {"it": 0})
             prometheus.wait_until(lambda: prometheus.query("count(chatqueue_chats)") == {})
 
