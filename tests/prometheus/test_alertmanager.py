@@ -170,6 +170,16 @@ def test_a_page_silences_its_own_ticket_and_no_other(alertmanager: str, alert: s
     assert inhibited(alertmanager, alerts, f"twins-of-{alert}") == expected
 
 
+def test_a_wait_in_the_queue_is_one_page(alertmanager: str) -> None:
+    wait, answer = "ChatQueueOldestWait", "ChatQueueCustomerWait"
+    alerts = [labels_of(wait, "critical", **HERE), labels_of(answer, "critical", **HERE)]
+    elsewhere = {"instance": "a:1", "database": "other"}
+    alerts.append(labels_of(answer, "critical", **elsewhere))
+
+    assert inhibited(alertmanager, alerts[:2], "one-wait") == {f"{answer}-critical"}
+    assert inhibited(alertmanager, alerts[::2], "two-waits") == set()
+
+
 @pytest.mark.parametrize("alert", ["ChatQueueOldestWait", "ChatQueueCustomerWait"])
 def test_a_wait_that_pages_silences_the_broken_promise(alertmanager: str, alert: str) -> None:
     alerts = [
