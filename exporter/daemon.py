@@ -196,7 +196,7 @@ class Daemon:
         own = own_families(
             reload_success=self._load_succeeded,
             reload_success_time_s=self._loaded_at_s,
-            watch=[moment.timestamp() for moment in (watch.started_at, watch.ends_at) if moment],
+            watch=[at.timestamp() for at in (watch.started_at, watch.ends_at) if at],
         )
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
         snapshots = tuple(worker.snapshot for worker in self.workers)

@@ -43,7 +43,7 @@ def due_time(
 ) -> datetime | None:
     """Return the scheduled time of the digest to send now; None where none is due.
 
-    Of several that have passed only the latest is sent: a heap of old digests helps nobody.
+    Of several that have passed only the latest is sent: old digests help no longer.
 
     Args:
         watch: Of the configuration.

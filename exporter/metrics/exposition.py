@@ -91,7 +91,7 @@ class _Format:
     Attributes:
         encode: prometheus_client's function for it.
         asked_at: Monotonic time of the latest request.
-        page: The latest page, None where it has to be rendered for whoever asks next.
+        page: The latest page, None where the next request has to render it.
         changes: How many changes of the sources the page takes in.
         valid_until: Monotonic time from which it has to be rendered again without any change.
         parts: What the page was made of, by source.

@@ -38,7 +38,7 @@ class Notifier(Protocol):
     """Takes what people should hear of; returns at once and never raises."""
 
     def notify(self, notice: Notice) -> None:
-        """Queue a notice for whoever wants to hear of its event."""
+        """Queue a notice for the webhooks that take its event."""
         ...
 
 

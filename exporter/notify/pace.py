@@ -27,14 +27,14 @@ class Pace:
 
         Args:
             failures: Of this notice so far; at least 1.
-            asked_s: What the receiver asked for, if it did; honoured up to the last moment.
+            asked_s: What the receiver asked for, if it did; honoured up to the last attempt.
             elapsed_s: Since the first request.
         """
         left_s = self.give_up_s - elapsed_s
         if left_s <= 0:
             return None
         # Half of it at random, so that many daemons do not come back in step.
-        spread = random.uniform(0.5, 1.0)  # noqa: S311  # nobody gains by guessing it
+        spread = random.uniform(0.5, 1.0)  # noqa: S311  # not a secret
         backoff_s = min(self.most_s, self.first_s * 2.0 ** min(failures - 1, 30)) * spread
         return min(left_s, max(backoff_s, asked_s or 0.0))
 

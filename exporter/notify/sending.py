@@ -83,7 +83,7 @@ class Post:
                 headers={**_HEADERS, **headers},
                 timeout=timeout_s,
                 stream=True,
-                # A POST that is redirected would arrive as a GET, or where nobody meant it to.
+                # A POST that is redirected would arrive as a GET, or at an unintended address.
                 allow_redirects=False,
                 auth=_as_it_is,
             ) as response:
@@ -112,7 +112,7 @@ class _Adapter(HTTPAdapter):
         return pool
 
     def hang_up(self) -> None:
-        """End every connection; whoever reads from one sees its end."""
+        """End every connection; a thread that reads from one sees its end."""
         during = [connection.sock for connection in self._connections]
         for each in (*during, *self._sockets):
             # Not SSLSocket's own shutdown, which takes the encryption off under the reader's feet.

@@ -42,7 +42,7 @@ class Schedule:
         self._due = set(self._configured)
 
     def take_due(self) -> frozenset[str]:
-        """Return the names that are due now or within a moment, and count them as begun."""
+        """Return the names that are due now or within COALESCE_S, and count them as begun."""
         self._scheduler.run_pending()
         if self._due:
             self._take_neighbours()
@@ -105,7 +105,7 @@ class Schedule:
         self._due.add(name)
 
     def _take_neighbours(self) -> None:
-        """Bring forward what would be due a moment later, so that rhythms stay in step."""
+        """Bring forward what would be due just later, so that rhythms stay in step."""
         for name, job in list(self._jobs.items()):
             window_s = min(COALESCE_S, job.interval / 4)
             if name not in self._due and _seconds_until(job) <= window_s:

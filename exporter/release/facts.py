@@ -41,7 +41,7 @@ class Decision(StrEnum):
     REFUSED = "refused"
     """The server or the role cannot do it: standby, read-only, row-level security, no schema."""
     UNCLEAR = "unclear"
-    """A setting of the platform cannot be read, so nobody can say what a release would do."""
+    """A setting of the platform cannot be read, so what a release would do is unknown."""
     DEFECT = "defect"
     ERROR = "error"
     UNKNOWN = "unknown"

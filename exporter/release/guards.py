@@ -187,7 +187,7 @@ def _setting(situation: Situation, _: Limits) -> tuple[bool, str]:
 def _closing(situation: Situation, limits: Limits) -> tuple[bool, str]:
     now, closing = situation.now, would_close(situation)
     if now is None or closing is None:
-        return False, "nobody can say whether the platform would close the chat"
+        return False, "whether the platform would close the chat is unknown"
     text = f"{now.past_turns} past turns, the platform closes at "
     text += str(read_max_reassignments(situation.around))
     if closing and limits.on_would_close == "requeue":

@@ -196,7 +196,7 @@ def parse_max_reassignments(limit_type: str | None, limit_text: str | None) -> i
 
 
 def would_close(situation: Situation) -> bool | None:
-    """Return whether the platform's release would close the chat; None where nobody can say."""
+    """Return whether the platform's release would close the chat; None where that is unknown."""
     most = read_max_reassignments(situation.around)
     now = situation.now
     return None if most is None or now is None else now.past_turns >= most
