@@ -413,7 +413,7 @@ CASES = (
         300,
         {'chatqueue_exporter_query_success{query="waits"}': "0x40"},
         {'chatqueue_exporter_query_success{query="waits"}': "0x10 1 0x10 1 0x10"},
-        "The query waits on main gives no figures.",
+        "The query waits on main gives no samples.",
         labels={"query": "waits"},
     ),
     Case(
