@@ -24,7 +24,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 PANEL_TYPES = {"stat", "timeseries", "heatmap", "bargauge", "table"}
 UNITS = {"s", "short", "percentunit", "ops", "cpm", "bytes", "dateTimeFromNow", "bool_yes_no"}
 # What may be missing while all is well.
-NO_FAULT = {"no watch", "no waits", "no traffic", "nobody on duty", "not known", "not installed"}
+NO_FAULT = {"no watch", "no waits", "no traffic", "none on duty", "not known", "not installed"}
 COUNTERS = ("_total", "_bucket", "_count", "_sum")
 # Written by an exporter as a whole, not by one of its databases.
 OWN = re.compile(

@@ -47,7 +47,7 @@ def make_health() -> dict[str, Any]:
             ("Queries", _queries()),
             ("The database as the exporter sees it", _database()),
             ("The exporter's process", _process()),
-            ("Telling people, and reading logs", _outside()),
+            ("Notices and logs", _outside()),
         ),
     )
 

@@ -88,7 +88,7 @@ def _now() -> list[Any]:
             ),
             steps=[(None, GREEN), (0.85, YELLOW), (0.98, RED)],
             names=False,
-            empty="nobody on duty",
+            empty="none on duty",
             empty_color=GREY,
         ),
         make_stat(

@@ -39,8 +39,8 @@ _WORD_COLORS = {
     "data is stale": RED,
     "free operators": GREEN,
     "all are busy": YELLOW,
-    "nobody on duty": GREY,
-    "nobody, users wait": RED,
+    "none on duty": GREY,
+    "none, users wait": RED,
 }
 
 
@@ -171,12 +171,12 @@ def _waiting() -> Any:
 
 def _available() -> Any:
     free, busy, waiting = map(_total, ("available", "on_chat", "waiting"))
-    nobody = f"({free} == 0) and on () ({busy} == 0)"
+    absent = f"({free} == 0) and on () ({busy} == 0)"
     judged = label_verdicts(
         (f"{free} > 0", "free operators"),
         (f"({free} == 0) and on () ({busy} > 0)", "all are busy"),
-        (f"{nobody} and on () ({waiting} > 0)", "nobody, users wait"),
-        (f"{nobody} and on () ({waiting} == 0)", "nobody on duty"),
+        (f"{absent} and on () ({waiting} > 0)", "none, users wait"),
+        (f"{absent} and on () ({waiting} == 0)", "none on duty"),
     )
     return make_stat(
         _panel(
