@@ -33,6 +33,7 @@ GRACE_S = 2.0
 # A format that was not asked for in that time is no longer kept ready.
 FORGET_AFTER_S = 600.0
 _END = b"# EOF\n"
+_Key = tuple[str, Labels]
 _GZIP_LEVEL = 5
 _MAX_ACCEPTS = 64
 _OPENMETRICS = "application/openmetrics-text"
@@ -94,7 +95,7 @@ class _Format:
         page: The latest page, None where the next request has to render it.
         changes: How many changes of the sources the page takes in.
         valid_until: Monotonic time from which it has to be rendered again without any change.
-        parts: What the page was made of, by source.
+        parts: What the page was made of, by kind of source and the labels of all its samples.
     """
 
     encode: Callable[[Collector], bytes]
@@ -102,7 +103,7 @@ class _Format:
     page: Page | None = None
     changes: int = -1
     valid_until: float = 0.0
-    parts: dict[object, _Part] = field(default_factory=dict)
+    parts: dict[_Key, _Part] = field(default_factory=dict)
 
 
 class Exposition(PeriodicThread[None]):
@@ -204,13 +205,16 @@ class Exposition(PeriodicThread[None]):
 
 def _join(format_: _Format, source: Source, now: float) -> bytes:
     """The families of all parts, each name's samples together, in the order of the parts."""
-    parts: dict[object, _Part] = {"own": _render_part(format_, "own", source.own, (), now)}
+    sources: list[tuple[str, Labels, Snapshot | tuple[Family, ...]]] = [("own", (), source.own)]
     for snapshot in source.snapshots:
         labels = (("database", snapshot.database), *snapshot.labels)
-        parts[snapshot.database] = _render_part(format_, snapshot.database, snapshot, labels, now)
-    for labels, families in source.releases:
-        parts[labels] = _render_part(format_, labels, families, labels, now)
-    format_.parts = parts
+        sources.append(("database", labels, snapshot))
+    sources += [("release", labels, families) for labels, families in source.releases]
+    # Labels are part of the key: a reload that changes them leaves no line as it was.
+    parts = format_.parts = {
+        (kind, labels): _render_part(format_, (kind, labels), part_source, now)
+        for kind, labels, part_source in sources
+    }
     joined: dict[str, list[bytes]] = {}
     for part in parts.values():
         for name, (_, heading, lines) in part.lines.items():
@@ -219,7 +223,7 @@ def _join(format_: _Format, source: Source, now: float) -> bytes:
 
 
 def _render_part(
-    format_: _Format, key: object, source: Snapshot | tuple[Family, ...], labels: Labels, now: float
+    format_: _Format, key: _Key, source: Snapshot | tuple[Family, ...], now: float
 ) -> _Part:
     """The part as it was where nothing changed, else with the families that did."""
     known = format_.parts.get(key)
@@ -234,7 +238,7 @@ def _render_part(
     for family in families:
         entry = before.get(family.name)
         if entry is None or entry[0] != family:
-            entry = (family, *_encode(format_.encode, family, labels))
+            entry = (family, *_encode(format_.encode, family, labels=key[1]))
         lines[family.name] = entry
     return _Part(source, valid_until, lines)
 

@@ -369,9 +369,9 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The families encoded from now on, by name."""
     names: list[str] = []
 
-    def encode(encoder: Any, family: Family, labels: Any) -> tuple[bytes, bytes]:
+    def encode(encoder: Any, family: Family, **labels: Any) -> tuple[bytes, bytes]:
         names.append(family.name)
-        return original(encoder, family, labels)
+        return original(encoder, family, **labels)
 
     original = exporter.metrics.exposition._encode
     monkeypatch.setattr(exporter.metrics.exposition, "_encode", encode)
@@ -393,10 +393,35 @@ def test_only_what_changed_of_one_database_is_encoded(monkeypatch: pytest.Monkey
     assert text == World(first, changed).text()
 
 
+@pytest.mark.parametrize("name", ["own", "database", "release"])
+def test_a_database_may_have_any_name(name: str) -> None:
+    labels = (("database", name),)
+    world = World(bare(snapshot_of(database=name), AGES), own=[gauge("mine", ("", 1.0))])
+    world.source = replace(world.source, releases=((labels, (gauge("released", ("", 2.0)),)),))
+
+    text = world.text()
+
+    assert "\nmine 1.0\n" in f"\n{text}"
+    assert f'\nage_seconds{{database="{name}",state="waiting"}} 1.5\n' in text
+    assert f'\nreleased{{database="{name}"}} 2.0\n' in text
+
+
+def test_labels_that_a_reload_changes_are_on_every_line_at_once() -> None:
+    world = World(snapshot_of(AGES, labels={"env": "old"}))
+    assert 'env="old"' in world.text()
+
+    world.source = Source((snapshot_of(AGES, labels={"env": "new"}),), ())
+    world.exposition.publish()
+
+    text = world.text()
+    assert 'env="old"' not in text
+    assert text == World(snapshot_of(AGES, labels={"env": "new"})).text()
+
+
 def test_a_scrape_waits_for_no_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
     encoding, go_on = threading.Event(), threading.Event()
 
-    def hang(*_: object) -> tuple[bytes, bytes]:
+    def hang(*_: object, **__: object) -> tuple[bytes, bytes]:
         encoding.set()
         assert go_on.wait(20)
         return b"", b""
@@ -420,7 +445,7 @@ def test_rendering_takes_its_share_of_time_and_no_more(monkeypatch: pytest.Monke
     world = World(snapshot_of(AGES))
     page = world.exposition.page("")
 
-    def take_a_second(*_: object) -> tuple[bytes, bytes]:
+    def take_a_second(*_: object, **__: object) -> tuple[bytes, bytes]:
         world.now += 1.0
         return b"", b""
 
