@@ -1,12 +1,12 @@
 -- How long the available operator who has waited longest for a chat has been without one.
 --
 -- Purpose: operators who are there and get nothing while users wait: the assignment passes them by,
---          or they say available and do not take. Available is what operators.sql calls so: active,
---          says so, holds no assigned chat, and has shown life within the platform's idle timeout.
+--          or they are available and take none. Available is as in operators.sql:
+--          active, says so, holds no assigned chat, and has shown life within the idle timeout.
 --          An operator last had a chat when the latest assignment ended, by whatever reason; one
 --          that was never ended counts from its beginning, an operator without any from the account.
---          The platform does not record when somebody comes online: whoever returns has been without
---          a chat since before they left, hence the wait of the alert. 0 when nobody is available.
+--          The platform does not record when an operator comes online: one who returns has been
+--          without a chat since before leaving, hence the wait of the alert. 0 when none is available.
 --          A time in the future or infinite says nothing.
 -- Reads:   public.operators, public.chats, public.chat_assignments, public.platform_config.
 -- Cost:    in proportion to the operators and the assignments of the last day (index on assigned_at),

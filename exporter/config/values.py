@@ -134,6 +134,17 @@ def refuse(kind: type, error: Literal["bool_type", "float_type", "int_type"]) ->
     return BeforeValidator(check)
 
 
+def text_like(pattern: str, error: Literal["bool_parsing", "int_parsing"]) -> BeforeValidator:
+    """Refuse text, as from the environment, that pydantic would convert too: `1_0`, `y`."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not re.fullmatch(pattern, value, re.ASCII | re.IGNORECASE):
+            raise PydanticKnownError(error)
+        return value
+
+    return BeforeValidator(check)
+
+
 def matching(pattern: str, flags: int = 0) -> AfterValidator:
     """Ask of a secret to match a pattern; pydantic has patterns for plain text only."""
 
@@ -240,17 +251,24 @@ ByName = Annotated[Mapping[K, V], EMPTY_MEANS_NONE, AfterValidator(ImmutableDict
 SOME = AfterValidator(_refuse_no_entries)
 
 Text = Annotated[str, Field(min_length=1)]
-WholeNumber = Annotated[int, refuse(bool, "int_type")]
+WholeNumber = Annotated[
+    int,
+    refuse(bool, "int_type"),
+    refuse(float, "int_type"),
+    text_like(r"[0-9]{1,18}", "int_parsing"),
+]
 Share = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False), refuse(bool, "float_type")]
+_SWITCH_WORDS = "true|false|yes|no|on|off"
 Switch = Annotated[
     bool,
+    text_like(_SWITCH_WORDS, "bool_parsing"),
     refuse(int, "bool_type"),
     refuse(float, "bool_type"),
     WithJsonSchema(
         {
             "title": "true or false",
             "type": ["boolean", "string"],
-            "pattern": "^(true|false|yes|no|on|off)$",
+            "pattern": f"^({_SWITCH_WORDS})$",
         }
     ),
 ]

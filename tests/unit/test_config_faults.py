@@ -422,6 +422,16 @@ CASES: dict[str, tuple[str, str]] = {
         "F:3: thresholds.stuck_hours: true is not a whole number, expected digits such as 10\n"
         "F:5: operators.max_series: an empty value is given, expected digits such as 10",
     ),
+    "whole numbers as others write them": (
+        HEAD + "thresholds:\n  stuck_hours: 1.0\noperators:\n  max_series: '1_0'\n",
+        "F:3: thresholds.stuck_hours: 1.0 is not a whole number, expected digits such as 10\n"
+        "F:5: operators.max_series: '1_0' is not a whole number, expected digits such as 10",
+    ),
+    "switches as others write them": (
+        HEAD + "queries:\n  overrides:\n    q: {enabled: y}\n    r: {enabled: '1'}\n",
+        "F:4: queries.overrides.q.enabled: 'y' is not a switch, expected true or false\n"
+        "F:5: queries.overrides.r.enabled: '1' is not a switch, expected true or false",
+    ),
     "number that does not fit": (
         HEAD + f"thresholds:\n  stuck_hours: {'9' * 5000}\n",
         "F:3: thresholds.stuck_hours: does not fit its YAML type, expected a plain value",
