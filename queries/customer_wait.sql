@@ -30,6 +30,7 @@ WITH held AS (
 
 judged AS (
     SELECT
+        h.id AS chat_id,
         CASE
             WHEN first_message.at IS NOT NULL THEN first_message.at
             -- greatest ignores NULL; a chat created ahead of the clock gives none.

@@ -13,6 +13,7 @@
 --          constraint promises, so that the partial index on assigned chats serves.
 WITH clocked AS (
     SELECT
+        c.id AS chat_id,
         'waiting_assignment' AS state,
         coalesce(
             greatest(released.at, unanswered.at),
@@ -47,6 +48,7 @@ WITH clocked AS (
         )
     UNION ALL
     SELECT
+        c.id AS chat_id,
         'assigned' AS state,
         coalesce(
             CASE
@@ -73,16 +75,18 @@ WITH clocked AS (
 -- Once a chat: otherwise every count below would compute the age again.
 aged AS MATERIALIZED (
     SELECT
+        k.chat_id,
         k.state,
+        k.since,
         extract(EPOCH FROM now() - k.since)::double precision AS age_seconds,
-        CASE k.state
+        extract(EPOCH FROM now() - k.since)::double precision > CASE k.state
             WHEN 'assigned' THEN %(oldest_age_assigned_warning)s::double precision
             ELSE %(oldest_age_waiting_assignment_warning)s::double precision
-        END AS warning_seconds,
-        CASE k.state
+        END AS is_overdue,
+        extract(EPOCH FROM now() - k.since)::double precision > CASE k.state
             WHEN 'assigned' THEN %(oldest_age_assigned_critical)s::double precision
             ELSE %(oldest_age_waiting_assignment_critical)s::double precision
-        END AS critical_seconds
+        END AS is_critically_overdue
     FROM clocked AS k
 )
 
@@ -90,8 +94,8 @@ SELECT
     a.state,
     coalesce(max(a.age_seconds), 0) AS oldest_age_seconds,
     coalesce(avg(a.age_seconds), 0) AS mean_age_seconds,
-    count(*) FILTER (WHERE a.age_seconds > a.warning_seconds) AS overdue_warning_chats,
-    count(*) FILTER (WHERE a.age_seconds > a.critical_seconds) AS overdue_critical_chats,
+    count(*) FILTER (WHERE a.is_overdue) AS overdue_warning_chats,
+    count(*) FILTER (WHERE a.is_critically_overdue) AS overdue_critical_chats,
     count(*) FILTER (WHERE a.age_seconds <= 15) AS at_most_15_chats,
     count(*) FILTER (WHERE a.age_seconds <= 30) AS at_most_30_chats,
     count(*) FILTER (WHERE a.age_seconds <= 60) AS at_most_60_chats,

@@ -1,0 +1,88 @@
+"""The SQL of lists of chats: the common tables of a query, an end that lists, and the details.
+
+`queries/<name>.sql` counts chats in its last SELECT. `queries/chats/<name>.sql` is another last
+SELECT for the same common tables, which names the chats that were counted. So what counts and what
+is listed has one definition. Pure but for reading files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporter.catalogue import Query
+from exporter.catalogue.statement import parameter_names, statement_text
+from exporter.errors import ChatqueueError
+
+FOLDER = "chats"
+DETAILS = "details.sql"
+TIMEOUT_S = 10.0
+MOST_CHATS = 20_000
+"""A list ends there, and says so: memory stays bounded in an incident of any size."""
+
+_REASONS = re.compile(r"^-- Reasons:([^.]*)\.$", re.MULTILINE)
+_ASKED = re.compile(r"^-- Asked:\s+(always|by default|by its name only)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatList:
+    """One query's list.
+
+    Attributes:
+        query: The query with the list's SQL; its metrics are none.
+        reasons: What a chat may be listed for: `group:name`, or a word where nothing is wrong yet.
+        asked: `always`, `by default`, or `by its name only` where it reads a big table whole.
+    """
+
+    query: Query
+    reasons: tuple[str, ...]
+    asked: str
+
+
+def load_lists(queries: Iterable[Query]) -> tuple[ChatList, ...]:
+    """Return the lists of those queries that have one, in a folder `chats` beside them."""
+    return tuple(
+        _load_list(query, file)
+        for query in queries
+        if (file := query.path.parent / FOLDER / query.path.name).is_file()
+    )
+
+
+def _load_list(query: Query, file: Path) -> ChatList:
+    """One list from its file and the query's common tables."""
+    text = file.read_text(encoding="utf-8")
+    details = (file.parent / DETAILS).read_text(encoding="utf-8")
+    reasons, asked = _REASONS.search(text), _ASKED.search(text)
+    tables, found, _ = query.sql.rpartition("\nSELECT")
+    if reasons is None or asked is None or not found:
+        raise ChatqueueError(
+            f"{file}: expected a header with Reasons: and Asked:, "
+            f"and common tables before the last SELECT of {query.path.name}"
+        )
+    sql = statement_text(f"chats of {query.name}", f"{tables},\nlisted AS (\n{text}\n)\n{details}")
+    listing = replace(
+        query,
+        sql=sql,
+        timeout_s=TIMEOUT_S,
+        metrics=(),
+        parameters=tuple(sorted(parameter_names(sql))),
+    )
+    return ChatList(listing, tuple(re.findall(r"[\w:]+", reasons[1])), asked[1])
+
+
+def choose_lists(lists: Iterable[ChatList], reasons: Collection[str]) -> tuple[ChatList, ...]:
+    """Return what to ask for these reasons; for none, what reads no big table whole."""
+    return tuple(
+        each
+        for each in lists
+        if each.asked == "always"
+        or (not reasons and each.asked == "by default")
+        or any(is_meant(reason, reasons) for reason in each.reasons)
+    )
+
+
+def is_meant(reason: str, wanted: Collection[str]) -> bool:
+    """Return whether a chat's reason is one of those wanted: whole, by its group or its name."""
+    return bool({reason, *reason.split(":")} & set(wanted))
