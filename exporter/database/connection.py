@@ -176,10 +176,10 @@ class Connection(Link):
                 if lost is not None
                 else self._ask(connection, watchdog, request, needs, faults, parameters)
             )
-            if isinstance(outcome.error, DatabaseUnavailable):
+            if lost is None and isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
-                lost_at = lost_at or request.query.name
-                lost = lost or DatabaseUnavailable(str(outcome.error), outcome.error.reason)
+                lost_at = request.query.name
+                lost = DatabaseUnavailable(str(outcome.error), outcome.error.reason)
             outcomes.append(outcome)
         if lost is None:
             lost = self._finish(connection, watchdog)
