@@ -12,7 +12,7 @@ from tests.postgres.test_queries_support import whole_plan_of
 
 QUERIES = {query.name: query for query in whole_plan_of().queries}
 FOLDER = find_resource("queries") / "chats"
-LISTS = {each.query.name: each for each in load_lists(QUERIES.values())}
+LISTS = {each.query.path.stem: each for each in load_lists(QUERIES.values())}
 
 # Of a chat that waits for its user, or whose state is unknown.
 CLOCK = """

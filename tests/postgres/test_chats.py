@@ -324,7 +324,6 @@ def test_without_the_right_to_the_schema_it_is_not_known(
 
     assert chats[suspects[0]].verdict.decision == "not known"
     assert "chatqueue" in chats[suspects[0]].verdict.why
-    assert chats[suspects[2]].verdict.decision == "nothing"
 
 
 def test_where_auto_release_is_off_nothing_is_done(
@@ -343,7 +342,7 @@ def test_one_failing_list_leaves_the_others(platform: Platform) -> None:
     listing = read(platform)
 
     assert [chat.chat_id for chat in listing.chats] == [late]
-    assert [problem.partition(":")[0] for problem in listing.problems] == ["idle_detector"]
+    assert [problem.partition(":")[0] for problem in listing.problems] == ["chats/idle_detector"]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exporter.catalogue import Query
-from exporter.catalogue.statement import parameter_names, statement_text
+from exporter.catalogue.facts import read_from
+from exporter.catalogue.statement import (
+    bare_statement,
+    escaped_statement,
+    parameter_names,
+    statement_text,
+)
 from exporter.errors import ChatqueueError
 
 FOLDER = "chats"
@@ -55,20 +61,23 @@ def _load_list(query: Query, file: Path) -> ChatList:
     text = file.read_text(encoding="utf-8")
     details = (file.parent / DETAILS).read_text(encoding="utf-8")
     reasons, asked = _REASONS.search(text), _ASKED.search(text)
-    tables, found, _ = query.sql.rpartition("\nSELECT")
-    if reasons is None or asked is None or not found:
-        raise ChatqueueError(
-            f"{file}: expected a header with Reasons: and Asked:, "
-            f"and common tables before the last SELECT of {query.path.name}"
-        )
-    sql = statement_text(f"chats of {query.name}", f"{tables},\nlisted AS (\n{text}\n)\n{details}")
+    if reasons is None or asked is None:
+        raise ChatqueueError(f"{file}: expected a header with Reasons: and Asked:")
+    own_sql = query.own_sql if query.facts else escaped_statement(query.sql)
+    tables = f"\n{own_sql}".rpartition("\nSELECT")[0].strip()
+    tables = f"{tables}," if tables else "WITH"
+    sql = f"{tables}\nlisted AS (\n{escaped_statement(text)}\n)\n{bare_statement(details)}"
+    name = f"{FOLDER}/{query.name}"
     listing = replace(
         query,
-        sql=sql,
+        name=name,
+        sql=statement_text(name, sql),
         timeout_s=TIMEOUT_S,
         metrics=(),
         parameters=tuple(sorted(parameter_names(sql))),
     )
+    if query.facts is not None:
+        listing = read_from(listing, query.facts, sql)
     return ChatList(listing, tuple(re.findall(r"[\w:]+", reasons[1])), asked[1])
 
 
