@@ -105,6 +105,13 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
     callback=_check_url,
     help="Root of your Grafana; pages then link to its dashboards, else they hold paths.",
 )
+@click.option(
+    "--exporter-url",
+    default="",
+    callback=_check_url,
+    help="Where people open the daemon's own page, such as http://HOST:10847; pages then link to "
+    "the chats they are about, else they hold paths.",
+)
 def rules(
     output: Path | None,
     kubernetes: bool,
@@ -114,6 +121,7 @@ def rules(
     scrape_interval_s: int,
     runbook_url: str,
     grafana_url: str,
+    exporter_url: str,
 ) -> None:
     """Print the alert rules, or write them into a folder.
 
@@ -125,7 +133,13 @@ def rules(
         raise click.UsageError("--namespace and --label need --kubernetes.")
     if kubernetes and output:
         raise click.UsageError("--kubernetes prints one object; --output is for plain files.")
-    links = Links(job, runbook_url.rstrip("/"), grafana_url.rstrip("/"), scrape_interval_s)
+    links = Links(
+        job,
+        runbook_url.rstrip("/"),
+        grafana_url.rstrip("/"),
+        scrape_interval_s,
+        exporter_url.rstrip("/"),
+    )
     if kubernetes:
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
         return

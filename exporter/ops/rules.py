@@ -34,12 +34,14 @@ class Links:
         runbooks: Where the runbooks are published; each alert's section follows after `#`.
         grafana: Root of Grafana, without a slash at the end; empty leaves paths.
         scrape_interval_s: Between two scrapes of the exporter, in seconds.
+        exporter: Root of the daemon's own page, without a slash at the end; empty leaves paths.
     """
 
     job: str = JOB
     runbooks: str = RUNBOOKS
     grafana: str = ""
     scrape_interval_s: int = SCRAPE_INTERVAL_S
+    exporter: str = ""
 
 
 def read_rules(links: Links) -> dict[str, str]:
@@ -108,6 +110,7 @@ def _fit(text: str, links: Links) -> str:
         .replace(f"job: {JOB}\n", f"job: {links.job}\n")
         .replace(f"runbook_url: {RUNBOOKS}", f"runbook_url: {links.runbooks}")
         .replace("dashboard_url: /d/", f"dashboard_url: {links.grafana}/d/")
+        .replace("page_url: /#", f"page_url: {links.exporter}/#")
     )
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from exporter.config.resources import find_resource
+from exporter.ops.chats.listing import check_reasons
 from exporter.ops.chats.lists import DETAILS, load_lists
 from tests.postgres.test_queries_support import whole_plan_of
 
@@ -56,3 +57,13 @@ def test_a_chat_that_waits_for_its_user_has_one_clock(file: str) -> None:
     text = (find_resource("queries") / file).read_text(encoding="utf-8")
 
     assert " ".join(CLOCK.split()) in " ".join(text.split())
+
+
+@pytest.mark.parametrize("page", ["runbooks.md", "chats.md"])
+def test_a_reason_that_a_page_names_is_one(page: str) -> None:
+    text = (find_resource("docs") / page).read_text(encoding="utf-8")
+    named = re.findall(r"chatqueue chats [^`\n]*--reason ([\w:]+)", " ".join(text.split("\n")))
+
+    assert named
+    for reason in named:
+        check_reasons(whole_plan_of(), [reason])

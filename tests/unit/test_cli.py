@@ -97,6 +97,16 @@ OPTIONS = {
         "--scrape-interval",
         "--runbook-url",
         "--grafana-url",
+        "--exporter-url",
+    ),
+    "chats": (
+        "--config.file",
+        "--database",
+        "--state",
+        "--reason",
+        "--operator",
+        "--limit",
+        "--json",
     ),
     "tune": (
         "--config.file",
