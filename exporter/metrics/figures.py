@@ -1,6 +1,6 @@
 """The one table of values that people are shown: metric, words, unit and limit of each. Pure.
 
-`status`, digests, `watch`, the report and the first row of the dashboards read it.
+`status`, digests, `watch`, the report, the live page and the first row of the dashboards read it.
 """
 
 from __future__ import annotations
@@ -166,6 +166,14 @@ _TABLE = {
         Figure("platform_mean", "platform's own mean wait (since creation)",
                "chatqueue_platform_queue_mean_age_seconds", unit="seconds"),
         Figure("waits", "waits", "chatqueue_waits_total"),
+        Figure("waits_breached", "waits beyond the service level's target",
+               "chatqueue_waits_breached_total"),
+        Figure("user_messages", "messages from users", "chatqueue_messages_total",
+               {"sender": "customer"}),
+        Figure("operator_messages", "messages from operators", "chatqueue_messages_total",
+               {"sender": "operator"}),
+        _of(_RELEASES, "closed_chats", "chats that a release closed", outcome="closed"),
+        _of(_OLDEST, "oldest_silent", "oldest waiting for the customer", state=_REPLIED),
         Figure("idle_releases", "chats the idle detector released",
                "chatqueue_idle_releases_total", {"by": "job"}),
     ),

@@ -113,7 +113,7 @@ def test_before_the_first_poll_it_is_not_ready_and_says_so(ask: Ask) -> None:
 def test_pollers_that_do_not_turn_are_named(daemon: Daemon, ask: Ask) -> None:
     response = ask("/-/healthy")  # never started, so no thread is alive
 
-    words = b"stalled: main, logs, page, digests\n"
+    words = b"stalled: main, logs, page, history, digests\n"
     assert (response.status, response.body) == (503, words)
     daemon.start()
     assert ask("/-/healthy").body == b"chatqueue-exporter is healthy.\n"
