@@ -79,6 +79,11 @@ class Daemon:
         return self._config
 
     @property
+    def is_config_current(self) -> bool:
+        """Whether the latest load of the configuration succeeded."""
+        return self._load_succeeded
+
+    @property
     def workers(self) -> tuple[Worker, ...]:
         """One per database."""
         return tuple(s for s in self._services.values() if isinstance(s, Worker))

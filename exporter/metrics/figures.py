@@ -103,6 +103,11 @@ _WAITING, _ASSIGNED, _REPLIED = "waiting_assignment", "assigned", "waiting_real_
 _OPERATORS = Figure("operators", "operators", "chatqueue_operators", unit="operators")
 _RELEASES = Figure("releases", "releases", "chatqueue_releases_total")
 
+_COUNTED = (
+    "summary_waiting_chats|summary_assigned_chats|summary_waiting_reply_chats"
+    "|queue_waiting_chats|queue_assigned_chats|queue_waiting_reply_chats"
+)
+
 # The lines of a digest, and what only others show.
 _TABLE = {
     "Chats": (
@@ -159,6 +164,10 @@ _TABLE = {
                "chatqueue_operators_required", unit="operators"),
         Figure("queue_drain", "time to empty the queue", "chatqueue_queue_drain_seconds",
                unit="seconds"),
+        Figure("operator_idle", "longest idle operator", "chatqueue_operator_idle_max_seconds",
+               unit="seconds"),
+        Figure("counts_disagree", "chats that the platform counts differently",
+               "chatqueue_platform_disagreement", {"figure": _COUNTED}),
         Figure("operator_share", "busiest operator's share of the last hour",
                "chatqueue_operator_share_max_ratio", {"window": "1h"}, "ratio"),
         Figure("platform_oldest", "platform's own oldest wait (since creation)",
