@@ -190,11 +190,18 @@ class Daemon:
         """The service for a plan; what it finds goes to the page."""
         publish = self.exposition.publish
         if isinstance(plan, Plan):
-            return Worker(plan, publish)
+            worker = Worker(plan, lambda: self._on_poll(worker))
+            return worker
         if isinstance(plan, ReleasePlan):
             daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
             return Releaser(plan, daemon=daemon, notifier=self.notifier, on_change=publish)
         return DigestScheduler(plan, self._read_figures, self.notifier)
+
+    def _on_poll(self, worker: Worker) -> None:
+        """Have the page rendered; a loss between two minutes is recorded at once."""
+        self.exposition.publish()
+        if not worker.snapshot.up:
+            self.history.wake()
 
     def _read_figures(self) -> dict[str, Reading]:
         """What a digest says of each database; empty before all were polled once."""

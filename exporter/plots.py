@@ -64,6 +64,7 @@ class Plot:
         width: In pixels, labels included.
         height: Likewise.
         left: Room for the labels of the values.
+        right: Room for half a label of a time.
         most_ticks: How many times may be labelled.
     """
 
@@ -79,6 +80,7 @@ class Plot:
     width: int = 720
     height: int = 150
     left: int = 56
+    right: int = 24
     most_ticks: int = 9
 
 
@@ -122,7 +124,7 @@ def round_up(value: float) -> float:
 def _scale(plot: Plot) -> _Scales:
     largest = max((value for line in plot.lines for _, value in line.points), default=0.0)
     top = plot.top or round_up(largest)
-    right = plot.width - 24
+    right = plot.width - plot.right
     width, height = right - plot.left, plot.height - _TOP - _BOTTOM
 
     def x(at: float) -> float:
@@ -165,9 +167,11 @@ def _draw_times(plot: Plot, scales: _Scales) -> Iterator[str]:
 
 def _draw_computed(plot: Plot, scales: _Scales) -> Iterator[str]:
     """The hatched time; its pattern `hatch` is defined by the page."""
-    if plot.computed_until_s > plot.since_s:
-        width = scales.x(min(plot.computed_until_s, plot.until_s)) - plot.left
-        place = f'x="{plot.left}" y="{_TOP}" width="{width:.1f}"'
+    firsts = [line.points[0][0] for line in plot.lines if line.points]
+    since_s, until_s = min(firsts, default=math.inf), min(plot.computed_until_s, plot.until_s)
+    if until_s > since_s:
+        left, right = scales.x(since_s), scales.x(until_s)
+        place = f'x="{left}" y="{_TOP}" width="{right - left:.1f}"'
         height = plot.height - _TOP - _BOTTOM
         yield f'<rect class="computed" {place} height="{height}" fill="url(#hatch)"/>'
 

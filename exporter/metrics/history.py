@@ -24,6 +24,8 @@ VERSION = 1
 """Of the stored form; another one when its meaning changes."""
 
 _COUNTERS = frozenset(figure.key for figure in FIGURES.values() if figure.is_counter)
+# A database that was lost within a minute did not answer in it.
+_LOWEST = frozenset({"database_up"})
 _NOTHING = array("f", [math.nan]) * MINUTES
 
 
@@ -56,7 +58,7 @@ class History:
                 self._raw[key] = value
                 grown = value - before if value >= before else value
                 ring[place] = grown + (0.0 if math.isnan(ring[place]) else ring[place])
-            else:
+            elif key not in _LOWEST or not ring[place] < value:
                 ring[place] = value
 
     def fill(self, elapsed_s: float, minutes: Sequence[Mapping[str, float]]) -> None:

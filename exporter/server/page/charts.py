@@ -12,11 +12,11 @@ from exporter.metrics.history import MINUTES, STEP_S, Recorded
 from exporter.plots import Limit, Line, Plot, Points, draw_plot, round_up
 from exporter.text import format_value
 
-WIDTH, HEIGHT, LEFT, RIGHT = 400, 150, 46, 24
+WIDTH, HEIGHT, LEFT, RIGHT = 340, 140, 46, 18
 _MOST_POINTS = 300
 _MOST_ROWS = 12
-# The time a chart covers, in minutes: the shortest that shows all that is recorded.
-_SPANS = (60, 180, 360, 720, MINUTES)
+_SHORTEST, _SPAN_STEP = 60, 30
+# Minutes per point; each divides every span.
 _STEPS = (1, 2, 3, 5)
 _MOST_TICKS = 5
 TONES = ("one", "two", "three")
@@ -127,10 +127,11 @@ class Chart:
 
 
 def choose_span(recorded: Recorded) -> int:
-    """Return how many minutes the charts cover."""
+    """Return how many minutes the charts cover: hardly more than is recorded."""
     begins_s = recorded.begins_s
     age = 0.0 if begins_s is None else (recorded.end_s - begins_s) / STEP_S
-    return next(span for span in _SPANS if age < span or span == MINUTES)
+    span = (int(age) // _SPAN_STEP + 1) * _SPAN_STEP
+    return min(max(span, _SHORTEST), MINUTES)
 
 
 def build_chart(
@@ -177,6 +178,7 @@ def build_chart(
                 WIDTH,
                 HEIGHT,
                 LEFT,
+                RIGHT,
                 _MOST_TICKS,
             )
         )
@@ -195,7 +197,10 @@ def build_chart(
 def _read(spec: Spec, recorded: Recorded, key: str) -> list[float]:
     """A figure's minutes; the service level's are those of the hour before each."""
     if not spec.ratio:
-        return list(recorded.values[key])
+        # What a counter grew by in a minute is known when that is over.
+        is_counted = spec.combine is _mean
+        minutes = list(recorded.values[key])
+        return [*minutes[:-1], math.nan] if is_counted else minutes
     waits, late = (list(recorded.values[name]) for name in spec.figures)
     shares, waited, breached = [], 0.0, 0.0
     for minute in range(MINUTES):
@@ -231,7 +236,7 @@ def _now(spec: Spec, recorded: Recorded, key: str, now: Callable[[str], float]) 
     """The latest value: of a counter that of the last whole minute."""
     if spec.ratio or spec.combine is _mean:
         minutes = _read(spec, recorded, key)
-        return minutes[-1] if spec.ratio and not math.isnan(minutes[-1]) else minutes[-2]
+        return minutes[-2] if math.isnan(minutes[-1]) else minutes[-1]
     return now(key)
 
 
@@ -280,12 +285,15 @@ def _tabulate(
 
 
 def _as_data(spec: Spec, times: Sequence[float], values: Sequence[Sequence[float]]) -> str:
-    """Times and values in words, as the script shows them."""
+    """Times, values and where they lie in the drawing, for the script."""
     rounded = [
         [None if math.isnan(value) else round(value, 3) for value in line] for line in values
     ]
     step_s = times[1] - times[0]
-    document = {"t": round(times[0]), "step": step_s, "unit": spec.unit, "v": rounded}
+    edges = [round(LEFT / WIDTH, 4), round(1 - RIGHT / WIDTH, 4)]
+    document = {
+        "t": round(times[0]), "step": step_s, "unit": spec.unit, "x": edges, "v": rounded,
+    }  # fmt: skip
     return json.dumps(document, separators=(",", ":"))
 
 

@@ -5,7 +5,6 @@
   const gone = document.getElementById("gone");
   const news = document.getElementById("news");
   const intervalMs = Number(main.dataset.interval) * 1000;
-  const plotLeft = 46 / 400, plotRight = 376 / 400;
   let arrivedAt = performance.now();
   let renderedAt = "", changedAt = arrivedAt, reached = true, verdict = "";
 
@@ -77,8 +76,8 @@
     plot.setAttribute("aria-label", "Values of this chart: arrow keys read them");
     plot.addEventListener("pointermove", (event) => {
       const box = plot.getBoundingClientRect();
-      const share = ((event.clientX - box.left) / box.width - plotLeft) / (plotRight - plotLeft);
-      const count = points(plot).v[0].length;
+      const { x: [left, right], v: [{ length: count }] } = points(plot);
+      const share = ((event.clientX - box.left) / box.width - left) / (right - left);
       show(plot, Math.max(0, Math.min(count - 1, Math.floor(share * count))));
     });
     plot.addEventListener("pointerleave", () => document.activeElement !== plot && hide(plot));
@@ -98,7 +97,7 @@
   }
 
   function show(plot, index) {
-    const { t, step, unit, v } = points(plot);
+    const { t, step, unit, x: [left, right], v } = points(plot);
     const names = [...plot.parentElement.querySelectorAll(".legend li:not(.limit)")]
       .map((li) => li.firstChild.textContent.trim());
     let cross = plot.querySelector(".cross"), reading = plot.querySelector(".reading");
@@ -109,7 +108,7 @@
       reading.className = "reading";
       plot.append(cross, reading);
     }
-    const share = plotLeft + ((index + 0.5) / v[0].length) * (plotRight - plotLeft);
+    const share = left + ((index + 0.5) / v[0].length) * (right - left);
     cross.style.left = `${share * 100}%`;
     const clock = new Date((t + index * step) * 1000).toISOString().slice(11, 16);
     const values = v.map((line, i) => `${names.length > 1 ? `${names[i]} ` : ""}${say(line[index], unit)}`);
@@ -147,7 +146,8 @@
     const oldMs = performance.now() - Math.min(arrivedAt, changedAt);
     const isGone = !reached && oldMs > 1.5 * intervalMs || oldMs > 4 * intervalMs + 15000;
     document.documentElement.classList.toggle("gone", isGone);
-    const words = `The exporter does not answer. What is below is ${say(oldMs / 1000, "seconds")} old.`;
+    const what = reached ? "The exporter does not renew this page." : "The exporter does not answer.";
+    const words = `${what} What is below is ${say(oldMs / 1000, "seconds")} old.`;
     if (isGone && gone.textContent !== words) gone.textContent = words;
     gone.hidden = !isGone;
     if (isGone) document.title = "No answer · chat queue";

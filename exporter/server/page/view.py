@@ -2,50 +2,37 @@
 
 from __future__ import annotations
 
-import functools
-import math
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
-import yaml
-
 from exporter.config import Config
-from exporter.config.resources import find_resource
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import FIGURES, index_samples
 from exporter.metrics.keeper import HistoryKeeper
 from exporter.plots import Limit
 from exporter.polling.worker import Worker
 from exporter.release.releaser import Releaser
+from exporter.server.page.advice import Advice, read_advice
 from exporter.server.page.alarms import (
     Alarm,
     Scene,
     find_alarms,
     find_calm,
-    find_service_level,
     is_pending,
 )
 from exporter.server.page.charts import SPECS, Chart, Spec, build_chart
-from exporter.text import format_duration, format_time, format_value
-
-Tone = Literal["ok", "unknown", "warning", "critical"]
+from exporter.server.page.panels import ReleaseView, WatchView, build_release, build_watch
+from exporter.server.page.tiles import Tile, Tone, build_tiles
+from exporter.text import format_duration
 
 MOST_DRAWN = 6
 """Of more databases only those in trouble are drawn; the others are rows of the overview."""
 
 _ORDER: tuple[Tone, ...] = ("ok", "unknown", "warning", "critical")
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DECISIONS = {
-    "released": "handed a stuck chat back",
-    "would_release": "would have handed a stuck chat back",
-    "escalated": "left a stuck chat to a person",
-    "defect": "undid a release that went wrong",
-}
 
 
 class PageDaemon(Protocol):
@@ -80,21 +67,6 @@ class PageDaemon(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
-    """The words of an alert, from the rules and its runbook.
-
-    Attributes:
-        summary: What is wrong.
-        first: What to do first, in Markdown; empty where the runbook does not say.
-        wait_s: How long it must hold before Prometheus pages.
-    """
-
-    summary: str
-    first: str
-    wait_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Trouble:
     """One alarm as the page shows it.
 
@@ -107,44 +79,6 @@ class Trouble:
     alarm: Alarm
     advice: Advice
     since: str
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One key value.
-
-    Attributes:
-        key: Its name in the page.
-        words: Its name.
-        value: In words.
-        tone: As its thresholds have it.
-        note: What that means, in words.
-    """
-
-    key: str
-    words: str
-    value: str
-    tone: Tone
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseView:
-    """Auto-release in words.
-
-    Attributes:
-        tone: `ok`, or `warning` where it does not do what is configured.
-        mode: Its mode and what that means.
-        lines: What the latest cycle found, and a pause.
-        pause: Who paused it and why, as they wrote it; None where it is not paused.
-        events: Time and words of the latest decisions, newest first.
-    """
-
-    tone: Tone
-    mode: str
-    lines: tuple[str, ...]
-    pause: tuple[str, str, str] | None
-    events: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,25 +112,6 @@ class DatabaseView:
     charts: tuple[Chart, ...]
     release: ReleaseView
     digest: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class WatchView:
-    """The deployment watch.
-
-    Attributes:
-        progress: Share that has passed.
-        words: How far it is.
-        rollback: How long the deployment can be rolled back.
-        rollback_tone: `ok` while it can.
-        last: When the last digest was due; empty before the first.
-    """
-
-    progress: float
-    words: str
-    rollback: str
-    rollback_tone: Tone
-    last: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +173,7 @@ def build_view(
         interval_s=min(max(min(intervals, default=15.0), 1.0), 15.0),
         faults=faults,
         databases=tuple(databases),
-        watch=_build_watch(daemon, datetime.fromtimestamp(wall_s, UTC)),
+        watch=build_watch(daemon.config.watch, daemon.digests, datetime.fromtimestamp(wall_s, UTC)),
         prometheus=_find_prometheus(daemon.config),
     )
 
@@ -311,9 +226,9 @@ def _build_database(
         since=firing[0].since if firing else _say_since(calm_s, wall_s),
         troubles=firing,
         pending=tuple(pending),
-        tiles=_build_tiles(scene),
+        tiles=build_tiles(scene),
         charts=tuple(_draw(spec, scene) for spec in SPECS) if is_drawn else (),
-        release=_build_release(releaser, wall_s),
+        release=build_release(releaser, wall_s),
         digest=(sent.title, *sent.lines) if sent else (),
     )
 
@@ -339,92 +254,6 @@ def _say_since(since_s: float | None, wall_s: float) -> str:
     return f"since {clock:%H:%M} UTC ({passed})"
 
 
-def _build_tiles(scene: Scene) -> tuple[Tile, ...]:
-    """The row of key values."""
-    stale_share = scene.limit("stale_operators_ratio")
-    return (
-        _age_tile(scene, "oldest_waiting", "Oldest wait in the queue"),
-        _age_tile(scene, "customer_wait", "Longest unanswered user"),
-        _plain_tile(scene, "waiting", "Chats waiting"),
-        _plain_tile(scene, "available", "Operators available", warns=scene.value("waiting")),
-        _plain_tile(scene, "on_chat", "Operators busy"),
-        _stale_tile(scene, stale_share),
-        _any_tile(scene, "invalid", "Invalid chats"),
-        _service_tile(scene),
-        _freshness_tile(scene),
-    )
-
-
-def _age_tile(scene: Scene, key: str, words: str) -> Tile:
-    """An age with two limits."""
-    value, labels = scene.value(key), FIGURES[key].labels
-    name = FIGURES[key].limit.removeprefix("chatqueue_threshold_")
-    warning, critical = (
-        scene.limit(name, severity=each, **labels) for each in ("warning", "critical")
-    )
-    shown = format_value(value, "seconds")
-    for tone, limit in (("critical", critical), ("warning", warning)):
-        if value > limit:
-            note = f"{tone}: above {format_value(limit, 'seconds')}"
-            return Tile(key, words, shown, "critical" if tone == "critical" else "warning", note)
-    if math.isnan(value):
-        return Tile(key, words, shown, "unknown", "unknown")
-    if math.isinf(warning):
-        return Tile(key, words, shown, "ok", "no limit")
-    return Tile(key, words, shown, "ok", f"ok, limit {format_value(warning, 'seconds')}")
-
-
-def _plain_tile(scene: Scene, key: str, words: str, warns: float = 0.0) -> Tile:
-    """A count without a limit; none at all warns where `warns` chats wait."""
-    value = scene.value(key)
-    if math.isnan(value):
-        return Tile(key, words, "-", "unknown", "unknown")
-    if value == 0 and warns > 0:
-        return Tile(key, words, "0", "warning", "while chats wait")
-    return Tile(key, words, format_value(value, ""), "ok", "")
-
-
-def _any_tile(scene: Scene, key: str, words: str) -> Tile:
-    """A count of which any is too many."""
-    value = scene.value(key)
-    if math.isnan(value):
-        return Tile(key, words, "-", "unknown", "unknown")
-    note = "warning: expected none" if value > 0 else "ok, none"
-    return Tile(key, words, format_value(value, ""), "warning" if value > 0 else "ok", note)
-
-
-def _stale_tile(scene: Scene, share: float) -> Tile:
-    value = scene.value("stale")
-    if math.isnan(value):
-        return Tile("stale", "Operators stale", "-", "unknown", "unknown")
-    on_duty = value + scene.value("available") + scene.value("on_chat")
-    if value > share * on_duty:
-        note = f"warning: above {format_value(share, 'ratio')} of those on duty"
-        return Tile("stale", "Operators stale", format_value(value, ""), "warning", note)
-    return Tile("stale", "Operators stale", format_value(value, ""), "ok", "no sign of life")
-
-
-def _service_tile(scene: Scene) -> Tile:
-    level, objective = find_service_level(scene.recorded), scene.limit("slo_objective_ratio")
-    words = "Service level, last hour"
-    if level is None:
-        return Tile("service", words, "-", "unknown", "no wait in the last hour")
-    shown, goal = format_value(level, "ratio"), format_value(objective, "ratio")
-    if level < objective:
-        return Tile("service", words, shown, "warning", f"warning: objective {goal}")
-    return Tile("service", words, shown, "ok", f"ok, objective {goal}")
-
-
-def _freshness_tile(scene: Scene) -> Tile:
-    if not scene.answered_s:
-        return Tile("data_age", "Data age", "-", "unknown", "no data yet")
-    age_s, limit = max(0.0, scene.wall_s - scene.answered_s), scene.limit("data_age_seconds")
-    shown, most = format_value(age_s, "seconds"), format_value(limit, "seconds")
-    if age_s > limit:
-        return Tile("data_age", "Data age", shown, "critical", f"critical: above {most}")
-    return Tile("data_age", "Data age", shown, "ok", f"ok, limit {most}")
-
-
 def _draw(spec: Spec, scene: Scene) -> Chart:
     """A chart with its thresholds."""
     limits: list[Limit] = []
@@ -440,64 +269,6 @@ def _draw(spec: Spec, scene: Scene) -> Chart:
     return build_chart(spec, scene.recorded, scene.value, limits)
 
 
-def _build_release(releaser: Releaser | None, wall_s: float) -> ReleaseView:
-    """Auto-release as of its latest cycle."""
-    if releaser is None:
-        return ReleaseView("ok", "off", (), None, ())
-    state = releaser.state
-    modes = {
-        "off": "off: it neither looks nor changes anything",
-        "observe": "observe: it says what it would do, and changes nothing",
-        "enforce": "enforce: it hands stuck chats back to the queue",
-    }
-    lines, pause = [], None
-    if state.mode != state.configured:
-        lines.append(f"configured is {state.configured}")
-    gauges = state.gauges
-    if gauges is None and state.configured != "off":
-        lines.append("it does not see the database")
-    if gauges is not None:
-        lines.append(f"{gauges.suspects} suspect chats")
-        if gauges.would_close:
-            lines.append(f"{gauges.would_close} of them need a person: a release would close them")
-        if gauges.tripped:
-            lines.append("the breaker has tripped: nothing is released")
-        if gauges.tokens is not None:
-            lines.append(f"{int(gauges.tokens)} releases allowed now")
-    if state.paused_until_s is not None:
-        until = datetime.fromtimestamp(state.paused_until_s, UTC)
-        left_s = max(0.0, state.paused_until_s - wall_s)
-        shown = format_duration(timedelta(seconds=left_s), rounded=True)
-        pause = (state.paused_by, f"until {format_time(until)} ({shown} left)", state.pause_reason)
-    is_held = pause or (gauges is not None and gauges.tripped)
-    events = tuple(
-        (f"{datetime.fromtimestamp(event.at_s, UTC):%H:%M} UTC", _DECISIONS[event.decision])
-        for event in reversed(state.events)
-    )
-    tone: Tone = "warning" if is_held or state.mode != state.configured else "ok"
-    return ReleaseView(tone, modes[state.mode], tuple(lines), pause, events)
-
-
-def _build_watch(daemon: PageDaemon, now: datetime) -> WatchView | None:
-    watch = daemon.config.watch
-    begun, ends, until = watch.started_at, watch.ends_at, watch.rollback_until
-    if begun is None or ends is None or until is None or now < begun:
-        return None
-    passed = min(now, ends) - begun
-    length = format_duration(watch.for_, rounded=True)
-    words = f"{format_duration(passed, rounded=True)} of {length}"
-    left = format_duration(max(timedelta(0), until - now), rounded=True)
-    rollback = f"possible for {left} more, until {format_time(until)}"
-    sent = next(iter(daemon.digests.sent.values()), None)
-    return WatchView(
-        progress=passed / (ends - begun),
-        words=f"{words}, over" if now >= ends else words,
-        rollback=rollback if now < until else f"no longer possible, since {format_time(until)}",
-        rollback_tone="ok" if now < until else "unknown",
-        last=f"{sent.at.astimezone(UTC):%H:%M} UTC" if sent else "",
-    )
-
-
 def _find_prometheus(config: Config) -> str:
     """Its URL as people may see it: without a user and a password."""
     url = config.prometheus.url
@@ -505,30 +276,3 @@ def _find_prometheus(config: Config) -> str:
         return ""
     parts = urlsplit(url.get_secret_value())
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-@functools.cache
-def read_advice() -> Mapping[tuple[str, str], Advice]:
-    """Return the words of every shipped alert, by name and severity."""
-    runbooks = find_resource("docs/runbooks.md").read_text(encoding="utf-8")
-    firsts = {
-        section.partition("\n")[0].strip(): _find_first(section)
-        for section in re.split(r"^## ", runbooks, flags=re.MULTILINE)[1:]
-    }
-    advice = {}
-    for file in sorted(find_resource("alerts").glob("*.rules.yml")):
-        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
-            for rule in group["rules"]:
-                name, severity = rule["alert"], rule["labels"].get("severity", "")
-                first, summary = firsts.get(name, ""), rule["annotations"]["summary"]
-                advice[name, severity] = Advice(summary, first, _read_wait(rule.get("for", "0s")))
-    return advice
-
-
-def _find_first(section: str) -> str:
-    found = re.search(r"^\*\*First:\*\* (.+?)(?:\n\n|\Z)", section, flags=re.MULTILINE | re.DOTALL)
-    return found[1].strip() if found else ""
-
-
-def _read_wait(text: str) -> float:
-    return float(text[:-1]) * _UNITS_S[text[-1]]
