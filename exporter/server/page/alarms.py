@@ -41,6 +41,7 @@ NOT_SHOWN = {
     "ChatQueueReleasePausedTooLong": "a pause is shown with its end",
     "ChatQueueReleaseWithoutControl": "the mode in force is shown beside the configured one",
     "ChatQueueReleaseStalled": "the threads that are stalled are named",
+    "ChatQueueReloadFailed": "said at the head of the page",
     "ChatQueueLogNotFollowed": "about the platform's logs, which are no database",
     "ChatQueueNoticeLost": "about webhooks",
 }
