@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from exporter.demo.world.rows import AssignmentRow, ChatRow, MessageRow, Rows
 
@@ -52,9 +53,9 @@ def compute_minutes(rows: Rows, now: float, minutes: int) -> list[dict[str, floa
         now: The simulated time at which the last minute ends.
         minutes: How many.
     """
-    waits = tuple(_find_waits(rows))
+    waits, holds = tuple(_find_waits(rows)), tuple(_find_holds(rows))
     counts = _count_events(rows, waits, now)
-    holds = tuple(_find_holds(rows))
+    counts["repeats"] = Counter(_minute_of(at, now) for at in _find_repeats(waits, holds))
     ends = [now - 60 * (minutes - 1 - index) for index in range(minutes)]
     return [
         {
@@ -112,6 +113,20 @@ def _measure(waits: Sequence[_Wait], holds: Sequence[_Hold], at: float) -> dict[
     }
 
 
+def _find_repeats(waits: Sequence[_Wait], holds: Iterable[_Hold]) -> Iterable[float]:
+    """When an operator got the chat they had last although another one's waited."""
+    last: dict[object, object] = {}
+    held = sorted((hold for hold in holds if hold.ended > hold.began), key=lambda h: h.began)
+    for hold in held:
+        at, before = hold.began, last.get(hold.chat)
+        last[hold.chat] = hold.operator
+        if before == hold.operator:
+            taken = {one.chat for one in held if one.began <= at < one.ended}
+            others = (w.chat for w in waits if w.began < at < w.ended and w.chat not in taken)
+            if any(last.get(chat) != hold.operator for chat in others):
+                yield at
+
+
 def _find_holds(rows: Rows) -> Iterable[_Hold]:
     """Who had which chat; a row that an admin's reassignment left open ends with the next one."""
     assignments: dict[object, list[AssignmentRow]] = defaultdict(list)
@@ -121,7 +136,7 @@ def _find_holds(rows: Rows) -> Iterable[_Hold]:
         is_held = chat.chat_state == "assigned" and chat.is_active
         last = _NEVER if is_held else chat.updated_at
         taken = assignments[chat.id]
-        for row, after in zip(taken, [*taken[1:], None], strict=True):
+        for row, after in zip_longest(taken, taken[1:]):
             ended = row.released_at or (after.assigned_at if after else last)
             yield _Hold(chat.id, row.operator_id, row.assigned_at, ended)
 

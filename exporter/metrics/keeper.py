@@ -86,18 +86,24 @@ class HistoryKeeper(PeriodicThread[HistoryPlan]):
         with self._lock:
             self._histories.setdefault(database, History()).fill(self._elapsed(), minutes)
 
+    def refresh(self) -> bool:
+        """Take the latest values into the minute under way; return whether there were any."""
+        readings, now = self._read(), self._elapsed()
+        with self._lock:
+            for database, reading in readings.items():
+                self._histories.setdefault(database, History()).add(now, reading)
+        return bool(readings)
+
     def _run_once(self) -> float:
         """Read the values; return the seconds until the next minute."""
-        readings = self._read()
-        now = self._elapsed()
+        has_values = self.refresh()
         with self._lock:
             for database in self._histories.keys() - self._plan.databases:
                 del self._histories[database]
-            for database, reading in readings.items():
-                self._histories.setdefault(database, History()).add(now, reading)
+        now = self._elapsed()
         if now - self._written_at >= WRITE_EVERY_S:
             self._write()
-        return STEP_S - now % STEP_S if readings else _RETRY_S
+        return STEP_S - now % STEP_S if has_values else _RETRY_S
 
     def _restore(self) -> dict[str, History]:
         """What the file holds; one that cannot be used is logged, and replaced later."""

@@ -148,6 +148,7 @@ def build_view(
     monotonic: Callable[[], float] = time.monotonic,
 ) -> View:
     """Return what the page says now."""
+    daemon.history.refresh()
     wall_s, now = wall(), monotonic()
     releasers = {releaser.name: releaser for releaser in daemon.releasers}
     databases = []
