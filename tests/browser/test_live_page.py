@@ -84,7 +84,7 @@ def test_it_changes_in_place_and_keeps_scroll_focus_and_what_is_unfolded(
     expect(page.locator("#database-1-oldest .reading")).to_be_visible()
     # What came in above pushes nothing away from under the reader, or only where it must.
     assert page.evaluate("window.scrollY") >= before
-    expect(page.get_by_role("status")).to_contain_text("Critical")
+    expect(page.locator("#news")).to_contain_text("Critical")
     daemon.show(CALM)
     expect(page.locator("#summary")).to_contain_text("All is well")
     assert tab.complaints == []
