@@ -254,7 +254,7 @@ def test_beyond_some_databases_only_those_in_trouble_are_drawn() -> None:
     assert [bool(database.charts) for database in view.databases] == [
         name == "db3" for name in names
     ]
-    assert view.verdict == "1 of 7 databases: a warning"
+    assert view.verdict == "1 of 7 databases: Chats contradict themselves."
 
 
 def test_longer_history_is_linked_by_its_address_alone() -> None:

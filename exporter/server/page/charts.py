@@ -248,7 +248,7 @@ def _choose_top(spec: Spec, lines: Sequence[Line], limits: Sequence[Limit]) -> f
     least = min((limit.value for limit in limits), default=0.0)
     largest = max([*values, least * 1.2])
     if spec.unit != "seconds":
-        return max(2.0, round_up(largest)) if spec.combine is not _mean else round_up(largest)
+        return max(2.0, round_up(largest))
     steps = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
     return float(next((step for step in steps if step >= largest), round_up(largest)))
 

@@ -184,10 +184,11 @@ def _sum_up(databases: Sequence[DatabaseView], tone: Tone) -> str:
     bad = [database for database in databases if database.tone == tone]
     if len(databases) == 1:
         return databases[0].verdict
-    words = {"ok": "All is well", "unknown": "unknown", "warning": "a warning"}
     if tone == "ok":
         return f"All is well in all {len(databases)} databases"
-    return f"{len(bad)} of {len(databases)} databases: {words.get(tone, 'critical')}"
+    if not bad:
+        return "The exporter itself is at fault"
+    return f"{len(bad)} of {len(databases)} databases: {bad[0].verdict}"
 
 
 def _build_database(
