@@ -10,6 +10,7 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Page, expect
 
+from exporter.release.families import Gauges
 from exporter.release.state import ReleaseEvent, ReleaseState
 from exporter.server.http_server import HttpServer
 from tests.browser.conftest import Tab
@@ -264,7 +265,12 @@ def test_no_width_scrolls_sideways(
 def test_a_wall_screen_shows_everything_without_scrolling(
     size: tuple[int, int], daemon: FakeDaemon, server: HttpServer, new_tab: NewTab
 ) -> None:
-    daemon.show({**CALM, "oldest_waiting": 400.0, "customer_wait": 700.0, "invalid": 2.0})
+    bad = {"oldest_waiting": 400.0, "customer_wait": 700.0, "invalid": 2.0, "idle_overdue": 3.0}
+    daemon.show({**CALM, **bad})
+    events = tuple(ReleaseEvent(1.8e9, "would_release", "") for _ in range(8))
+    gauges = Gauges(3, 2, False, False, 5.0, {})
+    state = ReleaseState("observe", "observe", gauges, events=events)
+    daemon.releasers[0].state = state
     viewport = {"width": size[0], "height": size[1]}
     page = new_tab(viewport=viewport).open(url_of(server, "/?wall"))
 

@@ -135,7 +135,7 @@ def test_the_service_level_is_that_of_the_last_hour() -> None:
         + [{**UP, "waits": 10.0, "waits_breached": 0.5}] * 60
     )
 
-    assert tile(view_of(daemon), "service") == ("95.0%", "ok", "ok, objective 90.0%")
+    assert tile(view_of(daemon), "service") == ("95.0%", "ok", "ok, goal 90.0%")
 
 
 def test_a_service_level_that_burns_is_an_alarm() -> None:
@@ -167,7 +167,7 @@ def test_old_data_is_critical_although_the_values_look_calm() -> None:
     view = shown({}, age_s=130)
 
     assert alerts_of(view) == {"ChatQueueDataStale": "critical"}
-    assert tile(view, "data_age") == ("2m10s", "critical", "critical: above 2m")
+    assert tile(view, "data_age") == ("2m10s", "critical", "critical, over 2m")
 
 
 def test_a_stalled_thread_and_a_refused_configuration_are_said() -> None:
@@ -232,7 +232,7 @@ def test_a_pause_is_shown_with_who_and_until_when() -> None:
     assert (release.pause[0], release.pause[2]) == ("anna", "a drill")
     assert re.search(r"\((10m|9m59s) left\)", release.pause[1])
     assert release.lines[0] == "3 suspect chats"
-    assert [text for _, text in release.events] == ["handed a stuck chat back"]
+    assert [text for _, text in release.events] == ["handed a chat back"]
 
 
 def test_the_watch_shows_how_long_a_rollback_is_possible() -> None:

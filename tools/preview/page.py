@@ -20,7 +20,7 @@ from exporter.demo.machine import find_free_port
 
 ROOT = Path(__file__).parents[2]
 _READY_S = 30.0
-_COLOURS = 128
+_COLOURS = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,10 +106,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A condition on the values of one minute."""
+    """A condition on the values of one minute; it holds only where `key` is above `above`."""
 
     alert: str
     severity: Severity
+    key: str
+    above: float
     holds: Callable[[Values], bool]
     detail: Callable[[Values], str]
 
@@ -124,15 +126,25 @@ def find_alarms(scene: Scene) -> tuple[Alarm, ...]:
 
 def find_calm(scene: Scene) -> float | None:
     """Return since when the database answers and no condition held, as far back as is recorded."""
-    rules, since = tuple(_build_rules(scene)), None
-    up = scene.recorded.values["database_up"]
-    for minute in range(MINUTES - 1, -1, -1):
-        values = _at(scene.recorded, minute)
-        is_first = minute == MINUTES - 1 and math.isnan(up[minute])
-        if not is_first and (up[minute] != 1 or any(rule.holds(values) for rule in rules)):
-            break
-        since = scene.recorded.time_of(minute)
-    return since
+    recorded = scene.recorded
+    up = recorded.values["database_up"]
+    # The minute under way may not have been read yet.
+    is_unread = math.isnan(up[-1])
+    lost = (minute for minute in range(MINUTES - 1 - is_unread, -1, -1) if up[minute] != 1)
+    last = next(lost, -1)
+    for rule in _build_rules(scene):
+        last = _find_last(rule, recorded, last)
+    return None if last == MINUTES - 1 - is_unread else recorded.time_of(last + 1)
+
+
+def _find_last(rule: _Rule, recorded: Recorded, after: int) -> int:
+    """The last minute after another one in which a rule held, or that other one."""
+    # A comparison first, for there are many minutes.
+    ring, above = recorded.values[rule.key], rule.above
+    for minute in range(MINUTES - 1, after, -1):
+        if ring[minute] > above and rule.holds(_at(recorded, minute)):
+            return minute
+    return after
 
 
 def _at(recorded: Recorded, minute: int) -> Values:
@@ -167,18 +179,24 @@ def _build_rules(scene: Scene) -> Iterator[_Rule]:
     yield _Rule(
         "ChatQueueNoOperator",
         "critical",
+        "oldest_waiting",
+        0.0,
         lambda v: v("available") + v("on_chat") == 0 and v("oldest_waiting") > 0,
         lambda v: f"{_count(v('waiting'))} chats wait, no operator is available or on a chat",
     )
     yield _Rule(
         "ChatQueueOperatorsIdleWhileUsersWait",
         "warning",
+        "operator_idle",
+        idle_s,
         lambda v: v("operator_idle") > idle_s and v("oldest_waiting") > 0,
         lambda v: f"without a chat for {format_value(v('operator_idle'), 'seconds')}",
     )
     yield _Rule(
         "ChatQueueHeartbeatsStale",
         "warning",
+        "stale",
+        0.0,
         lambda v: (
             v("stale") > stale_share * (v("available") + v("on_chat") + v("stale"))
             and v("oldest_assigned") > 0
@@ -188,12 +206,16 @@ def _build_rules(scene: Scene) -> Iterator[_Rule]:
     yield _Rule(
         "ChatQueueIdleDetectorDown",
         "warning",
+        "idle_overdue",
+        0.0,
         lambda v: v("idle_overdue") > 0,
         lambda v: f"{_count(v('idle_overdue'))} chats beyond the idle timeout and its grace",
     )
     yield _Rule(
         "ChatQueueCountsDisagree",
         "critical",
+        "counts_disagree",
+        -math.inf,
         lambda v: v("counts_disagree") != 0 and not math.isnan(v("counts_disagree")),
         lambda v: f"{_count(abs(v('counts_disagree')))} chats of difference",
     )
@@ -207,6 +229,8 @@ def _build_above(scene: Scene, alert: str, severity: Severity, key: str) -> _Rul
     return _Rule(
         alert,
         severity,
+        key,
+        limit,
         lambda v: v(key) > limit,
         lambda v: f"{format_value(v(key), 'seconds')}, {words}",
     )

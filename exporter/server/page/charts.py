@@ -15,8 +15,8 @@ from exporter.text import format_value
 WIDTH, HEIGHT, LEFT, RIGHT = 340, 140, 46, 18
 _MOST_POINTS = 300
 _MOST_ROWS = 12
-_SHORTEST, _SPAN_STEP = 60, 30
-# Minutes per point; each divides every span.
+_SHORTEST = 60
+# Minutes per point; each divides the spans that need it.
 _STEPS = (1, 2, 3, 5)
 _MOST_TICKS = 5
 TONES = ("one", "two", "three")
@@ -130,7 +130,8 @@ def choose_span(recorded: Recorded) -> int:
     """Return how many minutes the charts cover: hardly more than is recorded."""
     begins_s = recorded.begins_s
     age = 0.0 if begins_s is None else (recorded.end_s - begins_s) / STEP_S
-    span = (int(age) // _SPAN_STEP + 1) * _SPAN_STEP
+    unit = 15 if age < _MOST_POINTS - 15 else 30
+    span = (int(age) // unit + 1) * unit
     return min(max(span, _SHORTEST), MINUTES)
 
 

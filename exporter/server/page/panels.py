@@ -12,10 +12,10 @@ from exporter.server.page.tiles import Tone
 from exporter.text import format_duration, format_time
 
 _DECISIONS = {
-    "released": "handed a stuck chat back",
-    "would_release": "would have handed a stuck chat back",
-    "escalated": "left a stuck chat to a person",
-    "defect": "undid a release that went wrong",
+    "released": "handed a chat back",
+    "would_release": "would hand a chat back",
+    "escalated": "left a chat to a person",
+    "defect": "undid a faulty release",
 }
 
 

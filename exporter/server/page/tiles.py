@@ -58,7 +58,7 @@ def _age_tile(scene: Scene, key: str, words: str) -> Tile:
     shown = format_value(value, "seconds")
     for tone, limit in (("critical", critical), ("warning", warning)):
         if value > limit:
-            note = f"{tone}: above {format_value(limit, 'seconds')}"
+            note = f"{tone}, over {format_value(limit, 'seconds')}"
             return Tile(key, words, shown, "critical" if tone == "critical" else "warning", note)
     if math.isnan(value):
         return Tile(key, words, shown, "unknown", "unknown")
@@ -82,7 +82,7 @@ def _any_tile(scene: Scene, key: str, words: str) -> Tile:
     value = scene.value(key)
     if math.isnan(value):
         return Tile(key, words, "-", "unknown", "unknown")
-    note = "warning: expected none" if value > 0 else "ok, none"
+    note = "warning, not none" if value > 0 else "ok, none"
     return Tile(key, words, format_value(value, ""), "warning" if value > 0 else "ok", note)
 
 
@@ -92,11 +92,9 @@ def _stale_tile(scene: Scene, share: float) -> Tile:
         return Tile("stale", "Operators stale", "-", "unknown", "unknown")
     on_duty = value + scene.value("available") + scene.value("on_chat")
     if value > share * on_duty:
-        note = f"warning: above {format_value(share, 'ratio')} of those on duty"
+        note = f"warning, over {format_value(share, 'ratio')}"
         return Tile("stale", "Operators stale", format_value(value, ""), "warning", note)
-    note = (
-        "ok, none" if value == 0 else f"ok, limit {format_value(share, 'ratio')} of those on duty"
-    )
+    note = "ok, none" if value == 0 else f"ok, limit {format_value(share, 'ratio')}"
     return Tile("stale", "Operators stale", format_value(value, ""), "ok", note)
 
 
@@ -107,8 +105,8 @@ def _service_tile(scene: Scene) -> Tile:
         return Tile("service", words, "-", "unknown", "no wait in the last hour")
     shown, goal = format_value(level, "ratio"), format_value(objective, "ratio")
     if level < objective:
-        return Tile("service", words, shown, "warning", f"warning: objective {goal}")
-    return Tile("service", words, shown, "ok", f"ok, objective {goal}")
+        return Tile("service", words, shown, "warning", f"warning, goal {goal}")
+    return Tile("service", words, shown, "ok", f"ok, goal {goal}")
 
 
 def _freshness_tile(scene: Scene) -> Tile:
@@ -117,5 +115,5 @@ def _freshness_tile(scene: Scene) -> Tile:
     age_s, limit = max(0.0, scene.wall_s - scene.answered_s), scene.limit("data_age_seconds")
     shown, most = format_value(age_s, "seconds"), format_value(limit, "seconds")
     if age_s > limit:
-        return Tile("data_age", "Data age", shown, "critical", f"critical: above {most}")
+        return Tile("data_age", "Data age", shown, "critical", f"critical, over {most}")
     return Tile("data_age", "Data age", shown, "ok", f"ok, limit {most}")
