@@ -118,7 +118,7 @@ def _print_lines(listings: Sequence[Listing], limit: int) -> None:
             age, unanswered, seen = ("-" if s is None else f"{s:.0f}" for s in ages)
             cells = (
                 *(listing.database, chat.chat_id, chat.state or "-", age, unanswered),
-                *(chat.operator_id or "-", seen, ",".join(chat.reasons), _say_verdict(chat)),
+                *(chat.operator_id or "-", seen, ",".join(chat.reasons), chat.verdict.words),
             )
             click.echo("\t".join(one_line(cell, markup=False) for cell in cells))
         _print_notes(listing, limit)
@@ -157,20 +157,11 @@ def _describe(chat: Chat) -> Iterable[str]:
         if chat.operator is not None:
             yield f"  named {one_line(_shorten(chat.operator), markup=False)}"
     yield f"why: {', '.join(chat.reasons)}"
-    yield f"auto-release: {one_line(_say_verdict(chat), markup=False)}"
+    yield f"auto-release: {one_line(chat.verdict.words, markup=False)}"
 
 
 def _shorten(name: str) -> str:
     return name if len(name) <= _NAME_CHARS else name[: _NAME_CHARS - 1] + "…"
-
-
-def _say_verdict(chat: Chat) -> str:
-    """What auto-release would do, in words."""
-    verdict = chat.verdict
-    text = verdict.decision
-    if verdict.guard:
-        text += f" by {verdict.guard}"
-    return f"{text}: {verdict.why}" if verdict.why else text
 
 
 def _print_notes(listing: Listing, limit: int) -> None:

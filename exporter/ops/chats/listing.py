@@ -119,13 +119,25 @@ def check_reasons(plan: Plan, reasons: Iterable[str]) -> None:
             )
 
 
-def read_listing(plan: Plan, release_plan: ReleasePlan, filters: Filters = EVERYTHING) -> Listing:
+def read_listing(
+    plan: Plan,
+    release_plan: ReleasePlan,
+    filters: Filters = EVERYTHING,
+    *,
+    also: Collection[str] = (),
+) -> Listing:
     """Ask one database once, on connections of its own that are closed afterwards.
 
     A failure leaves out what it concerns and is a problem of the listing.
+
+    Args:
+        plan: Of the database.
+        release_plan: Likewise.
+        filters: Which chats are wanted.
+        also: Reasons to look for that are otherwise looked for only by name.
     """
     lists = load_lists(plan.queries)
-    asked = choose_lists(lists, filters.reasons)
+    asked = choose_lists(lists, filters.reasons, also)
     connection = Connection(plan.dsn, connect_timeout_s=plan.connect_timeout_s, program=PROGRAM)
     try:
         poll = connection.poll(

@@ -81,14 +81,22 @@ def _load_list(query: Query, file: Path) -> ChatList:
     return ChatList(listing, tuple(re.findall(r"[\w:]+", reasons[1])), asked[1])
 
 
-def choose_lists(lists: Iterable[ChatList], reasons: Collection[str]) -> tuple[ChatList, ...]:
-    """Return what to ask for these reasons; for none, what reads no big table whole."""
+def choose_lists(
+    lists: Iterable[ChatList], reasons: Collection[str], also: Collection[str] = ()
+) -> tuple[ChatList, ...]:
+    """Return what to ask for.
+
+    Args:
+        lists: All there are.
+        reasons: What is wanted; for none, what reads no big table whole.
+        also: Reasons whose lists are asked for besides.
+    """
     return tuple(
         each
         for each in lists
         if each.asked == "always"
         or (not reasons and each.asked == "by default")
-        or any(is_meant(reason, reasons) for reason in each.reasons)
+        or any(is_meant(reason, (*reasons, *also)) for reason in each.reasons)
     )
 
 

@@ -41,6 +41,13 @@ class Verdict:
     why: str = ""
     guard: str = ""
 
+    @property
+    def words(self) -> str:
+        """All of it in one line."""
+        by = f" by {self.guard}" if self.guard else ""
+        why = f": {self.why}" if self.why else ""
+        return f"{self.decision}{by}{why}"
+
 
 NOTHING = Verdict("nothing")
 
