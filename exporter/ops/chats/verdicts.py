@@ -20,7 +20,7 @@ from exporter.release.policy import CyclePlan, Situation, judge, plan_cycle, wou
 from exporter.release.statements import RELATIONS, STATEMENTS
 
 SILENT = "stuck:silent"
-"""Reason of a chat that auto-release suspects; the gauge is `chatqueue_release_suspects`."""
+"""Reason of a chat that auto-release suspects; the gauge is `chatqueue_release_suspect_chats`."""
 
 MOST_LEDGERS = 200
 """Suspects whose past releases are read; one statement each."""

@@ -6,18 +6,21 @@ import ipaddress
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from exporter.config import Config
 from exporter.metrics.figures import index_samples
 from exporter.metrics.snapshot import Family
-from exporter.ops.chats.listing import Chat, Listing, read_listing
 from exporter.polling.plan import Plan, build_plans
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.server.message import BUSY, Request, Response
 from exporter.server.page.render import respond_page
 from exporter.server.page.view import PageDaemon
 from exporter.text import format_value
+
+if TYPE_CHECKING:
+    from exporter.ops.chats.listing import Chat, Listing
 
 PATH = "/chats"
 MOST_SHOWN = 200
@@ -33,7 +36,14 @@ _FORBIDDEN = Response(
     b"only. chatqueue chats lists them on the exporter's host.\n",
 )
 
-Read = Callable[[Plan, ReleasePlan, frozenset[str]], Listing]
+Read = Callable[[Plan, ReleasePlan, frozenset[str]], "Listing"]
+
+
+def _read(plan: Plan, release_plan: ReleasePlan, also: frozenset[str]) -> Listing:
+    """Ask one database; imported when somebody looks for the first time."""
+    from exporter.ops.chats.listing import read_listing  # noqa: PLC0415
+
+    return read_listing(plan, release_plan, also=also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ class ChatsPage:
         daemon: PageDaemon,
         links: str,
         *,
-        read: Read = lambda plan, release_plan, also: read_listing(plan, release_plan, also=also),
+        read: Read = _read,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._daemon = daemon
