@@ -14,6 +14,7 @@ import structlog
 
 from exporter import __version__
 from exporter.config import Config, load_config
+from exporter.config.shard import Shard
 from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.digests.scheduler import DigestScheduler
@@ -41,6 +42,7 @@ class Daemon:
 
     Args:
         config_file: Read now and at every reload.
+        shard: Leaves the databases of other shards out.
 
     Attributes:
         exposition: The page.
@@ -53,8 +55,9 @@ class Daemon:
         CatalogueError: A query's files cannot be used.
     """
 
-    def __init__(self, config_file: Path) -> None:
+    def __init__(self, config_file: Path, shard: Shard | None = None) -> None:
         self._config_file = config_file
+        self._shard = shard
         self._config, plans = self._load()
         self.notifier = WebhookNotifier(self._config.notify.webhooks)
         self._loaded_at_s = time.time()
@@ -152,7 +155,7 @@ class Daemon:
 
     def _load(self) -> tuple[Config, dict[str, Any]]:
         """The configuration on disk, and the plan of each service, by the service's key."""
-        config = load_config(self._config_file, os.environ, check_dsn)
+        config = load_config(self._config_file, os.environ, check_dsn, self._shard)
         workers, releasers = build_plans(config), build_release_plans(config)
         return config, {
             **{f"poller {name}": plan for name, plan in workers.items()},

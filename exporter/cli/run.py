@@ -9,10 +9,12 @@ from pathlib import Path
 import click
 
 from exporter.cli import options
+from exporter.config.shard import Shard
 
 
 @click.command()
 @options.config_file
+@options.shard
 @click.option(
     "--web.listen-address",
     "listen_addresses",
@@ -40,6 +42,7 @@ from exporter.cli import options
 @options.log_format
 def run(
     config_file: Path,
+    shard: Shard | None,
     listen_addresses: Sequence[str],
     external_url: str | None,
     route_prefix: str | None,
@@ -62,7 +65,7 @@ def run(
     except ValueError as error:
         raise click.UsageError(f"--web.external-url or --web.route-prefix: {error}") from None
     configure_logging(log_level, log_format)
-    daemon = Daemon(config_file)
+    daemon = Daemon(config_file, shard)
     serve(
         daemon,
         listen_addresses,
