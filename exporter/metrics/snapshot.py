@@ -68,7 +68,7 @@ class QueryResult:
         interval_s: Time between runs now in force; longer than configured for a costly query.
         duration_s: What the latest run took.
         rows: What the latest success returned.
-        errors: Failures since the daemon started, for every reason.
+        errors: Failures since the daemon started, by reason; one that never happened is missing.
     """
 
     query: str
@@ -187,12 +187,20 @@ class Snapshot:
         for name, help_text, values in gauges:
             yield make_family(f"{prefix}_{name}", help_text, zip(labels, values, strict=True))
         yield make_family(
-            f"{prefix}_errors_total",
-            "Failed runs of the query, by reason.",
+            f"{prefix}_failed_runs_total",
+            "Failed runs of the query for any reason.",
             [
-                ((("query", result.query), ("reason", str(reason))), result.errors[reason])
+                (label, sum(result.errors.values()))
+                for label, result in zip(labels, results, strict=True)
+            ],
+        )
+        yield make_family(
+            f"{prefix}_errors_total",
+            "Failed runs of the query, by reasons that occurred.",
+            [
+                ((("query", result.query), ("reason", str(reason))), count)
                 for result in results
-                for reason in Reason
+                for reason, count in result.errors.items()
             ],
         )
 

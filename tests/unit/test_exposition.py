@@ -20,7 +20,6 @@ from prometheus_client import Metric as ParsedMetric
 
 import exporter.metrics.exposition
 from exporter.catalogue import Label, Metric, Query, Series
-from exporter.errors import Reason
 from exporter.metrics.exposition import (
     FORGET_AFTER_S,
     MAX_PAGE_AGE_S,
@@ -71,8 +70,7 @@ def gauge(name: str, *values: tuple[str, float], unit: str = "") -> Family:
 
 
 def result_of(*families: Family, expires_at: float = 1e6) -> QueryResult:
-    errors = dict.fromkeys(Reason, 0)
-    return QueryResult("q", families, True, 1700000000.5, expires_at, 15.0, 0.25, 2, errors)
+    return QueryResult("q", families, True, 1700000000.5, expires_at, 15.0, 0.25, 2, {})
 
 
 def snapshot_of(
@@ -149,7 +147,9 @@ things_total{database="main",env="production",kind="b"} 0.0
 """
         + DATABASE_TEXT
         + """\
-# HELP chatqueue_exporter_query_errors_total Failed runs of the query, by reason.
+# HELP chatqueue_exporter_query_failed_runs_total Failed runs of the query for any reason.
+# TYPE chatqueue_exporter_query_failed_runs_total counter
+# HELP chatqueue_exporter_query_errors_total Failed runs of the query, by reasons that occurred.
 # TYPE chatqueue_exporter_query_errors_total counter
 """
     )
@@ -192,7 +192,9 @@ things_total{database="main",env="production",kind="b"} 0.0
             "interval_seconds gauge\n# UNIT chatqueue_exporter_query_interval_seconds seconds\n",
         )
         + """\
-# HELP chatqueue_exporter_query_errors Failed runs of the query, by reason.
+# HELP chatqueue_exporter_query_failed_runs Failed runs of the query for any reason.
+# TYPE chatqueue_exporter_query_failed_runs counter
+# HELP chatqueue_exporter_query_errors Failed runs of the query, by reasons that occurred.
 # TYPE chatqueue_exporter_query_errors counter
 # EOF
 """
