@@ -206,9 +206,7 @@ class Exposition(PeriodicThread[None]):
 def _join(format_: _Format, source: Source, now: float) -> bytes:
     """The families of all parts, each name's samples together, in the order of the parts."""
     sources: list[tuple[str, Labels, Snapshot | tuple[Family, ...]]] = [("own", (), source.own)]
-    for snapshot in source.snapshots:
-        labels = (("database", snapshot.database), *snapshot.labels)
-        sources.append(("database", labels, snapshot))
+    sources += [("database", snapshot.all_labels, snapshot) for snapshot in source.snapshots]
     sources += [("release", labels, families) for labels, families in source.releases]
     # Labels are part of the key: a reload that changes them leaves no line as it was.
     parts = format_.parts = {

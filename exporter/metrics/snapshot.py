@@ -110,6 +110,11 @@ class Snapshot:
     thresholds: tuple[Family, ...]
     reopened: int = 0
 
+    @property
+    def all_labels(self) -> Labels:
+        """Labels of every series, `database` first."""
+        return (("database", self.database), *self.labels)
+
     def next_expiry(self, at: float) -> float:
         """Return the monotonic time at which this snapshot will next read differently."""
         expiries = [self.up_until, *(result.expires_at for result in self.results)]

@@ -28,7 +28,7 @@ from exporter.metrics.snapshot import Family, Snapshot
 from exporter.notify.families import State, build_notification_families
 from exporter.polling.plan import FRESH_INTERVALS, build_plans
 from exporter.polling.worker import Worker
-from exporter.release.families import Gauges, build_release_families
+from exporter.release.families import Gauges, build_mode_family, build_release_families
 from exporter.text import format_duration
 from tools.reference.alerts import DEFAULTS, THRESHOLD_KEYS, find_alerts, read_rules
 
@@ -225,10 +225,10 @@ def _snapshot_entries(snapshot: Snapshot) -> Iterator[Entry]:
 def _release_entries() -> Iterator[Entry]:
     """Auto-release, some of whose figures are there only while it looks."""
     looked = Gauges(suspects=0, would_close=0, tripped=False, paused=False, tokens=0.0, barred={})
-    always = {family.name for family in build_release_families("off", {}, (0.0, 0.0), None)}
+    always = build_mode_family("off").name
     for family in build_release_families("off", {}, (0.0, 0.0), looked):
         entry = _own_entry(family, list_values=True)
-        absence = "" if family.name in always else "no sample while auto-release is off"
+        absence = "" if family.name == always else "no sample while auto-release is off"
         yield replace(entry, absence=absence)
 
 
