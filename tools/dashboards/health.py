@@ -179,7 +179,7 @@ def _queries() -> list[Any]:
                             happened_with_first(f"{_QUERY}_errors_total", by=("query", "reason")),
                             "reason",
                             "none",
-                            of=happened(f"{_QUERY}_failed_runs_total"),
+                            of=happened(f"{_QUERY}_failed_runs_total", by=_BY_QUERY),
                         ),
                         "{{query}} {{reason}}",
                     ),
