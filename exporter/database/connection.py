@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
@@ -127,7 +128,7 @@ class Connection(Link):
                 watchdog.arm(STATEMENT_TIMEOUT_S + DEADLINE_GRACE_S)
                 try:
                     opening = build_begin("REPEATABLE READ READ ONLY", lock_s=LOCK_TIMEOUT_S)
-                    connection.execute(f"{opening}; {FRUGAL}".encode())
+                    connection.execute(f"{opening}; {FRUGAL}; SAVEPOINT query".encode())
                 except psycopg.Error as error:
                     unavailable = self._unavailable(error, watchdog)
                     if was_kept and not watchdog.fired:
@@ -154,6 +155,10 @@ class Connection(Link):
         server = connection.execute(STATEMENTS["clock"].encode()).fetchone()
         answered_s = time.time()
         assert server is not None  # noqa: S101 - a SELECT of constants has one row
+        # A pooler makes up the process id that it tells its clients, and may change the backend
+        # between two transactions: then nothing is left prepared there.
+        is_direct = server["backend_pid"] == connection.info.backend_pid
+        connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
         faults, hidden = probe_needs(_asking(connection), needs)
         outcomes: list[Outcome] = []
         lost: DatabaseUnavailable | None = None
@@ -190,10 +195,13 @@ class Connection(Link):
         needs: Sequence[Need],
         faults: dict[Need, QueryFailed],
         parameters: Parameters,
+        *,
+        is_replanned: bool = False,
     ) -> Outcome:
         """One query within its limits, isolated by a savepoint.
 
-        After a lock timeout, other queries that need the locked relation are not run.
+        After a lock timeout, other queries that need the locked relation are not run. A prepared
+        statement whose columns a migration has changed is planned again and asked once more.
         """
         query = request.query
         for need in query.needs:
@@ -207,20 +215,24 @@ class Connection(Link):
         try:
             lock_s = min(LOCK_TIMEOUT_S, query.timeout_s / 2)
             limits = build_limits(statement_s=query.timeout_s, lock_s=lock_s)
-            connection.execute(f"SAVEPOINT query; {limits}".encode())
+            isolated = f"RELEASE SAVEPOINT query; SAVEPOINT query; {limits}"
+            connection.execute(isolated.encode())
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
             columns = tuple(column.name for column in cursor.description or ())
             duration_s = time.perf_counter() - started
-            connection.execute("RELEASE SAVEPOINT query")
         except (psycopg.Error, *UNREADABLE) as error:
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
             failure = query_failure(error, query.timeout_s, self._secrets)
             try:
+                # psycopg then forgets what it has prepared.
                 connection.execute("ROLLBACK TO SAVEPOINT query")
+                if isinstance(error, errors.FeatureNotSupported) and not is_replanned:
+                    request_again = (request, needs, faults, parameters)
+                    return self._ask(connection, watchdog, *request_again, is_replanned=True)
                 if failure.reason is Reason.LOCKED:
                     faults.update(find_locked(_asking(connection), faults, needs))
             except psycopg.Error as second:
@@ -247,6 +259,10 @@ class Connection(Link):
                 "the server did not answer in time and the connection was cut", Reason.TIMEOUT
             )
         return DatabaseUnavailable(self._explain(error))
+
+
+# Runs of a statement before it is prepared, so that what is asked once is not.
+_PREPARED_AFTER = 2
 
 
 class _DeadAtOnce(DatabaseUnavailable):

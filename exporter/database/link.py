@@ -97,7 +97,7 @@ class Link:
                 self._connection = psycopg.connect(
                     self._conninfo,
                     autocommit=True,
-                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
+                    prepare_threshold=None,  # until it is known that no pooler stands between
                     row_factory=dict_row,
                 )
             except psycopg.Error as error:

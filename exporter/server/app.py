@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 from exporter.server.auth import Authenticator
-from exporter.server.message import BUSY, Application, Refused, Request, Response, Uploads, refusal
+from exporter.server.message import (
+    BUSY,
+    Application,
+    HeaderPairs,
+    Refused,
+    Request,
+    Response,
+    Uploads,
+    refusal,
+)
 from exporter.server.pool import BoundedPool
 from exporter.server.protocol import Limits
 from exporter.server.web_config import WebConfig
@@ -149,25 +161,42 @@ class App:
         raise Refused(refusal(408, _LAST))
 
     async def _send(self, response: Response, send: ASGISendCallable) -> None:
-        names = {name.lower() for name, _ in response.headers}
-        added = (pair for pair in self.web_config.headers if pair[0].lower() not in names)
-        headers = [(n.encode(), v.encode("latin-1")) for n, v in (*response.headers, *added)]
-        body = memoryview(response.body)
-        headers.append((b"content-length", b"%d" % len(body)))
+        body = response.body
+        headers = _encode(response.headers, self.web_config.headers, len(body))
         start: Any = {"type": "http.response.start", "status": response.status, "headers": headers}
         await send(start)
-        for begin in range(0, max(1, len(body)), _PIECE_BYTES):
-            end = begin + _PIECE_BYTES
-            piece: Any = {"type": "http.response.body", "body": bytes(body[begin:end])}
-            await send(piece | {"more_body": end < len(body)})
+        for begin in range(0, len(body) - _PIECE_BYTES, _PIECE_BYTES):
+            piece: Any = {"type": "http.response.body", "body": body[begin : begin + _PIECE_BYTES]}
+            await send(piece | {"more_body": True})
+        last = body[(len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES :]
+        end: Any = {"type": "http.response.body", "body": last}
+        await send(end)
+
+
+@lru_cache(maxsize=64)
+def _encode(
+    headers: HeaderPairs, added: HeaderPairs, body_bytes: int
+) -> tuple[tuple[bytes, bytes], ...]:
+    """Return a response's headers as ASGI takes them; its own come before those that are added."""
+    names = {name.lower() for name, _ in headers}
+    pairs = (*headers, *(pair for pair in added if pair[0].lower() not in names))
+    encoded = tuple((name.encode(), value.encode("latin-1")) for name, value in pairs)
+    return (*encoded, (b"content-length", b"%d" % body_bytes))
 
 
 def _read_head(scope: HTTPScope) -> Request:
-    """Return a request without its body; values of repeated headers are joined."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip()
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    """Return a request without its body."""
     query = scope["query_string"].decode("latin-1")
     peer = scope["client"][0].removeprefix("::ffff:") if scope["client"] else ""
+    headers = _decode(tuple(scope["headers"]))
     return Request(scope["method"], scope["path"], query, headers, b"", peer)
+
+
+@lru_cache(maxsize=64)
+def _decode(raw: tuple[tuple[bytes, bytes], ...]) -> Mapping[str, str]:
+    """Return headers by name, values of repeated ones joined; scrapers send the same each time."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip()
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return MappingProxyType(headers)

@@ -65,8 +65,6 @@ class HttpServer:
             ws="none",
             log_config=None,
             proxy_headers=False,
-            # uvicorn takes any number, and its annotation is narrower.
-            timeout_keep_alive=self._limits.idle_timeout_s,  # type: ignore[arg-type]
         )
         self._config.load()
         self._listeners: tuple[socket.socket, ...] = ()

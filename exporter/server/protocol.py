@@ -132,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size = len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
         if size > self._limits.max_header_bytes:
             self._status = 431
             raise ValueError("the head is too large")  # comes back as send_400_response
@@ -160,7 +160,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._open.move_to_end(self)
-        super().on_response_complete()
+        if self.pipeline:
+            super().on_response_complete()
+        else:  # without uvicorn's timer: the deadline serves
+            self.flow.resume_reading()
+            self._expire_in(self._limits.idle_timeout_s)
         if self._refusal is not None and not self.is_answering:
             self._refuse(self._refusal)
 
