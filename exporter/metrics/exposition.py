@@ -264,7 +264,7 @@ def _encode(
     """A family as it was where nothing changed; of the same series only the values are written."""
     if before is not None and before.family == family:
         return before
-    if before is not None and _has_series_of(before.family, family):
+    if before is not None and _shape(before.family) == _shape(family):
         heading, series = before.heading, before.series
     else:
         heading, series = _encode_series(encode, family, labels)
@@ -273,14 +273,10 @@ def _encode(
     return _Encoded(family, heading, series, lines.encode())
 
 
-def _has_series_of(old: Family, new: Family) -> bool:
-    """Whether two families of one name differ in nothing but their values."""
-    return (old.type, old.help, old.unit, len(old.samples)) == (
-        *(new.type, new.help, new.unit, len(new.samples)),
-    ) and all(
-        a.labels == b.labels and a.suffix == b.suffix
-        for a, b in zip(old.samples, new.samples, strict=True)
-    )
+def _shape(family: Family) -> object:
+    """All of a family but its name and values."""
+    series = [(sample.labels, sample.suffix) for sample in family.samples]
+    return family.type, family.help, family.unit, series
 
 
 def _encode_series(
