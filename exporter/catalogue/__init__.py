@@ -1,15 +1,18 @@
 """What to ask: `queries/*.sql` with the mapping beside each, read into frozen `Query` entries."""
 
-from exporter.catalogue.entries import Events, Label, Metric, Need, Query, Series
+from exporter.catalogue.entries import Events, Facts, Label, Metric, Need, Query, Series
 from exporter.catalogue.load import EVENT_PARAMETERS, load_catalogue
+from exporter.catalogue.statement import joined_statement
 
 __all__ = [
     "EVENT_PARAMETERS",
     "Events",
+    "Facts",
     "Label",
     "Metric",
     "Need",
     "Query",
     "Series",
+    "joined_statement",
     "load_catalogue",
 ]

@@ -92,6 +92,23 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Rows that several queries of one poll start from, looked up once.
+
+    Attributes:
+        name: File name without its ending; queries read from it by this name.
+        sql: One SELECT.
+        needs: Relations and functions it cannot do without.
+        parameters: Names of the `%(name)s` in the SQL.
+    """
+
+    name: str
+    sql: str
+    needs: tuple[Need, ...]
+    parameters: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Query:
     """One question to the database and what its answer means.
@@ -99,13 +116,15 @@ class Query:
     Attributes:
         name: File name without its ending.
         path: The `.sql` file.
-        sql: One SELECT.
+        sql: One SELECT, its facts included.
         interval_s: Time between runs.
         timeout_s: Server-side limit of one run.
         max_age_s: Age past which the rows are no longer shown; None for three intervals.
-        needs: Relations and functions it cannot do without.
+        needs: Relations and functions it cannot do without, those of its facts included.
         metrics: What is exported.
         events: What makes its rows events; None where they are current values.
+        facts: What it reads from and shares with other queries; None where it stands alone.
+        own_sql: Without the facts; the same as `sql` where there are none.
         max_rows: More rows than this are a mistake.
         parameters: Names of the `%(name)s` in the SQL, sorted.
     """
@@ -121,6 +140,8 @@ class Query:
     max_rows: int
     parameters: tuple[str, ...]
     events: Events | None = None
+    facts: Facts | None = None
+    own_sql: str = ""
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

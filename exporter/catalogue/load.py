@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from exporter.catalogue.entries import Events, Label, Metric, Need, Query, Series
-from exporter.catalogue.mapping import EXPECTED_KEYS, MetricMapping, QueryMapping
-from exporter.catalogue.statement import check_statement, parameter_names, statement_text
+from exporter.catalogue.entries import Events, Facts, Label, Metric, Need, Query, Series
+from exporter.catalogue.mapping import (
+    EXPECTED_KEYS,
+    FactsMapping,
+    MetricMapping,
+    NeedMapping,
+    QueryMapping,
+)
+from exporter.catalogue.statement import (
+    check_statement,
+    parameter_names,
+    statement_text,
+    with_facts,
+)
 from exporter.config import Override, Poll
 from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
+from exporter.config.section import Section
 from exporter.errors import CatalogueError, ConfigError, Fault
 from exporter.text import format_duration
 
+M = TypeVar("M", bound=Section)
+
 # What the counting itself gives a query of events; see exporter/metrics/events.py.
 EVENT_PARAMETERS = ("since", "seen", "pending")
+FACTS = "facts"
+"""The folder beside queries whose files several of them share."""
+
 _SQL_LIMIT_BYTES = 256 * 1024
 
 
@@ -48,11 +66,12 @@ def load_catalogue(
         CatalogueError: With every fault of every file.
     """
     faults: list[Fault] = []
+    facts = _load_facts(dirs, parameters, faults)
     queries: dict[str, Query] = {}
     disabled: set[str] = set()
     for folder in dirs:
         for name in _names(folder, faults):
-            loaded = _load_query(folder, name, poll, parameters, faults)
+            loaded = _load_query(folder, name, poll, parameters, facts, faults)
             if loaded is None:
                 continue
             queries[name], enabled = loaded
@@ -92,54 +111,100 @@ def _names(folder: Path, faults: list[Fault]) -> list[str]:
     return names
 
 
+def _load_facts(
+    dirs: Sequence[Path], parameters: Collection[str], faults: list[Fault]
+) -> dict[str, Facts]:
+    """The facts of all folders by name; a later one's replace an earlier one's."""
+    facts: dict[str, Facts] = {}
+    for folder in dirs:
+        for name in _names(folder / FACTS, faults):
+            path = folder / FACTS / f"{name}.sql"
+            mapping = _load_mapping(path.with_suffix(".yaml"), FactsMapping, "needs", faults)
+            sql = _load_sql(path, parameters, faults)
+            if not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
+                expected = "lower-case letters, digits and _, as queries read FROM it"
+                faults.append(Fault(str(path), "", "its name is not a name in SQL", expected))
+            elif mapping is not None and sql is not None:
+                text, names = statement_text(name, sql), parameter_names(sql)
+                facts[name] = Facts(name, text, tuple(_needs(mapping.needs)), names)
+    return facts
+
+
 def _load_query(
-    folder: Path, name: str, poll: Poll, parameters: Collection[str], faults: list[Fault]
+    folder: Path,
+    name: str,
+    poll: Poll,
+    parameters: Collection[str],
+    known_facts: Mapping[str, Facts],
+    faults: list[Fault],
 ) -> tuple[Query, bool] | None:
     """One pair of files and whether it is enabled; None where there are faults."""
     path = folder / f"{name}.sql"
-    before = len(faults)
-    mapping = _load_mapping(path.with_suffix(".yaml"), poll, faults)
+    mapping = _load_mapping(
+        path.with_suffix(".yaml"),
+        QueryMapping,
+        "metrics",
+        faults,
+        lambda mapping, found: _check_query(mapping, found, poll, known_facts),
+    )
+    is_event = mapping is not None and mapping.events is not None
+    known = {*parameters, *EVENT_PARAMETERS} if is_event else parameters
+    sql = _load_sql(path, known, faults)
+    if mapping is None or sql is None:
+        return None
+    interval = mapping.interval or poll.interval
+    facts = known_facts[mapping.facts] if mapping.facts else None
+    own_sql = statement_text(name, sql)
+    query = Query(
+        name=name,
+        path=path,
+        sql=with_facts(name, facts.name, facts.sql, own_sql) if facts else own_sql,
+        interval_s=interval.total_seconds(),
+        timeout_s=(mapping.timeout or min(poll.timeout, interval)).total_seconds(),
+        max_age_s=mapping.seconds(mapping.max_age),
+        needs=tuple(dict.fromkeys((*_needs(mapping.needs), *(facts.needs if facts else ())))),
+        metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
+        max_rows=mapping.max_rows,
+        parameters=tuple(sorted(parameter_names(sql) | (facts.parameters if facts else set()))),
+        events=_events(mapping),
+        facts=facts,
+        own_sql=own_sql,
+    )
+    return query, mapping.enabled is not False
+
+
+def _load_sql(path: Path, parameters: Collection[str], faults: list[Fault]) -> str | None:
+    """A checked statement, or None and its faults."""
     try:
         sql = read_limited(path, _SQL_LIMIT_BYTES).rstrip("; \t\r\n")
     except ValueError as error:
         faults.append(Fault(str(path), "", str(error), "a readable SQL file in UTF-8"))
         return None
-    is_event = mapping is not None and mapping.events is not None
-    known = {*parameters, *EVENT_PARAMETERS} if is_event else parameters
-    faults.extend(check_statement(path, sql, known))
-    if mapping is None or len(faults) > before:
-        return None
-    interval = mapping.interval or poll.interval
-    query = Query(
-        name=name,
-        path=path,
-        sql=statement_text(name, sql),
-        interval_s=interval.total_seconds(),
-        timeout_s=(mapping.timeout or min(poll.timeout, interval)).total_seconds(),
-        max_age_s=mapping.seconds(mapping.max_age),
-        needs=tuple(_needs(mapping)),
-        metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
-        max_rows=mapping.max_rows,
-        parameters=tuple(sorted(parameter_names(sql))),
-        events=_events(mapping),
-    )
-    return query, mapping.enabled is not False
+    found = list(check_statement(path, sql, parameters))
+    faults.extend(found)
+    return None if found else sql
 
 
-def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping | None:
-    """A mapping file, or None and its faults."""
+def _load_mapping(
+    path: Path,
+    model: type[M],
+    key: str,
+    faults: list[Fault],
+    check: Callable[[M, FaultList], None] = lambda _mapping, _found: None,
+) -> M | None:
+    """A mapping file, or None and its faults; it has at least that key."""
     try:
-        document = read_document(path, {}, holds="at least the key metrics")
+        document = read_document(path, {}, holds=f"at least the key {key}")
     except ConfigError as error:
         faults.extend(error.faults)
         return None
     # An empty section means its defaults, here as everywhere; without the key there is no section.
     if document.data.get("events", {}) is None:
         document.data["events"] = {}
-    found = FaultList(document, QueryMapping)
-    mapping: QueryMapping | None = None
+    found = FaultList(document, model)
+    mapping: M | None = None
     try:
-        mapping = QueryMapping.model_validate(document.data)
+        mapping = model.model_validate(document.data)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             if detail["type"] == "missing":
@@ -147,13 +212,27 @@ def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping |
             else:
                 found.add_refusal(detail)
     if mapping is not None:
-        _check_references(mapping, found)
-        interval = mapping.interval or poll.interval
-        for key, problem, expected in _misfits(interval, mapping.timeout, mapping.max_age):
-            found.add((key,), f"{found.shown((key,))} {problem}", expected)
+        check(mapping, found)
     listed = found.sorted()
     faults.extend(listed)
     return None if listed else mapping
+
+
+def _check_query(
+    mapping: QueryMapping, found: FaultList, poll: Poll, facts: Collection[str]
+) -> None:
+    """What one part of a query's mapping says of another, or of its facts."""
+    _check_references(mapping, found)
+    interval = mapping.interval or poll.interval
+    for key, problem, expected in _misfits(interval, mapping.timeout, mapping.max_age):
+        found.add((key,), f"{found.shown((key,))} {problem}", expected)
+    if mapping.facts and mapping.facts not in facts:
+        known = ", ".join(sorted(facts)) or "none there"
+        found.add(("facts",), f"{mapping.facts!r} is unknown", f"one of {FACTS}: {known}")
+    elif mapping.facts and mapping.events:
+        found.add(
+            ("facts",), "is given in a query of events", "no facts: events have their own rows"
+        )
 
 
 def _check_references(mapping: QueryMapping, found: FaultList) -> None:
@@ -214,9 +293,9 @@ def _kind_problems(
             yield (), "has neither value nor series", "one of them"
 
 
-def _needs(mapping: QueryMapping) -> Iterable[Need]:
+def _needs(mappings: Iterable[NeedMapping]) -> Iterable[Need]:
     """Every need, those behind a view or function after it."""
-    for need in mapping.needs:
+    for need in mappings:
         if need.relation is not None:
             yield Need("relation", need.relation)
         else:

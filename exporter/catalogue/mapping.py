@@ -185,6 +185,12 @@ class MetricMapping(Section):
         return self
 
 
+class FactsMapping(Section):
+    """The whole file beside the SQL of facts."""
+
+    needs: tuple[NeedMapping, ...] = ()
+
+
 class QueryMapping(Section):
     """A whole mapping file."""
 
@@ -194,6 +200,7 @@ class QueryMapping(Section):
     max_age: Annotated[Duration, between("1s", "7d")] | None = None
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
     needs: tuple[NeedMapping, ...] = ()
+    facts: Text | None = None
     labels: ByName[LabelName, LabelMapping] = Field(default={})
     events: EventsMapping | None = None
     metrics: Annotated[tuple[MetricMapping, ...], SOME]

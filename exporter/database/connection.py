@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -17,8 +18,16 @@ from psycopg import errors
 
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
-from exporter.database.link import Link, Row
+from exporter.database.link import Link
 from exporter.database.probe import STATEMENTS, Ask, find_locked, probe_needs
+from exporter.database.requests import (
+    Outcome,
+    Parameters,
+    QueryRequest,
+    group_requests,
+    join_requests,
+    split_outcome,
+)
 from exporter.database.settings import (
     DEADLINE_GRACE_S,
     FRUGAL,
@@ -29,35 +38,6 @@ from exporter.database.settings import (
 )
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
-
-Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest:
-    """One query and the values of the parameters that are not shared by all queries."""
-
-    query: Query
-    values: Parameters = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one query gave in one poll.
-
-    Attributes:
-        query: The catalogue entry.
-        columns: Names of the columns returned; empty on failure.
-        rows: Column name to value; empty on failure.
-        error: Why there are no rows, or None.
-        duration_s: Time from asking to the last row, network included.
-    """
-
-    query: Query
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    error: DatabaseError | None
-    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +68,12 @@ class Poll:
 
 
 class Connection(Link):
-    """The connection that polls; not thread-safe but for `abort`."""
+    """The connection that polls; not thread-safe but for `abort`. Args: those of `Link`."""
+
+    def __init__(self, dsn: str, **options: Any) -> None:
+        super().__init__(dsn, **options)
+        # Facts whose queries are not asked in one statement, for one of them fails.
+        self._apart: set[str] = set()
 
     def poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
@@ -160,24 +145,38 @@ class Connection(Link):
         is_direct = server["backend_pid"] == connection.info.backend_pid
         connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
         faults, hidden = probe_needs(_asking(connection), needs)
-        outcomes: list[Outcome] = []
+        outcomes: dict[str, Outcome] = {}
         lost: DatabaseUnavailable | None = None
         lost_at: str | None = None
-        for request in requests:
-            outcome = (
-                _failed(request.query, lost)
-                if lost is not None
-                else self._ask(connection, watchdog, request, needs, faults, parameters)
-            )
-            if isinstance(outcome.error, DatabaseUnavailable):
+        groups = deque(group_requests(requests, self._apart))
+        while groups:
+            group = groups.popleft()
+            request = group[0] if len(group) == 1 else join_requests(group)
+            if lost is None:
+                outcome = self._ask(connection, watchdog, request, needs, faults, parameters)
+            else:
+                outcome = _failed(request.query, lost)
+            if len(group) > 1 and outcome.error is not None and lost is None:
+                # One by one, in the next polls too, until none of them fails any more.
+                self._apart |= {each.query.facts.name for each in group if each.query.facts}
+                if not isinstance(outcome.error, DatabaseUnavailable):
+                    groups.extendleft((each,) for each in reversed(group))
+                    continue
+            if isinstance(outcome.error, DatabaseUnavailable) and lost is None:
                 # The first one says why it broke; for the others the connection was gone.
-                lost_at = lost_at or request.query.name
-                lost = lost or DatabaseUnavailable(str(outcome.error), outcome.error.reason)
-            outcomes.append(outcome)
+                lost_at = request.query.name if len(group) == 1 else None
+                lost = DatabaseUnavailable(str(outcome.error), outcome.error.reason)
+            outcomes |= {each.query.name: each for each in split_outcome(outcome, group)}
+        if lost is None:
+            self._apart &= {
+                each.query.facts.name
+                for each in outcomes.values()
+                if each.error and each.query.facts
+            }
         if lost is None:
             lost = self._finish(connection, watchdog)
         return Poll(
-            outcomes=tuple(outcomes),
+            outcomes=tuple(outcomes[request.query.name] for request in requests),
             began_at=server["began_at"],
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),

@@ -85,6 +85,7 @@ metrics:
         name="mine",
         path=tmp_path / "mine.sql",
         sql="/* chatqueue-exporter: mine */ SELECT %(q)s, %(p)s",
+        own_sql="/* chatqueue-exporter: mine */ SELECT %(q)s, %(p)s",
         interval_s=60,
         timeout_s=2,
         max_age_s=600,

@@ -50,7 +50,7 @@ def of_events(text: str) -> str:
 MAPPINGS = {
     "unknown key": (
         "intervall: 15s\n" + GOOD,
-        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, events, metrics; did you mean interval?",
+        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, facts, labels, events, metrics; did you mean interval?",
     ),
     "empty file": (
         "# nothing\n",

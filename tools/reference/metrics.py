@@ -374,6 +374,9 @@ def _queries_page(queries: Sequence[Query]) -> Iterator[str]:
         yield f"\n## {query.name}\n\n{header['']}\n"
         for heading in HEADINGS:
             yield f"- **{heading}:** {header[heading]}"
+        if query.facts is not None:
+            file = f"queries/facts/{query.facts.name}.sql"
+            yield f"- **Facts:** [{file}](../{file})"
         needs = ", ".join(f"`{need.name}`" for need in query.needs if need.through is None)
         yield f"- **Needs:** {needs}"
         if query.parameters:
