@@ -27,18 +27,21 @@ from exporter.notify.notifier import WebhookNotifier
 from exporter.polling.plan import Plan, build_plans
 from exporter.polling.worker import Worker
 from exporter.release import admin
+from exporter.release.families import build_mode_family
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
 from exporter.threads import PeriodicThread, switch_threads
 
 log = structlog.get_logger("chatqueue.daemon")
 
+_RELEASES_OFF = (build_mode_family("off"),)
+
 
 class Daemon:
     """Watches every database of one configuration file.
 
-    A worker and a releaser per database, the log watch and the digests are its services: each is a
-    `PeriodicThread` with a plan that a reload replaces.
+    A worker per database, a releaser where releases are not off, the log watch and the digests are
+    its services: each is a `PeriodicThread` with a plan that a reload replaces.
 
     Args:
         config_file: Read now and at every reload.
@@ -84,7 +87,7 @@ class Daemon:
 
     @property
     def releasers(self) -> tuple[Releaser, ...]:
-        """One per database, whatever its mode."""
+        """One per database; none where releases are off."""
         return tuple(s for s in self._services.values() if isinstance(s, Releaser))
 
     @property
@@ -159,7 +162,11 @@ class Daemon:
         workers, releasers = build_plans(config), build_release_plans(config)
         return config, {
             **{f"poller {name}": plan for name, plan in workers.items()},
-            **{f"releaser {name}": plan for name, plan in releasers.items()},
+            **{
+                f"releaser {name}": plan
+                for name, plan in releasers.items()
+                if plan.limits.mode != "off"
+            },
             "logs": config.logs,
             "page": None,
             "digests": config.watch,
@@ -201,8 +208,10 @@ class Daemon:
             reload_success_time_s=self._loaded_at_s,
             watch=[at.timestamp() for at in (watch.started_at, watch.ends_at) if at],
         )
-        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
         snapshots = tuple(worker.snapshot for worker in self.workers)
+        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
+        if not releases:
+            releases = tuple((snapshot.all_labels, _RELEASES_OFF) for snapshot in snapshots)
         own = (*own, *self.notifier.families, *self.logs.families())
         return Source(snapshots, own, releases)
 
