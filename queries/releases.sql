@@ -114,6 +114,7 @@ superseded AS MATERIALIZED (
             q.chat_id = a.chat_id
             AND q.operator_id = a.operator_id
             AND q.id <> a.id
+            AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
             AND q.released_at > a.assigned_at
             AND q.released_at <= now()
             AND (a.released_at IS NULL OR a.released_at > q.released_at)

@@ -22,21 +22,22 @@ FOLDER = "facts"
 
 def load_facts(
     dirs: Sequence[Path], parameters: Collection[str], faults: list[Fault]
-) -> dict[str, Facts]:
+) -> dict[str, Facts | None]:
     """Read the facts of every folder of queries; a later one replaces one of the same name.
 
     Args:
         dirs: Folders of queries, the built-in one first; each may have a folder `facts`.
         parameters: Names that `%(name)s` may use.
         faults: Gets what is wrong.
+
+    Returns:
+        By name; None for facts with faults.
     """
-    facts: dict[str, Facts] = {}
+    facts: dict[str, Facts | None] = {}
     expected = "lower-case letters, digits and _"
     for folder in (folder / FOLDER for folder in dirs):
         for name in list_pairs(folder, "[a-z_][a-z0-9_]*", "a name of facts", expected, faults):
-            loaded = _load(folder / f"{name}.sql", parameters, faults)
-            if loaded is not None:
-                facts[name] = loaded
+            facts[name] = _load(folder / f"{name}.sql", parameters, faults)
     return facts
 
 

@@ -77,7 +77,7 @@ def _load_query(
     path: Path,
     poll: Poll,
     parameters: Collection[str],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, Facts | None],
     faults: list[Fault],
 ) -> tuple[Query, bool] | None:
     """One pair of files and whether it is enabled; None where there are faults."""
@@ -105,9 +105,8 @@ def _load_query(
         parameters=tuple(sorted(parameter_names(sql))),
         events=_events(mapping),
     )
-    if mapping.facts is not None:
-        query = read_from(query, facts[mapping.facts], sql)
-    return query, mapping.enabled is not False
+    shared = facts[mapping.facts] if mapping.facts is not None else None
+    return read_from(query, shared, sql) if shared else query, mapping.enabled is not False
 
 
 def _load_mapping(
@@ -135,10 +134,10 @@ def _check_facts(mapping: QueryMapping, facts: Collection[str], found: FaultList
     if mapping.facts is None:
         return
     if mapping.events is not None:
-        found.add(("facts",), "is given in a query of events", "no facts: events are read once")
+        found.add(("facts",), "is given in a query of events", "no facts")
     elif mapping.facts not in facts:
-        known = ", ".join(sorted(facts)) or "none there"
-        found.add(("facts",), f"{mapping.facts!r} is not known", f"one of {known}")
+        expected = f"one of {', '.join(sorted(facts))}" if facts else "a folder facts with it"
+        found.add(("facts",), f"{mapping.facts!r} is not known", expected)
 
 
 def _check_references(mapping: QueryMapping, found: FaultList) -> None:

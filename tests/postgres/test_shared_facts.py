@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from exporter.catalogue import Facts, Query
+from exporter.catalogue import Facts, Need, Query
 from exporter.catalogue.facts import read_from
 from exporter.catalogue.statement import statement_text
 from exporter.database import Connection, Outcome, Poll, QueryRequest
@@ -81,7 +82,8 @@ def test_a_query_that_is_due_alone_computes_them_for_itself(platform: Platform) 
     "sql",
     [
         "SELECT 'a' AS label, 1.50 AS n, 'NaN'::float8 AS f, 'Infinity'::numeric AS i FROM drawn",
-        "SELECT '2026-01-02 03:04Z'::timestamptz AS at, NULL AS nothing, n::bigint AS b, n > 1 AS c FROM drawn",
+        "SELECT '2026-01-02 03:04Z'::timestamptz AS at, NULL AS nothing FROM drawn",
+        "SELECT n::bigint AS b, n > 1 AS c FROM drawn",
         "SELECT DATE '2026-01-02' AS d, '1 day'::interval AS i, '{1,2}'::int[] AS a FROM drawn",
         "SELECT 'a'::name AS a, 'b'::varchar AS b, '{\"x\": 1}'::jsonb AS c, 0.1::real AS r",
         "SELECT n, drawn > 2 AS n FROM drawn ORDER BY 1 DESC LIMIT 2",
@@ -134,6 +136,20 @@ def test_facts_that_fail_are_an_error_of_each_query_that_reads_them(platform: Pl
     reasons = [outcome.error.reason for outcome in failed if outcome.error is not None]
     assert reasons == [Reason.MISSING, Reason.MISSING]
     assert isinstance(value(sound), float)
+
+
+def test_a_need_that_is_missing_takes_only_its_own_query(platform: Platform) -> None:
+    need = Need("relation", "public.nowhere")
+    needy = replace(SECOND, name="needy", needs=(need,))
+    connection = Connection(platform.dsn)
+
+    requests = [QueryRequest(query) for query in (FIRST, needy, SECOND)]
+    first, missing, second = connection.poll(requests, (need,), {}).outcomes
+
+    connection.close()
+    assert isinstance(missing.error, QueryFailed)
+    assert missing.error.reason is Reason.MISSING
+    assert value(first) == value(second)
 
 
 def test_a_timeout_is_that_of_the_query_which_takes_too_long(platform: Platform) -> None:
