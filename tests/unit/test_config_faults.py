@@ -285,7 +285,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "section of a later release": (
         HEAD + "webhooks: {}\n",
-        f"F:2: webhooks: unknown key, expected one of {SECTIONS}",
+        f"F:2: webhooks: unknown key, expected one of {SECTIONS}; did you mean web?",
     ),
     "unknown key": (
         HEAD + "thresholds:\n  custmer_wait: {warning: off}\n",
