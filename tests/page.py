@@ -122,9 +122,11 @@ class FakeDaemon:
 
 
 @contextlib.contextmanager
-def serve_page(daemon: Any, place: Place = ROOT, port: int = 0) -> Iterator[HttpServer]:
+def serve_page(
+    daemon: Any, place: Place = ROOT, port: int = 0, chats: ChatsPage | None = None
+) -> Iterator[HttpServer]:
     """Serve a daemon's pages on loopback until the block ends."""
-    live, chats = LivePage(daemon, place.links), ChatsPage(daemon, place.links)
+    live, chats = LivePage(daemon, place.links), chats or ChatsPage(daemon, place.links)
     application = build_application(
         daemon, enable_lifecycle=False, place=place, live=live, chats=chats
     )
