@@ -31,6 +31,15 @@ _STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "complet
 _NAME_CHARS = 40
 
 
+def _complete_reason(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """The reasons of the built-in lists, for the shell."""
+    from exporter.config.resources import find_resource
+    from exporter.ops.chats.lists import read_reasons
+
+    names = read_reasons(find_resource("queries"))
+    return [name for name in names if name.startswith(begun)]
+
+
 @click.command()
 @options.config_file
 @options.database
@@ -45,6 +54,7 @@ _NAME_CHARS = 40
     "--reason",
     "reasons",
     multiple=True,
+    shell_complete=_complete_reason,
     help="Only chats listed for this: waiting, unanswered, empty, overdue, stuck, invalid, or one "
     "of them in full such as overdue:critical or lost_reply; may be given more than once.",
 )

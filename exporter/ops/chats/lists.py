@@ -29,6 +29,7 @@ MOST_CHATS = 20_000
 """A list ends there, and says so: memory stays bounded in an incident of any size."""
 
 _REASONS = re.compile(r"^-- Reasons:([^.]*)\.$", re.MULTILINE)
+_WORDS = re.compile(r"[\w:]+")
 _ASKED = re.compile(r"^-- Asked:\s+(always|by default|by its name only)\b", re.MULTILINE)
 
 
@@ -56,6 +57,14 @@ def load_lists(queries: Iterable[Query]) -> tuple[ChatList, ...]:
     )
 
 
+def read_reasons(folder: Path) -> tuple[str, ...]:
+    """Return the groups and names of the reasons of a folder of queries, sorted."""
+    texts = (file.read_text(encoding="utf-8") for file in (folder / FOLDER).glob("*.sql"))
+    found = (match[1] for text in texts if (match := _REASONS.search(text)))
+    reasons = {reason for each in found for reason in _WORDS.findall(each)}
+    return tuple(sorted({part for reason in reasons for part in reason.split(":")}))
+
+
 def _load_list(query: Query, file: Path) -> ChatList:
     """One list from its file and the query's common tables."""
     text = file.read_text(encoding="utf-8")
@@ -78,7 +87,7 @@ def _load_list(query: Query, file: Path) -> ChatList:
     )
     if query.facts is not None:
         listing = read_from(listing, query.facts, sql)
-    return ChatList(listing, tuple(re.findall(r"[\w:]+", reasons[1])), asked[1])
+    return ChatList(listing, tuple(_WORDS.findall(reasons[1])), asked[1])
 
 
 def choose_lists(
