@@ -1,11 +1,11 @@
 -- True time in the states where somebody waits for an operator.
 --
--- Purpose: how long chats have really been waiting or assigned. A chat without any message yet waits
---          for no operator and has no age here: customer_wait counts those. A chat with no time
---          that says anything counts, without an age.
+-- Purpose: how long chats have really been waiting or assigned: `since` of facts/open_chats.sql says
+--          from when. A chat without any message yet waits for no operator and has no age here:
+--          customer_wait counts those. A chat without a usable time counts, without an age.
 -- Reads:   the facts open_chats.
--- Cost:    that of the facts, and nothing a chat beside.
-WITH aged AS MATERIALIZED (
+-- Cost:    that of the facts, which the queries of a poll share, and one pass over them.
+WITH aged AS MATERIALIZED (  -- or each count below would compute the age again
     SELECT
         o.state,
         extract(EPOCH FROM now() - o.since)::double precision AS age_seconds,

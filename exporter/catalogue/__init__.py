@@ -2,7 +2,6 @@
 
 from exporter.catalogue.entries import Events, Facts, Label, Metric, Need, Query, Series
 from exporter.catalogue.load import EVENT_PARAMETERS, load_catalogue
-from exporter.catalogue.statement import joined_statement
 
 __all__ = [
     "EVENT_PARAMETERS",
@@ -13,6 +12,5 @@ __all__ = [
     "Need",
     "Query",
     "Series",
-    "joined_statement",
     "load_catalogue",
 ]

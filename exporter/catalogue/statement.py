@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from exporter.errors import Fault
@@ -21,7 +21,6 @@ _OPAQUE = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-_ALIAS = "asked"
 _LONE_PERCENT = re.compile(r"%(?!%|\(\w+\)s)")
 
 
@@ -64,53 +63,25 @@ def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterab
 
 
 def statement_text(name: str, sql: str) -> str:
-    """Return the statement as it is sent: without comments, for psycopg would read a % in them,
-    and with the query's name in front, for readers of pg_stat_activity.
-    """
+    """Return the statement as it is sent: bare and marked."""
+    return mark_statement(name, bare_statement(sql))
+
+
+def bare_statement(sql: str) -> str:
+    """Return the statement without comments and empty lines: psycopg would read a % in them."""
     lines = (line.rstrip() for line in _without_comments(sql).splitlines())
-    return f"/* chatqueue-exporter: {name} */ " + "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line)
 
 
-def with_facts(name: str, facts: str, facts_sql: str, sql: str) -> str:
-    """Return the statement that reads from facts, as it is asked alone.
-
-    Args:
-        name: Of the query.
-        facts: The facts' name in it.
-        facts_sql: What they are.
-        sql: The query, as `statement_text` returns it.
-    """
-    facts_sql, sql = _alike([facts_sql, sql])
-    return f"{_opening(name, facts, facts_sql)}SELECT * FROM (\n{sql}\n) AS {_ALIAS}"  # noqa: S608
+def escaped_statement(sql: str) -> str:
+    """Return the bare statement as it is written beside one that has parameters."""
+    bare = bare_statement(sql)
+    return bare if parameter_names(bare) else bare.replace("%", "%%")
 
 
-def joined_statement(facts: str, facts_sql: str, queries: Mapping[str, str]) -> str:
-    """Return one statement for several queries over the same facts.
-
-    It gives one row, with the rows of each query as a JSON array, in their order.
-
-    Args:
-        facts: The facts' name in each query.
-        facts_sql: What they are.
-        queries: Statements as `statement_text` returns them, by name.
-    """
-    facts_sql, *statements = _alike([facts_sql, *queries.values()])
-    columns = ",\n".join(
-        f"(SELECT coalesce(json_agg({_ALIAS}.*), '[]') FROM (\n{sql}\n) AS {_ALIAS}) AS of_{n}"  # noqa: S608
-        for n, sql in enumerate(statements)
-    )
-    return f"{_opening(', '.join(queries), facts, facts_sql)}SELECT\n{columns}"
-
-
-def _opening(names: str, facts: str, facts_sql: str) -> str:
-    return f"/* chatqueue-exporter: {names} */ WITH {facts} AS MATERIALIZED (\n{facts_sql}\n)\n"
-
-
-def _alike(statements: Sequence[str]) -> list[str]:
-    """The statements with each % written as in a statement with parameters, if any has some."""
-    if not any(map(parameter_names, statements)):
-        return list(statements)
-    return [sql if parameter_names(sql) else sql.replace("%", "%%") for sql in statements]
+def mark_statement(names: str, sql: str) -> str:
+    """Return the statement with the query's name in front, for readers of pg_stat_activity."""
+    return f"/* chatqueue-exporter: {names} */ {sql}"
 
 
 def _without_comments(sql: str) -> str:

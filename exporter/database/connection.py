@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
 from psycopg import errors
 
-from exporter.catalogue import Need, Query
+from exporter.catalogue import Facts, Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
-from exporter.database.link import Link
+from exporter.database.link import Link, Row
 from exporter.database.probe import STATEMENTS, Ask, find_locked, probe_needs
-from exporter.database.requests import (
-    Outcome,
-    Parameters,
-    QueryRequest,
-    group_requests,
-    join_requests,
-    split_outcome,
-)
 from exporter.database.settings import (
     DEADLINE_GRACE_S,
     FRUGAL,
@@ -36,8 +27,39 @@ from exporter.database.settings import (
     build_begin,
     build_limits,
 )
+from exporter.database.shared import build_statement, read_parts
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """One query and the values of the parameters that are not shared by all queries."""
+
+    query: Query
+    values: Parameters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one query gave in one poll.
+
+    Attributes:
+        query: The catalogue entry.
+        columns: Names of the columns returned; empty on failure.
+        rows: Column name to value; empty on failure.
+        error: Why there are no rows, or None.
+        duration_s: Time from asking to the last row, network included; of queries asked together,
+            its own time on the server and an equal share of the rest.
+    """
+
+    query: Query
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    error: DatabaseError | None
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +74,7 @@ class Poll:
         version_num: `server_version_num`, e.g. 150018.
         hidden: Relation and whether row-level security hides rows of it from this role.
         lost: Why the connection broke during the poll, or None; the outcomes before it stand.
-        lost_at: The query that was being asked then; None where none was.
+        lost_at: The query that was being asked then; None where none was, or several together.
         reopened: Whether a kept connection had died since, and a new one was opened for this poll.
     """
 
@@ -68,12 +90,12 @@ class Poll:
 
 
 class Connection(Link):
-    """The connection that polls; not thread-safe but for `abort`. Args: those of `Link`."""
+    """The connection that polls; not thread-safe but for `abort`."""
 
-    def __init__(self, dsn: str, **options: Any) -> None:
-        super().__init__(dsn, **options)
-        # Facts whose queries are not asked in one statement, for one of them fails.
-        self._apart: set[str] = set()
+    def __init__(self, dsn: str, **settings: Any) -> None:
+        super().__init__(dsn, **settings)
+        # Queries that failed the last time, and so are not asked together with others.
+        self._alone: set[str] = set()
 
     def poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
@@ -145,38 +167,24 @@ class Connection(Link):
         is_direct = server["backend_pid"] == connection.info.backend_pid
         connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
         faults, hidden = probe_needs(_asking(connection), needs)
-        outcomes: dict[str, Outcome] = {}
-        lost: DatabaseUnavailable | None = None
+        outcomes: list[Outcome] = []
         lost_at: str | None = None
-        groups = deque(group_requests(requests, self._apart))
-        while groups:
-            group = groups.popleft()
-            request = group[0] if len(group) == 1 else join_requests(group)
-            if lost is None:
-                outcome = self._ask(connection, watchdog, request, needs, faults, parameters)
-            else:
-                outcome = _failed(request.query, lost)
-            if len(group) > 1 and outcome.error is not None and lost is None:
-                # One by one, in the next polls too, until none of them fails any more.
-                self._apart |= {each.query.facts.name for each in group if each.query.facts}
-                if not isinstance(outcome.error, DatabaseUnavailable):
-                    groups.extendleft((each,) for each in reversed(group))
-                    continue
-            if isinstance(outcome.error, DatabaseUnavailable) and lost is None:
+        together, lost = self._ask_groups(connection, watchdog, requests, needs, faults, parameters)
+        for request in requests:
+            outcome = together.get(request.query.name) or (
+                _failed(request.query, lost)
+                if lost is not None
+                else self._ask(connection, watchdog, request, needs, faults, parameters)
+            )
+            if lost is None and isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
-                lost_at = request.query.name if len(group) == 1 else None
+                lost_at = request.query.name
                 lost = DatabaseUnavailable(str(outcome.error), outcome.error.reason)
-            outcomes |= {each.query.name: each for each in split_outcome(outcome, group)}
-        if lost is None:
-            self._apart &= {
-                each.query.facts.name
-                for each in outcomes.values()
-                if each.error and each.query.facts
-            }
+            outcomes.append(outcome)
         if lost is None:
             lost = self._finish(connection, watchdog)
         return Poll(
-            outcomes=tuple(outcomes[request.query.name] for request in requests),
+            outcomes=tuple(outcomes),
             began_at=server["began_at"],
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),
@@ -185,6 +193,68 @@ class Connection(Link):
             lost=lost,
             lost_at=lost_at,
         )
+
+    def _ask_groups(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        requests: Sequence[QueryRequest],
+        needs: Sequence[Need],
+        faults: dict[Need, QueryFailed],
+        parameters: Parameters,
+    ) -> tuple[dict[str, Outcome], DatabaseUnavailable | None]:
+        """Queries that share facts, one statement per facts: their outcomes by name.
+
+        What has no outcome is to be asked alone: nothing of a statement that fails stands, so that
+        the failure is counted at the query that is to blame.
+        """
+        groups: dict[Facts, list[Query]] = {}
+        for query in (request.query for request in requests):
+            is_sound = not any(need in faults for need in query.needs)
+            if query.facts is not None and is_sound and query.name not in self._alone:
+                groups.setdefault(query.facts, []).append(query)
+        outcomes: dict[str, Outcome] = {}
+        for group in groups.values():
+            if len(group) == 1:
+                continue
+            try:
+                outcomes |= self._ask_together(connection, watchdog, group, parameters)
+            except (psycopg.Error, *UNREADABLE) as error:
+                if connection.closed or watchdog.fired:
+                    # One of them may be to blame; alone, it shows which.
+                    self._alone.update(query.name for query in group)
+                    return outcomes, self._unavailable(error, watchdog)
+                try:
+                    connection.execute("ROLLBACK TO SAVEPOINT query")
+                    if isinstance(error, errors.LockNotAvailable):
+                        faults.update(find_locked(_asking(connection), faults, needs))
+                except psycopg.Error as second:
+                    return outcomes, self._unavailable(second, watchdog)
+        return outcomes, None
+
+    def _ask_together(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        queries: Sequence[Query],
+        parameters: Parameters,
+    ) -> dict[str, Outcome]:
+        """Queries of the same facts in one statement, within the longest of their limits."""
+        self._on_step()
+        timeout_s = max(query.timeout_s for query in queries)
+        watchdog.arm(timeout_s + DEADLINE_GRACE_S)
+        values = {name: parameters[name] for query in queries for name in query.parameters}
+        started = time.perf_counter()
+        connection.execute(_isolate(timeout_s).encode())
+        cursor = connection.execute(build_statement(queries).encode(), values, binary=True)
+        parts = read_parts(cursor.fetchall())
+        took_s = time.perf_counter() - started
+        share_s = max(took_s - sum(part.own_s for part in parts), 0.0) / len(parts)
+        return {
+            query.name: Outcome(query, part.columns, part.rows, None, part.own_s + share_s)
+            for query, part in zip(queries, parts, strict=True)
+            if part.is_readable
+        }
 
     def _ask(
         self,
@@ -212,10 +282,7 @@ class Connection(Link):
         values = {name: shared_and_own[name] for name in query.parameters}
         started = time.perf_counter()
         try:
-            lock_s = min(LOCK_TIMEOUT_S, query.timeout_s / 2)
-            limits = build_limits(statement_s=query.timeout_s, lock_s=lock_s)
-            isolated = f"RELEASE SAVEPOINT query; SAVEPOINT query; {limits}"
-            connection.execute(isolated.encode())
+            connection.execute(_isolate(query.timeout_s).encode())
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
@@ -236,7 +303,10 @@ class Connection(Link):
                     faults.update(find_locked(_asking(connection), faults, needs))
             except psycopg.Error as second:
                 return _failed(query, self._unavailable(second, watchdog), duration_s)
+            if query.facts is not None:
+                self._alone.add(query.name)
             return _failed(query, failure, duration_s)
+        self._alone.discard(query.name)
         return Outcome(query, columns, rows, None, duration_s)
 
     def _finish(
@@ -271,6 +341,12 @@ class _DeadAtOnce(DatabaseUnavailable):
 def _asking(connection: psycopg.Connection[dict[str, Any]]) -> Ask:
     """How the probe asks; psycopg's errors come out."""
     return lambda sql, values: connection.execute(sql.encode(), values).fetchall()
+
+
+def _isolate(timeout_s: float) -> str:
+    """The statements that isolate and limit what comes next."""
+    limits = build_limits(statement_s=timeout_s, lock_s=min(LOCK_TIMEOUT_S, timeout_s / 2))
+    return f"RELEASE SAVEPOINT query; SAVEPOINT query; {limits}"
 
 
 def _failed(query: Query, error: DatabaseError, duration_s: float = 0.0) -> Outcome:

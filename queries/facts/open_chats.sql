@@ -1,127 +1,157 @@
--- One row for each chat that waits for an operator or has one: what several queries need of it.
+-- Every chat in which the platform owes somebody something: it waits for an operator or has one.
 --
--- chat_id, state, operator_id: as the platform has them; state is waiting_assignment or assigned.
--- since:            true time in the state. waiting_assignment counts from the later of the last
---                   release and the first unanswered user message, else from creation; assigned
---                   from assignment_time, else from the open assignment, else from creation.
---                   updated_at is no clock: any update resets it.
--- assigned_at:      assignment_time as it stands; NULL where the chat waits.
--- answered_at:      the operator's last message; NULL where there is none.
--- is_owed:          a user's message has not been answered.
--- unanswered_since: the first of the unanswered user messages. One whose time says nothing waits
---                   from the last answer, else from the chat's creation.
--- is_empty:         a waiting chat in which nothing has been written yet: a chat is put in the queue
---                   before anything is. It waits for no operator.
---
--- A time that is infinite or ahead of the database's clock says nothing; the next one that does is
--- taken, and where there is none the column is NULL. An operator's message ahead of the clock
--- answers no user.
+-- Purpose: what several queries need to know about the same chats, looked up once in each poll. Its
+--          columns, one row per active chat that is waiting_assignment or assigned:
+--          chat_id, state, operator_id, created_at, assignment_time: as the platform stores them.
+--          since: when the state began. waiting_assignment counts from the later of the last release
+--          and the first unanswered user message, else from creation; assigned from
+--          assignment_time, else from the open assignment, else from creation. updated_at is no
+--          clock: any update resets it. NULL where no time is usable.
+--          answered_at: the operator's last message.
+--          is_owed, unanswered_since: whether the user waits for an answer, and since when: the
+--          first message that the operator has not answered. A message whose own time is not usable
+--          waits all the same: from the last answer, else from the chat's creation.
+--          is_empty: it waits, but nothing has been written in it yet; nobody waits there.
+--          A time that is infinite or ahead of the database's clock is not usable; the next one
+--          that is counts, and an operator's message of such a time answers nothing.
 -- Reads:   public.chats, public.chat_assignments, public.messages.
--- Cost:    in proportion to the waiting and assigned chats (partial indexes of the fix, then three or
---          four index look-ups a chat), not to all chats. The test on the operator names what the
---          platform's constraint promises, so that the partial index on assigned chats serves.
+-- Cost:    in proportion to the waiting and assigned chats: partial indexes of the fix, then two or
+--          three index look-ups per chat, four more where no unanswered message is found. The test
+--          on the operator names what the platform's constraint promises, so that the partial index
+--          on assigned chats serves.
 WITH held AS (
     SELECT
-        c.id AS chat_id,
-        'waiting_assignment' AS state,
+        c.id,
+        c.created_at,
         NULL::uuid AS operator_id,
-        NULL::timestamptz AS assigned_at,
-        CASE WHEN c.created_at > '-infinity' AND c.created_at <= now() THEN c.created_at END
-            AS created_at
+        c.assignment_time,
+        'waiting_assignment' AS state
     FROM public.chats AS c
     WHERE c.chat_state = 'waiting_assignment' AND c.is_active
     UNION ALL
     SELECT
-        c.id AS chat_id,
-        'assigned' AS state,
+        c.id,
+        c.created_at,
         c.assigned_operator_id AS operator_id,
-        c.assignment_time AS assigned_at,
-        CASE WHEN c.created_at > '-infinity' AND c.created_at <= now() THEN c.created_at END
-            AS created_at
+        c.assignment_time,
+        'assigned' AS state
     FROM public.chats AS c
     WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+),
+
+-- Once per chat: otherwise each column that uses a time would look it up again.
+dated AS MATERIALIZED (
+    SELECT
+        h.id,
+        h.state,
+        h.operator_id,
+        h.created_at,
+        h.assignment_time,
+        CASE
+            WHEN h.created_at > '-infinity' AND h.created_at <= now() THEN h.created_at
+        END AS usable_created_at,
+        CASE
+            WHEN h.state = 'assigned'
+                AND h.assignment_time > '-infinity'
+                AND h.assignment_time <= now()
+                THEN h.assignment_time
+        END AS usable_assignment_time,
+        answered.at AS answered_at,
+        unanswered.at AS unanswered_at
+    FROM held AS h
+    LEFT JOIN LATERAL (
+        SELECT m.created_at AS at
+        FROM public.messages AS m
+        WHERE
+            m.chat_id = h.id
+            AND m.sender_type = 'fictional'
+            AND m.created_at > '-infinity'
+            AND m.created_at <= now()
+        ORDER BY m.created_at DESC
+        LIMIT 1  -- max() would have all messages of the chat read
+    ) AS answered ON true
+    CROSS JOIN LATERAL (
+        SELECT min(m.created_at) AS at
+        FROM public.messages AS m
+        WHERE
+            m.chat_id = h.id
+            AND m.sender_type = 'real'
+            AND m.created_at > coalesce(answered.at, '-infinity')
+            AND m.created_at <= now()
+    ) AS unanswered
 )
 
 SELECT
-    h.chat_id,
-    h.state,
-    h.operator_id,
-    h.assigned_at,
-    answered.at AS answered_at,
-    coalesce(
-        CASE h.state
-            WHEN 'waiting_assignment' THEN greatest(turn.at, unanswered.at)
-            ELSE turn.at
-        END,
-        h.created_at
-    ) AS since,
-    unanswered.at IS NOT NULL OR rest.is_undated AS is_owed,
-    -- greatest ignores NULL.
+    d.id AS chat_id,
+    d.state,
+    d.operator_id,
+    d.created_at,
+    d.assignment_time,
     CASE
-        WHEN unanswered.at IS NOT NULL THEN unanswered.at
-        WHEN rest.is_undated THEN greatest(answered.at, h.created_at)
-    END AS unanswered_since,
-    rest.is_empty
-FROM held AS h
-CROSS JOIN LATERAL (
-    SELECT
-        CASE
-            WHEN h.state = 'waiting_assignment'
-                THEN (
-                    SELECT max(a.released_at)
-                    FROM public.chat_assignments AS a
-                    WHERE
-                        a.chat_id = h.chat_id
-                        AND a.released_at > '-infinity'
-                        AND a.released_at <= now()
-                )
-            WHEN h.assigned_at > '-infinity' AND h.assigned_at <= now() THEN h.assigned_at
-            ELSE (
+        WHEN d.state = 'waiting_assignment'
+            THEN coalesce(
+                greatest(
+                    (
+                        SELECT max(a.released_at)
+                        FROM public.chat_assignments AS a
+                        WHERE
+                            a.chat_id = d.id
+                            AND a.released_at > '-infinity'
+                            AND a.released_at <= now()
+                    ),
+                    d.unanswered_at
+                ),
+                d.usable_created_at
+            )
+        ELSE coalesce(
+            d.usable_assignment_time,
+            (
                 SELECT max(a.assigned_at)
                 FROM public.chat_assignments AS a
                 WHERE
-                    a.chat_id = h.chat_id
+                    a.chat_id = d.id
                     AND a.released_at IS NULL
                     AND a.assigned_at > '-infinity'
                     AND a.assigned_at <= now()
-            )
-        END AS at
-) AS turn
+            ),
+            d.usable_created_at
+        )
+    END AS since,
+    d.answered_at,
+    d.unanswered_at IS NOT NULL OR undated.is_there AS is_owed,
+    CASE
+        WHEN d.unanswered_at IS NOT NULL THEN d.unanswered_at
+        -- greatest ignores NULL.
+        WHEN undated.is_there THEN greatest(d.answered_at, d.usable_created_at)
+    END AS unanswered_since,
+    d.state = 'waiting_assignment'
+    AND d.unanswered_at IS NULL
+    AND NOT EXISTS (SELECT 1 FROM public.messages AS m WHERE m.chat_id = d.id OFFSET 0)
+        AS is_empty
+FROM dated AS d
 CROSS JOIN LATERAL (
-    SELECT max(m.created_at) AS at
-    FROM public.messages AS m
-    WHERE
-        m.chat_id = h.chat_id
-        AND m.sender_type = 'fictional'
-        AND m.created_at > '-infinity'
-        AND m.created_at <= now()
-) AS answered
-CROSS JOIN LATERAL (
-    SELECT min(m.created_at) AS at
-    FROM public.messages AS m
-    WHERE
-        m.chat_id = h.chat_id
-        AND m.sender_type = 'real'
-        AND m.created_at > coalesce(answered.at, '-infinity')
-        AND m.created_at <= now()
-) AS unanswered
--- What only a chat without an unanswered message has to be asked.
-CROSS JOIN LATERAL (
+    -- Three look-ups in the index, however many messages the chat has.
     SELECT
-        unanswered.at IS NULL
-        AND EXISTS (
-            SELECT 1
-            FROM public.messages AS m
-            WHERE
-                m.chat_id = h.chat_id
-                AND m.sender_type = 'real'
-                AND (m.created_at > '-infinity' AND m.created_at <= now()) IS NOT TRUE
-            OFFSET 0
-        ) AS is_undated,
-        h.state = 'waiting_assignment'
-        AND unanswered.at IS NULL
-        AND NOT EXISTS (
-            SELECT 1 FROM public.messages AS m WHERE m.chat_id = h.chat_id OFFSET 0
-        ) AS is_empty
-    OFFSET 0
-) AS rest
+        d.unanswered_at IS NULL
+        AND (
+            EXISTS (
+                SELECT 1
+                FROM public.messages AS m
+                WHERE m.chat_id = d.id AND m.sender_type = 'real' AND m.created_at > now()
+                OFFSET 0
+            )
+            OR EXISTS (
+                SELECT 1
+                FROM public.messages AS m
+                WHERE m.chat_id = d.id AND m.sender_type = 'real' AND m.created_at = '-infinity'
+                OFFSET 0
+            )
+            OR EXISTS (
+                SELECT 1
+                FROM public.messages AS m
+                WHERE m.chat_id = d.id AND m.sender_type = 'real' AND m.created_at IS NULL
+                OFFSET 0
+            )
+        ) AS is_there
+    OFFSET 0  -- or it is looked for again in each column that names it
+) AS undated

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from exporter.catalogue import Metric, Query
+from exporter.catalogue import Facts, Metric, Query
 from exporter.config.exported import QueryParameter, find_marked, plain_values
 from exporter.errors import CatalogueError, Fault, Reason
 from exporter.logs.counts import Counts
@@ -375,8 +375,7 @@ def _queries_page(queries: Sequence[Query]) -> Iterator[str]:
         for heading in HEADINGS:
             yield f"- **{heading}:** {header[heading]}"
         if query.facts is not None:
-            file = f"queries/facts/{query.facts.name}.sql"
-            yield f"- **Facts:** [{file}](../{file})"
+            yield f"- **Facts:** [`{query.facts.name}`](#{query.facts.name})"
         needs = ", ".join(f"`{need.name}`" for need in query.needs if need.through is None)
         yield f"- **Needs:** {needs}"
         if query.parameters:
@@ -388,11 +387,20 @@ def _queries_page(queries: Sequence[Query]) -> Iterator[str]:
             f"at most {query.max_rows} rows"
         )
         yield f"- **Source:** [queries/{query.path.name}](../queries/{query.path.name})"
+    yield "\n## Facts\n\nRows that [several queries share](queries.md#facts)."
+    facts = tuple(dict.fromkeys(query.facts for query in queries if query.facts is not None))
+    for name, header in read_headers(facts).items():
+        yield f"\n### {name}\n\n{header['']}\n"
+        for heading in HEADINGS:
+            yield f"- **{heading}:** {header[heading]}"
+        readers = (q.name for q in queries if q.facts is not None and q.facts.name == name)
+        yield f"- **Read by:** {', '.join(f'[`{reader}`](#{reader})' for reader in readers)}"
+        yield f"- **Source:** [queries/facts/{name}.sql](../queries/facts/{name}.sql)"
     yield ""
 
 
-def read_headers(queries: Iterable[Query]) -> dict[str, dict[str, str]]:
-    """Return each query's header: its title under an empty key, then each of HEADINGS.
+def read_headers(queries: Iterable[Query | Facts]) -> dict[str, dict[str, str]]:
+    """Return each header of queries or facts: its title under an empty key, then HEADINGS.
 
     Raises:
         CatalogueError: With every part that is missing.
