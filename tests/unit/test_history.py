@@ -196,7 +196,9 @@ def make_keeper(
 def test_it_reads_once_a_minute_and_soon_again_before_the_first_poll(clocks: Clocks) -> None:
     clocks.pass_by(13)
 
-    assert make_keeper(clocks)._run_once() == 47
+    assert make_keeper(clocks)._run_once() == 46  # just before the minute ends
+    clocks.pass_by(46)
+    assert make_keeper(clocks)._run_once() == 60
     assert make_keeper(clocks, readings={})._run_once() == 1
 
 
