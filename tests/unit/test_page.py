@@ -235,6 +235,15 @@ def test_a_pause_is_shown_with_who_and_until_when() -> None:
     assert [text for _, text in release.events] == ["handed a chat back"]
 
 
+def test_where_auto_release_is_off_it_says_so_and_nothing_more() -> None:
+    daemon = FakeDaemon()
+    daemon.releasers = []
+
+    page = ask(daemon, "/").body.decode()
+    assert "off: it neither looks nor changes anything" in page
+    assert "since the daemon started" not in page
+
+
 def test_the_watch_shows_how_long_a_rollback_is_possible() -> None:
     daemon = FakeDaemon(watch={"started_at": "2020-01-01T00:00:00Z", "for": "1h"})
     over = build_view(daemon).watch  # type: ignore[arg-type]
