@@ -19,7 +19,7 @@ from psycopg import errors
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
 from exporter.database.link import Link
-from exporter.database.probe import STATEMENTS, Ask, find_locked, probe_needs
+from exporter.database.probe import Ask, Proof, find_locked, probe_needs, read_opening
 from exporter.database.requests import (
     Outcome,
     Parameters,
@@ -74,6 +74,8 @@ class Connection(Link):
         super().__init__(dsn, **options)
         # Facts whose queries are not asked in one statement, for one of them fails.
         self._apart: set[str] = set()
+        self._proof: Proof | None = None
+        self._limits = _FIRST_LIMITS
 
     def poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
@@ -98,6 +100,11 @@ class Connection(Link):
             # connection is opened at once, and only if that fails is anything wrong.
             return replace(self._poll(requests, needs, parameters), reopened=True)
 
+    def close(self) -> None:
+        """Close the connection, if there is one, and trust nothing that was found over it."""
+        super().close()
+        self._proof = None
+
     def _poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
     ) -> Poll:
@@ -113,7 +120,9 @@ class Connection(Link):
                 watchdog.arm(STATEMENT_TIMEOUT_S + DEADLINE_GRACE_S)
                 try:
                     opening = build_begin("REPEATABLE READ READ ONLY", lock_s=LOCK_TIMEOUT_S)
+                    # All queries share the savepoint: it stays when one is undone back to it.
                     connection.execute(f"{opening}; {FRUGAL}; SAVEPOINT query".encode())
+                    self._limits = _FIRST_LIMITS
                 except psycopg.Error as error:
                     unavailable = self._unavailable(error, watchdog)
                     if was_kept and not watchdog.fired:
@@ -137,14 +146,18 @@ class Connection(Link):
     ) -> Poll:
         """The transaction of one poll; psycopg's errors before the first query come out."""
         asked_s = time.time()
-        server = connection.execute(STATEMENTS["clock"].encode()).fetchone()
+        reached = self._proof.reached if self._proof is not None else ()
+        server = read_opening(_asking(connection), needs, reached)
         answered_s = time.time()
-        assert server is not None  # noqa: S101 - a SELECT of constants has one row
         # A pooler makes up the process id that it tells its clients, and may change the backend
         # between two transactions: then nothing is left prepared there.
         is_direct = server["backend_pid"] == connection.info.backend_pid
         connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
-        faults, hidden = probe_needs(_asking(connection), needs)
+        proof, fingerprint, now_s = self._proof, server["fingerprint"], time.monotonic()
+        if proof is None or not proof.holds(needs, fingerprint, now_s):
+            proof = probe_needs(_asking(connection), needs, reached, fingerprint, now_s)
+        self._proof = proof
+        faults = dict(proof.faults)
         outcomes: dict[str, Outcome] = {}
         lost: DatabaseUnavailable | None = None
         lost_at: str | None = None
@@ -181,7 +194,7 @@ class Connection(Link):
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),
             version_num=int(server["version_num"]),
-            hidden=hidden,
+            hidden=proof.hidden,
             lost=lost,
             lost_at=lost_at,
         )
@@ -214,22 +227,25 @@ class Connection(Link):
         try:
             lock_s = min(LOCK_TIMEOUT_S, query.timeout_s / 2)
             limits = build_limits(statement_s=query.timeout_s, lock_s=lock_s)
-            isolated = f"RELEASE SAVEPOINT query; SAVEPOINT query; {limits}"
-            connection.execute(isolated.encode())
+            if limits != self._limits:
+                connection.execute(limits.encode())
+                self._limits = limits
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
             columns = tuple(column.name for column in cursor.description or ())
             duration_s = time.perf_counter() - started
         except (psycopg.Error, *UNREADABLE) as error:
+            self._proof = None  # what is wrong may be what the probe looks at
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
             failure = query_failure(error, query.timeout_s, self._secrets)
             try:
-                # psycopg then forgets what it has prepared.
+                # psycopg then forgets what it has prepared, and the limits are those of BEGIN.
                 connection.execute("ROLLBACK TO SAVEPOINT query")
-                if isinstance(error, errors.FeatureNotSupported) and not is_replanned:
+                self._limits = _FIRST_LIMITS
+                if isinstance(error, _NOT_PREPARED_ANY_MORE) and not is_replanned:
                     request_again = (request, needs, faults, parameters)
                     return self._ask(connection, watchdog, *request_again, is_replanned=True)
                 if failure.reason is Reason.LOCKED:
@@ -262,6 +278,12 @@ class Connection(Link):
 
 # Runs of a statement before it is prepared, so that what is asked once is not.
 _PREPARED_AFTER = 2
+_NOT_PREPARED_ANY_MORE = (
+    errors.FeatureNotSupported,  # its columns have changed
+    errors.InvalidSqlStatementName,  # somebody between has sent DISCARD ALL
+    errors.DuplicatePreparedStatement,
+)
+_FIRST_LIMITS = build_limits(statement_s=STATEMENT_TIMEOUT_S, lock_s=LOCK_TIMEOUT_S)
 
 
 class _DeadAtOnce(DatabaseUnavailable):
