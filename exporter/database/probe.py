@@ -62,12 +62,11 @@ def read_opening(ask: Ask, needs: Sequence[Need], reached: Sequence[int]) -> Row
 
     Source: exporter/database/sql/opening.sql.
     """
-    objects = dict.fromkeys(need.name.partition("(")[0] for need in needs)
-    objects |= dict.fromkeys(need.through.partition("(")[0] for need in needs if need.through)
-    pairs = [name.partition(".") for name in objects]
+    objects = [name for need in needs for name in (need.name, need.through) if name]
+    functions = [name.partition("(")[0] for name in objects if "(" in name]
     values = {
-        "names": [name for _, _, name in pairs],
-        "schemas": list(dict.fromkeys(schema for schema, _, _ in pairs)),
+        "schemas": sorted({name.partition(".")[0] for name in objects}),
+        "functions": sorted({name.partition(".")[2] for name in functions}),
         "reached": list(reached),
     }
     (row,) = ask(STATEMENTS["opening"], values)

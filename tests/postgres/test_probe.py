@@ -26,7 +26,11 @@ def make_query(statement: str, *needs: Need) -> Query:
 COUNT = make_query("SELECT count(*) AS value FROM public.chats", CHATS)
 COUNT_IDS = make_query("SELECT count(id) AS value FROM public.chats", CHATS)
 COUNT_VIEW = make_query("SELECT count(*) AS value FROM public.watched", CHATS, VIEW)
-CALL = make_query("SELECT count(*) AS value FROM public.detect_stuck_chats(1)", CHATS, FUNCTION)
+CALL = make_query(
+    "SELECT count(*) AS value FROM public.detect_stuck_chats(1)",
+    FUNCTION,
+    Need("relation", "public.chats", "public.detect_stuck_chats(integer)"),
+)
 
 
 @pytest.fixture
@@ -179,10 +183,23 @@ CHANGES: dict[str, tuple[Query, str, str, Reason]] = {
         "ALTER SCHEMA public RENAME TO elsewhere; CREATE SCHEMA public",
         Reason.MISSING,
     ),
-    "a function of another name": (
-        *(CALL, ""),
-        "ALTER FUNCTION public.detect_stuck_chats(integer) RENAME TO elsewhere",
-        Reason.MISSING,
+    "a rule that takes a view's place": (
+        *(COUNT_VIEW, ""),
+        (
+            'CREATE OR REPLACE RULE "_RETURN" AS ON SELECT TO public.watched DO INSTEAD'
+            " SELECT * FROM public.chats WHERE current_user = 'postgres'"
+        ),
+        Reason.ROW_SECURITY,
+    ),
+    "a function that reads as an owner who sees less": (
+        CALL,
+        (
+            "CREATE ROLE {role}_owner; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}_owner;"
+            " ALTER FUNCTION public.detect_stuck_chats(integer) OWNER TO {role}_owner;"
+            " ALTER FUNCTION public.detect_stuck_chats(integer) SECURITY INVOKER"
+        ),
+        "ALTER FUNCTION public.detect_stuck_chats(integer) SECURITY DEFINER",
+        Reason.ROW_SECURITY,
     ),
 }
 
