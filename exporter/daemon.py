@@ -14,6 +14,7 @@ import structlog
 
 from exporter import __version__
 from exporter.config import Config, load_config
+from exporter.config.shard import Shard
 from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.digests.scheduler import DigestScheduler
@@ -26,21 +27,25 @@ from exporter.notify.notifier import WebhookNotifier
 from exporter.polling.plan import Plan, build_plans
 from exporter.polling.worker import Worker
 from exporter.release import admin
+from exporter.release.families import build_mode_family
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
 from exporter.threads import PeriodicThread, switch_threads
 
 log = structlog.get_logger("chatqueue.daemon")
 
+_RELEASES_OFF = (build_mode_family("off"),)
+
 
 class Daemon:
     """Watches every database of one configuration file.
 
-    A worker and a releaser per database, the log watch and the digests are its services: each is a
-    `PeriodicThread` with a plan that a reload replaces.
+    A worker per database, a releaser where releases are not off, the log watch and the digests are
+    its services: each is a `PeriodicThread` with a plan that a reload replaces.
 
     Args:
         config_file: Read now and at every reload.
+        shard: Leaves the databases of other shards out.
 
     Attributes:
         exposition: The page.
@@ -53,8 +58,9 @@ class Daemon:
         CatalogueError: A query's files cannot be used.
     """
 
-    def __init__(self, config_file: Path) -> None:
+    def __init__(self, config_file: Path, shard: Shard | None = None) -> None:
         self._config_file = config_file
+        self._shard = shard
         self._config, plans = self._load()
         self.notifier = WebhookNotifier(self._config.notify.webhooks)
         self._loaded_at_s = time.time()
@@ -81,7 +87,7 @@ class Daemon:
 
     @property
     def releasers(self) -> tuple[Releaser, ...]:
-        """One per database, whatever its mode."""
+        """One per database; none where releases are off."""
         return tuple(s for s in self._services.values() if isinstance(s, Releaser))
 
     @property
@@ -152,11 +158,15 @@ class Daemon:
 
     def _load(self) -> tuple[Config, dict[str, Any]]:
         """The configuration on disk, and the plan of each service, by the service's key."""
-        config = load_config(self._config_file, os.environ, check_dsn)
+        config = load_config(self._config_file, os.environ, check_dsn, self._shard)
         workers, releasers = build_plans(config), build_release_plans(config)
         return config, {
             **{f"poller {name}": plan for name, plan in workers.items()},
-            **{f"releaser {name}": plan for name, plan in releasers.items()},
+            **{
+                f"releaser {name}": plan
+                for name, plan in releasers.items()
+                if plan.limits.mode != "off"
+            },
             "logs": config.logs,
             "page": None,
             "digests": config.watch,
@@ -198,8 +208,10 @@ class Daemon:
             reload_success_time_s=self._loaded_at_s,
             watch=[at.timestamp() for at in (watch.started_at, watch.ends_at) if at],
         )
-        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
         snapshots = tuple(worker.snapshot for worker in self.workers)
+        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
+        if not releases:
+            releases = tuple((snapshot.all_labels, _RELEASES_OFF) for snapshot in snapshots)
         own = (*own, *self.notifier.families, *self.logs.families())
         return Source(snapshots, own, releases)
 

@@ -23,6 +23,7 @@ from exporter.config.values import (
     ByName,
     Dsn,
     Duration,
+    FilePath,
     LabelName,
     Name,
     Parameter,
@@ -225,10 +226,23 @@ class Checks(Section):
 class Config(Section):
     """The whole file."""
 
-    databases: Annotated[ByName[Name, Database], Field(min_length=1)] = Field(
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": ["databases"]}, {"required": ["databases_dir"]}],
+        }
+    )
+
+    databases: ByName[Name, Database] = Field(
+        default={},
         title="sections by name",
         description="The databases to watch, each under the name its `database` label shows: 1 to "
-        "63 letters, digits, _, . or -.",
+        "63 letters, digits, _, . or -. At least one, unless databases_dir is given.",
+    )
+    databases_dir: FilePath | None = Field(
+        default=None,
+        description="A folder with one file for each further database, `<name>.yaml`, which holds "
+        "what would stand below its name here; for a generator to write. Paths in these files are "
+        "relative to this one. Read again at every reload.",
     )
     poll: Poll = Field(
         default=Poll(), description="How often databases are queried, and with what timeouts."

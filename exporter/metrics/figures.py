@@ -136,7 +136,7 @@ _TABLE = {
     "Errors": (
         # Any platform logs some errors every day; the report says whether there are more now.
         Figure("log_errors", "log errors", "chatqueue_log_events_total", {"level": "error"}),
-        Figure("query_errors", "failed queries", "chatqueue_exporter_query_errors_total",
+        Figure("query_errors", "failed queries", "chatqueue_exporter_query_failed_runs_total",
                limit=NEW),
         Figure("deadlocks", "deadlocks", "chatqueue_database_deadlocks_total"),
         Figure("rollbacks", "rollbacks", "chatqueue_database_rollbacks_total"),

@@ -71,6 +71,7 @@ def test_the_help_of_the_whole_names_every_command_in_full_sentences() -> None:
 OPTIONS = {
     "run": (
         "--config.file",
+        "--shard",
         "--web.listen-address",
         "--web.external-url",
         "--web.route-prefix",
@@ -107,8 +108,8 @@ OPTIONS = {
         "--png",
         "--json",
     ),
-    "check-config": ("--config.file", "--live", "--print-schema"),
-    "status": ("--config.file", "--json"),
+    "check-config": ("--config.file", "--shard", "--live", "--print-schema"),
+    "status": ("--config.file", "--shard", "--json"),
     "grants": ("--reader", "--releaser", "--with-repairs"),
     "dashboards": ("--output", "--prometheus", "--runbook-url"),
 }
