@@ -21,6 +21,7 @@ class Request:
         headers: Lower-cased names; values of a repeated header joined by `, `.
         body: At most the server's `max_body_bytes`.
         peer: Address of the client without its port; empty on a unix socket.
+        may_block: Whether it is answered in a pool and not on the event loop.
     """
 
     method: str
@@ -29,6 +30,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     peer: str
+    may_block: bool = False
 
     @property
     def has_body(self) -> bool:
