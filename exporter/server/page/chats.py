@@ -14,7 +14,7 @@ from exporter.metrics.figures import index_samples
 from exporter.metrics.snapshot import Family
 from exporter.polling.plan import Plan, build_plans
 from exporter.release.plans import ReleasePlan, build_release_plans
-from exporter.server.message import BUSY, Request, Response
+from exporter.server.message import Request, Response
 from exporter.server.page.render import respond_page
 from exporter.server.page.view import PageDaemon
 from exporter.text import format_value
@@ -29,6 +29,7 @@ _CLAIM_S = 60.0
 _PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"), ("Cache-Control", "no-store"))
 _OFF = Response(404, _TEXT, b"not found: web.chats is off, chatqueue chats lists the chats\n")
+_ASKED = Response(200, _TEXT, b"The database is being asked: look again in a moment.\n")
 _FORBIDDEN = Response(
     403,
     _TEXT,
@@ -128,7 +129,7 @@ class ChatsPage:
                 self._answers[name] = (self._monotonic(), self._render(name))
             finally:
                 self._claims.pop(name, None)
-        return self._answers[name][1] if name in self._answers else BUSY
+        return self._answers[name][1] if name in self._answers else _ASKED
 
     def _refuse(self, request: Request) -> Response | None:
         if not self._daemon.config.web.chats:

@@ -154,11 +154,16 @@
   }
 
   // Chats are asked for while their list is unfolded.
+  const asked = new Set();
+
   async function fill(list) {
+    if (asked.has(list)) return;
+    asked.add(list);
     const held = list.querySelector(".held");
-    const response = await fetch(list.dataset.source, { cache: "no-store" });
-    if (response.status === 503 || isSelected(held)) return;
+    const response = await fetch(list.dataset.source, { cache: "no-store" })
+      .finally(() => asked.delete(list));
     const text = await response.text();
+    if (response.status === 503 || isSelected(held)) return;
     const page = new DOMParser().parseFromString(text, "text/html");
     const found = response.ok && page.getElementById("list");
     keepPlace(held, () => found ? held.replaceChildren(...found.childNodes) : held.textContent = text);
