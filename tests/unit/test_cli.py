@@ -96,6 +96,7 @@ OPTIONS = {
         "--label",
         "--job",
         "--scrape-interval",
+        "--external-label",
         "--runbook-url",
         "--grafana-url",
     ),
