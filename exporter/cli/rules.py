@@ -122,6 +122,13 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
     callback=_check_url,
     help="Root of your Grafana; pages then link to its dashboards, else they hold paths.",
 )
+@click.option(
+    "--exporter-url",
+    default="",
+    callback=_check_url,
+    help="Where people open the daemon's own page, such as http://HOST:10847; pages then link to "
+    "the chats they are about, else they hold paths.",
+)
 def rules(
     output: Path | None,
     kubernetes: bool,
@@ -132,6 +139,7 @@ def rules(
     external_labels: tuple[str, ...],
     runbook_url: str,
     grafana_url: str,
+    exporter_url: str,
 ) -> None:
     """Print the alert rules, or write them into a folder.
 
@@ -148,6 +156,7 @@ def rules(
         runbook_url.rstrip("/"),
         grafana_url.rstrip("/"),
         scrape_interval_s,
+        exporter_url.rstrip("/"),
         external_labels=external_labels,
     )
     if kubernetes:

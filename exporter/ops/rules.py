@@ -36,6 +36,7 @@ class Links:
         runbooks: Where the runbooks are published; each alert's section follows after `#`.
         grafana: Root of Grafana, without a slash at the end; empty leaves paths.
         scrape_interval_s: Between two scrapes of the exporter, in seconds.
+        exporter: Root of the daemon's own page, without a slash at the end; empty leaves paths.
         external_labels: Names of labels by which the series of several Prometheus servers differ,
             where the rules are evaluated over all of them.
     """
@@ -44,6 +45,7 @@ class Links:
     runbooks: str = RUNBOOKS
     grafana: str = ""
     scrape_interval_s: int = SCRAPE_INTERVAL_S
+    exporter: str = ""
     external_labels: tuple[str, ...] = ()
 
 
@@ -115,6 +117,7 @@ def _fit(text: str, links: Links) -> str:
         .replace(f"job: {JOB}\n", f"job: {links.job}\n")
         .replace(f"runbook_url: {RUNBOOKS}", f"runbook_url: {links.runbooks}")
         .replace("dashboard_url: /d/", f"dashboard_url: {links.grafana}/d/")
+        .replace("page_url: /#", f"page_url: {links.exporter}/#")
     )
 
 
