@@ -97,6 +97,7 @@ OPTIONS = {
         "--label",
         "--job",
         "--scrape-interval",
+        "--external-label",
         "--runbook-url",
         "--grafana-url",
         "--exporter-url",
