@@ -6,10 +6,9 @@ on the database's clock.
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -17,8 +16,9 @@ from psycopg import errors
 
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
-from exporter.database.link import Link, Row
-from exporter.database.probe import STATEMENTS, Ask, find_locked, probe_needs
+from exporter.database.link import Link
+from exporter.database.outcomes import Outcome, Parameters, Poll, QueryRequest
+from exporter.database.probe import Ask, Proof, find_locked, probe_needs, read_opening
 from exporter.database.settings import (
     DEADLINE_GRACE_S,
     FRUGAL,
@@ -31,63 +31,6 @@ from exporter.database.shared import build_statement, group_by_facts, read_parts
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
 
-Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest:
-    """One query and the values of the parameters that are not shared by all queries."""
-
-    query: Query
-    values: Parameters = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one query gave in one poll.
-
-    Attributes:
-        query: The catalogue entry.
-        columns: Names of the columns returned; empty on failure.
-        rows: Column name to value; empty on failure.
-        error: Why there are no rows, or None.
-        duration_s: Time from asking to the last row, network included; of queries asked together,
-            its own time on the server and an equal share of the rest.
-    """
-
-    query: Query
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    error: DatabaseError | None
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What one transaction saw.
-
-    Attributes:
-        outcomes: One per query, in the order of the requests.
-        began_at: The database's `now()`, which all queries of the poll share.
-        clock_skew_s: Database clock minus this host's.
-        in_recovery: Whether the server is a standby.
-        version_num: `server_version_num`, e.g. 150018.
-        hidden: Relation and whether row-level security hides rows of it from this role.
-        lost: Why the connection broke during the poll, or None; the outcomes before it stand.
-        lost_at: The query that was being asked then; None where none was, or several together.
-        reopened: Whether a kept connection had died since, and a new one was opened for this poll.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    began_at: datetime.datetime
-    clock_skew_s: float
-    in_recovery: bool
-    version_num: int
-    hidden: tuple[tuple[str, bool], ...]
-    lost: DatabaseUnavailable | None
-    lost_at: str | None = None
-    reopened: bool = False
-
 
 class Connection(Link):
     """The connection that polls; not thread-safe but for `abort`."""
@@ -96,6 +39,8 @@ class Connection(Link):
         super().__init__(dsn, **settings)
         # Queries that failed the last time, and so are not asked together with others.
         self._alone: set[str] = set()
+        self._proof: Proof | None = None
+        self._limits = _FIRST_LIMITS
 
     def poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
@@ -120,6 +65,11 @@ class Connection(Link):
             # connection is opened at once, and only if that fails is anything wrong.
             return replace(self._poll(requests, needs, parameters), reopened=True)
 
+    def close(self) -> None:
+        """Close the connection, if there is one, and trust nothing that was found over it."""
+        super().close()
+        self._proof = None
+
     def _poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
     ) -> Poll:
@@ -135,7 +85,9 @@ class Connection(Link):
                 watchdog.arm(STATEMENT_TIMEOUT_S + DEADLINE_GRACE_S)
                 try:
                     opening = build_begin("REPEATABLE READ READ ONLY", lock_s=LOCK_TIMEOUT_S)
+                    # All queries share the savepoint: it stays when one is undone back to it.
                     connection.execute(f"{opening}; {FRUGAL}; SAVEPOINT query".encode())
+                    self._limits = _FIRST_LIMITS
                 except psycopg.Error as error:
                     unavailable = self._unavailable(error, watchdog)
                     if was_kept and not watchdog.fired:
@@ -159,14 +111,18 @@ class Connection(Link):
     ) -> Poll:
         """The transaction of one poll; psycopg's errors before the first query come out."""
         asked_s = time.time()
-        server = connection.execute(STATEMENTS["clock"].encode()).fetchone()
+        reached = self._proof.reached if self._proof is not None else ()
+        server = read_opening(_asking(connection), needs, reached)
         answered_s = time.time()
-        assert server is not None  # noqa: S101 - a SELECT of constants has one row
         # A pooler makes up the process id that it tells its clients, and may change the backend
         # between two transactions: then nothing is left prepared there.
         is_direct = server["backend_pid"] == connection.info.backend_pid
         connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
-        faults, hidden = probe_needs(_asking(connection), needs)
+        proof, fingerprint, now_s = self._proof, server["fingerprint"], time.monotonic()
+        if proof is None or not proof.holds(needs, fingerprint, now_s):
+            proof = probe_needs(_asking(connection), needs, reached, fingerprint, now_s)
+        self._proof = proof
+        faults = dict(proof.faults)
         outcomes: list[Outcome] = []
         lost_at: str | None = None
         together, lost = self._ask_groups(connection, watchdog, requests, needs, faults, parameters)
@@ -189,7 +145,7 @@ class Connection(Link):
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),
             version_num=int(server["version_num"]),
-            hidden=hidden,
+            hidden=proof.hidden,
             lost=lost,
             lost_at=lost_at,
         )
@@ -219,12 +175,13 @@ class Connection(Link):
             try:
                 outcomes |= self._ask_together(connection, watchdog, group, parameters)
             except (psycopg.Error, *UNREADABLE) as error:
+                self._proof = None
                 if connection.closed or watchdog.fired:
                     # One of them may be to blame; alone, it shows which.
                     self._alone.update(query.name for query in group)
                     return outcomes, self._unavailable(error, watchdog)
                 try:
-                    connection.execute("ROLLBACK TO SAVEPOINT query")
+                    self._undo(connection)
                     if isinstance(error, errors.LockNotAvailable):
                         faults.update(find_locked(_asking(connection), faults, needs))
                 except psycopg.Error as second:
@@ -244,7 +201,7 @@ class Connection(Link):
         watchdog.arm(timeout_s + DEADLINE_GRACE_S)
         values = {name: parameters[name] for query in queries for name in query.parameters}
         started = time.perf_counter()
-        connection.execute(_isolate(timeout_s).encode())
+        self._limit(connection, timeout_s)
         cursor = connection.execute(build_statement(queries).encode(), values, binary=True)
         parts = read_parts(cursor.fetchall())
         took_s = time.perf_counter() - started
@@ -281,21 +238,21 @@ class Connection(Link):
         values = {name: shared_and_own[name] for name in query.parameters}
         started = time.perf_counter()
         try:
-            connection.execute(_isolate(query.timeout_s).encode())
+            self._limit(connection, query.timeout_s)
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
             columns = tuple(column.name for column in cursor.description or ())
             duration_s = time.perf_counter() - started
         except (psycopg.Error, *UNREADABLE) as error:
+            self._proof = None  # what is wrong may be what the probe looks at
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
             failure = query_failure(error, query.timeout_s, self._secrets)
             try:
-                # psycopg then forgets what it has prepared.
-                connection.execute("ROLLBACK TO SAVEPOINT query")
-                if isinstance(error, errors.FeatureNotSupported) and not is_replanned:
+                self._undo(connection)
+                if isinstance(error, _NOT_PREPARED_ANY_MORE) and not is_replanned:
                     request_again = (request, needs, faults, parameters)
                     return self._ask(connection, watchdog, *request_again, is_replanned=True)
                 if failure.reason is Reason.LOCKED:
@@ -307,6 +264,18 @@ class Connection(Link):
             return _failed(query, failure, duration_s)
         self._alone.discard(query.name)
         return Outcome(query, columns, rows, None, duration_s)
+
+    def _limit(self, connection: psycopg.Connection[dict[str, Any]], timeout_s: float) -> None:
+        """Set the limits of what comes next, unless they are in force."""
+        limits = build_limits(statement_s=timeout_s, lock_s=min(LOCK_TIMEOUT_S, timeout_s / 2))
+        if limits != self._limits:
+            connection.execute(limits.encode())
+            self._limits = limits
+
+    def _undo(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        """Go back to where no query has failed; psycopg then forgets what it has prepared."""
+        connection.execute("ROLLBACK TO SAVEPOINT query")
+        self._limits = _FIRST_LIMITS
 
     def _finish(
         self, connection: psycopg.Connection[dict[str, Any]], watchdog: Watchdog
@@ -331,6 +300,12 @@ class Connection(Link):
 
 # Runs of a statement before it is prepared, so that what is asked once is not.
 _PREPARED_AFTER = 2
+_NOT_PREPARED_ANY_MORE = (
+    errors.FeatureNotSupported,  # its columns have changed
+    errors.InvalidSqlStatementName,  # somebody between has sent DISCARD ALL
+    errors.DuplicatePreparedStatement,
+)
+_FIRST_LIMITS = build_limits(statement_s=STATEMENT_TIMEOUT_S, lock_s=LOCK_TIMEOUT_S)
 
 
 class _DeadAtOnce(DatabaseUnavailable):
@@ -340,12 +315,6 @@ class _DeadAtOnce(DatabaseUnavailable):
 def _asking(connection: psycopg.Connection[dict[str, Any]]) -> Ask:
     """How the probe asks; psycopg's errors come out."""
     return lambda sql, values: connection.execute(sql.encode(), values).fetchall()
-
-
-def _isolate(timeout_s: float) -> str:
-    """The statements that isolate and limit what comes next."""
-    limits = build_limits(statement_s=timeout_s, lock_s=min(LOCK_TIMEOUT_S, timeout_s / 2))
-    return f"RELEASE SAVEPOINT query; SAVEPOINT query; {limits}"
 
 
 def _failed(query: Query, error: DatabaseError, duration_s: float = 0.0) -> Outcome:
