@@ -20,6 +20,7 @@ from exporter.release.state import ReleaseEvent, ReleaseState
 from exporter.server.message import Request
 from exporter.server.page.advice import read_advice
 from exporter.server.page.alarms import NOT_SHOWN
+from exporter.server.page.chats import ChatsPage
 from exporter.server.page.render import MAX_AGE_S, LivePage
 from exporter.server.page.view import MOST_DRAWN, DatabaseView, build_view
 from exporter.server.routes import Place, build_application, build_slowness
@@ -514,7 +515,9 @@ def test_a_request_that_was_to_render_and_did_not_leaves_it_to_another() -> None
     ],
 )
 def test_only_who_looks_at_the_page_renders_it(method: str, path: str, is_slow: bool) -> None:
-    judge = build_slowness(Rendering().live)
+    rendering = Rendering()
+    chats = ChatsPage(rendering.daemon, "")  # type: ignore[arg-type]
+    judge = build_slowness(rendering.live, chats)
 
     assert judge(Request(method, path, "", {}, b"", "")) is is_slow
 
