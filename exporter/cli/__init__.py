@@ -34,6 +34,7 @@ _COMMANDS = {
     "release": ("release", "Release one chat, and print what was checked."),
     "report": ("report", "Judge the deployment."),
     "resume": ("release", "End a pause, or a trip that waits for it."),
+    "rollback": ("rollback", "Plan the way back from the fix, check it, or take it."),
     "rules": ("rules", "Print or write the alert rules for Prometheus."),
     "run": ("run", "Poll the databases and serve /metrics until stopped."),
     "status": ("status", "Show every queue once."),

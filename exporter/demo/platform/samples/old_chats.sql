@@ -16,7 +16,7 @@ SELECT number, gen_random_uuid() AS operator FROM generate_series(1, 20) AS numb
 
 INSERT INTO auth.users (id) SELECT person FROM numbers UNION ALL SELECT operator FROM staff;
 INSERT INTO public.operators (id, name, email, is_available)
-SELECT operator, 'Operator ' || number, 'operator-' || number || '@example.test', true FROM staff;
+SELECT operator, 'Old operator ' || number, 'old-operator-' || number || '@example.test', true FROM staff;
 INSERT INTO public.real_users
     (id, name, display_name, email, location, gender, looking_for, age)
 SELECT
