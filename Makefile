@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMPS := .stamps
 
 .PHONY: demo test lint bench mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
-	exported-metrics dashboards dashboards-preview format clean tools
+	exported-metrics dashboards dashboards-preview page-preview format clean tools
 
 demo: $(STAMPS)/demo
 	@$(BIN)/chatqueue demo $(ARGS)
@@ -70,6 +70,10 @@ dashboards-preview: $(STAMPS)/test
 	@.ci/tools preview
 	@$(BIN)/python -m pip install --quiet --group preview
 	@$(BIN)/python -m tools.preview $(ARGS)
+
+# Pictures of the live page, of the demo's.
+page-preview: $(STAMPS)/test tools
+	@$(BIN)/python -m tools.preview.page $(ARGS)
 
 tools:
 	@.ci/tools test

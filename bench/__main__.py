@@ -16,8 +16,10 @@ from rich.console import Console
 
 from bench.dataset import Dataset, Shape, build_dataset, run_server
 from bench.exporters import Exporter, find_exporters
+from bench.growth import RUSH_S, measure_growth, measure_rush
 from bench.load import find_wrk
 from bench.machine import describe_machine
+from bench.many import COUNTS, WINDOW_S, measure_many
 from bench.polls import PollCost, measure_polls
 from bench.report import Figures, judge, print_report, render_markdown
 from bench.scrapes import Effort, ScrapeSize, measure_scrapes
@@ -43,6 +45,8 @@ class Options:
         runs: Polls to take the median of.
         effort: How long to scrape.
         starts: Starts of the demo.
+        databases: Numbers of databases in one daemon.
+        window_s: How long each of these daemons is watched.
         quick: Whether this is only a smoke run.
         output: Report to write.
     """
@@ -52,6 +56,8 @@ class Options:
     runs: int
     effort: Effort
     starts: int
+    databases: tuple[int, ...]
+    window_s: float
     quick: bool
     output: Path
 
@@ -98,9 +104,11 @@ def _parse(arguments: Sequence[str]) -> Options:
     if given.quick:
         output = given.output or CACHE / "quick.md"
         effort = Effort(rounds=1, scrapes=100, limit_s=1.0, load_s=1)
-        return Options((sizes[0],), (series[0], series[-1]), 10, effort, 1, True, output)
+        return Options(
+            (sizes[0],), (series[0], series[-1]), 10, effort, 1, (2, 4), 4.0, True, output
+        )
     output = given.output or Path("bench/RESULTS.md")
-    return Options(sizes, series, 30, Effort(), 3, False, output)
+    return Options(sizes, series, 30, Effort(), 3, COUNTS, WINDOW_S, False, output)
 
 
 def _measure(options: Options, work_dir: Path, command: str) -> Figures:
@@ -114,6 +122,7 @@ def _measure(options: Options, work_dir: Path, command: str) -> Figures:
             _note(f"{exporter.name}: {exporter.problem}")
     _note("starting the demo")
     startup = measure_startup(options.starts, work_dir)
+    many = measure_many(options.databases, options.window_s, work_dir, _note)
     with run_server(options.sizes[-1]) as server:
         version = f"{server.version_num // 10_000}.{server.version_num % 10_000}"
         scrapes = list(_measure_pages(options, server, exporters, work_dir))
@@ -129,7 +138,13 @@ def _measure(options: Options, work_dir: Path, command: str) -> Figures:
                             *(LARGE_EFFORT, work_dir, _note),
                         )
                     )
-    return Figures(machine, version, tuple(polls), tuple(scrapes), startup, command)
+        growth, rush = (), None
+        if not options.quick:
+            growth = tuple(measure_growth(server, _filled, options.runs, work_dir))
+            rush = measure_rush(server, _filled, RUSH_S, work_dir)
+    return Figures(
+        machine, version, tuple(polls), tuple(scrapes), startup, many, growth, rush, command
+    )
 
 
 def _measure_pages(

@@ -88,13 +88,18 @@ def run_server(most_chats: int) -> Iterator[LocalServer]:
     Args:
         most_chats: The largest data set it must hold; one at a time.
     """
-    needed = most_chats * _BYTES_A_CHAT + _SPARE_BYTES
-    parent = None
-    with contextlib.suppress(OSError):
-        if shutil.disk_usage(_MEMORY).free > needed and os.access(_MEMORY, os.W_OK):
-            parent = _MEMORY
+    parent = find_directory(most_chats * _BYTES_A_CHAT)
     with LocalServer(embedded_bin_dir(), settings=SERVER_SETTINGS, parent=parent) as server:
         yield server
+
+
+def find_directory(needed_bytes: int) -> Path | None:
+    """Return where a server keeps its files in memory, None where there is no room for them."""
+    with contextlib.suppress(OSError):
+        is_free = shutil.disk_usage(_MEMORY).free > needed_bytes + _SPARE_BYTES
+        if is_free and os.access(_MEMORY, os.W_OK):
+            return _MEMORY
+    return None
 
 
 @contextlib.contextmanager

@@ -44,9 +44,10 @@ class Scraper:
     It reads a response whole, and takes it apart no further than its end demands.
     """
 
-    def __init__(self, port: int, timeout_s: float = 60.0) -> None:
+    def __init__(self, port: int, timeout_s: float = 60.0, *, gzip: bool = True) -> None:
         lines = ["GET /metrics HTTP/1.1", f"Host: 127.0.0.1:{port}"]
-        lines += [f"{name}: {value}" for name, value in SCRAPE_HEADERS]
+        headers = (pair for pair in SCRAPE_HEADERS if gzip or pair[0] != "Accept-Encoding")
+        lines += [f"{name}: {value}" for name, value in headers]
         self._request = "\r\n".join((*lines, "", "")).encode()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout_s)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -104,8 +104,11 @@ class Program:
 
     def cpu_s(self) -> float:
         """CPU seconds used so far, user and system, all threads."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+        return sum(_read_times(self.pid)[:2])
+
+    def threads(self) -> int:
+        """Return how many threads it has now."""
+        return len(list(Path(f"/proc/{self.pid}/task").iterdir()))
 
     def memory(self) -> Memory:
         """Resident memory now."""
@@ -130,6 +133,23 @@ class Program:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait()
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds of a server and its children, also of those that have ended."""
+    spent_s = sum(_read_times(pid))
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
+                spent_s += sum(_read_times(int(file.parent.name)))
+    return spent_s
+
+
+def _read_times(pid: int) -> tuple[float, float, float, float]:
+    """CPU seconds of a process: user, system, and both of its ended children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user_s, system_s, *ended_s = (int(ticks) / _TICKS_A_SECOND for ticks in fields[11:15])
+    return user_s, system_s, ended_s[0], ended_s[1]
 
 
 def _die_with_parent() -> None:

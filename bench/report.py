@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from bench.growth import GrowthCost, RushCost, describe_rush
 from bench.machine import Machine
+from bench.many import ManyCost, further_database
 from bench.polls import FREQUENT_S, PollCost, QueryCost
 from bench.scrapes import ScrapeCost, ScrapeSize
 from bench.startup import Startup
@@ -18,6 +20,13 @@ RATE_GOAL = 2_500.0
 POLL_GOAL_S = 0.030
 MEMORY_GOAL_BYTES = 60e6
 STARTUP_GOAL_S = 5.0
+# Of one daemon with a hundred databases; a further database at most the last two.
+MANY_P50_GOAL_S = 0.020
+MANY_P99_GOAL_S = 0.100
+MANY_THREADS_GOAL = 130
+MANY_CPU_GOAL = 0.15
+FURTHER_MEMORY_GOAL_BYTES = 1e6
+FURTHER_POLL_GOAL_S = 0.001
 
 _NONE = "-"
 # Load average above which somebody else uses the machine.
@@ -34,6 +43,9 @@ class Figures:
         polls: One a data set, the smallest first.
         scrapes: One a size.
         startup: Of the demo.
+        many: One a number of databases, the smallest first.
+        growth: One a size, by what grows; none in a smoke run.
+        rush: A time in which much happens; None in a smoke run.
         command: How to repeat the run.
     """
 
@@ -42,6 +54,9 @@ class Figures:
     polls: tuple[PollCost, ...]
     scrapes: tuple[ScrapeSize, ...]
     startup: Startup
+    many: tuple[ManyCost, ...]
+    growth: tuple[GrowthCost, ...]
+    rush: RushCost | None
     command: str
 
 
@@ -110,7 +125,31 @@ def judge(figures: Figures) -> tuple[Goal, ...]:
             figures.startup.problem,
         )
     )
+    goals += _judge_many(figures.many)
     return tuple(goals)
+
+
+def _judge_many(costs: Sequence[ManyCost]) -> Iterator[Goal]:
+    """The goals of one daemon with many databases."""
+    if not costs:
+        return
+    last = costs[-1]
+    where = f"{last.databases} databases"
+    if last.problem:
+        yield Goal(where, "measured", _last_line(last.problem), "not measured", None)
+        return
+    for form, (p50_s, p99_s) in (("plain", last.plain_s), ("gzip", last.gzip_s)):
+        yield _at_most(f"{where}: scrape p50, {form}", p50_s, MANY_P50_GOAL_S, _ms_unit)
+        yield _at_most(f"{where}: scrape p99, {form}", p99_s, MANY_P99_GOAL_S, _ms_unit)
+    threads, cpu = float(last.threads), last.own_cpu
+    yield _at_most(f"{where}: threads", threads, MANY_THREADS_GOAL, "{:.0f}".format)
+    yield _at_most(f"{where}: core beyond the queries", cpu, MANY_CPU_GOAL, "{:.1%}".format)
+    further = further_database(costs)
+    if further is not None:
+        what = "a further database"
+        memory, poll_s = further.rss_bytes, further.poll_s
+        yield _at_most(f"{what}: memory", memory, FURTHER_MEMORY_GOAL_BYTES, _mb_unit)
+        yield _at_most(f"{what}: processor a poll", poll_s, FURTHER_POLL_GOAL_S, _ms_unit)
 
 
 def print_report(figures: Figures, console: Console) -> None:
@@ -156,6 +195,10 @@ def _grids(figures: Figures) -> Iterator[Grid]:
         yield _detail_grid(figures.polls[-1])
     for size in figures.scrapes:
         yield _scrape_grid(size)
+    if figures.many:
+        yield _many_grid(figures.many)
+    if figures.growth:
+        yield _growth_grid(figures.growth, figures.rush)
 
 
 def _poll_grid(polls: Sequence[PollCost]) -> Grid:
@@ -257,6 +300,78 @@ def _scrape_row(cost: ScrapeCost, ours: ScrapeCost) -> tuple[str, ...]:
         _mb(memory.pss) if memory and memory.pss is not None else _NONE,
         _mb(memory.uss) if memory and memory.uss is not None else _NONE,
     )
+
+
+def _many_grid(costs: Sequence[ManyCost]) -> Grid:
+    """Numbers of databases below each other."""
+    further = further_database(costs)
+    slope = (
+        ""
+        if further is None
+        else f" A further database: {_mb(further.rss_bytes)} MB, and {_ms(further.poll_s)} ms of "
+        f"processor time a poll beyond the {_ms(further.asking_s)} ms that its queries cost the "
+        "client."
+    )
+    return Grid(
+        "One daemon with many databases",
+        (
+            "databases",
+            "first page s",
+            "core",
+            "of it queries",
+            "server's core",
+            "threads",
+            "RSS MB",
+            "series",
+            "page MB",
+            "gzip MB",
+            "plain p50 ms",
+            "p99 ms",
+            "gzip p50 ms",
+            "p99 ms",
+        ),
+        tuple(_many_row(cost) for cost in costs),
+        "Databases of 200 chats on one server, default configuration. The daemon's processor time "
+        "with a scrape every 15 s; then ten scrapes a second in each form while all poll. What the "
+        "queries alone cost the client is measured with the daemon's own connection and nothing "
+        f"else. First page: from the start until every database has been polled.{slope}",
+    )
+
+
+def _many_row(cost: ManyCost) -> tuple[str, ...]:
+    if cost.problem:
+        return (str(cost.databases), _last_line(cost.problem), *([_NONE] * 12))
+    return (
+        str(cost.databases),
+        f"{cost.full_page_s:.1f}",
+        f"{cost.cpu:.1%}",
+        f"{cost.asking_cpu:.1%}",
+        f"{cost.server_cpu:.1%}",
+        str(cost.threads),
+        _mb(cost.rss_bytes),
+        f"{cost.series:,}",
+        f"{cost.body_bytes / 1e6:.2f}",
+        f"{cost.gzip_bytes / 1e6:.2f}",
+        *(_ms(seconds) for seconds in (*cost.plain_s, *cost.gzip_s)),
+    )
+
+
+def _growth_grid(costs: Sequence[GrowthCost], rush: RushCost | None) -> Grid:
+    """Sizes below each other, each with its ratio to the smallest of its kind."""
+    smallest = {cost.what: cost for cost in reversed(costs)}
+    rows = tuple(
+        (
+            f"{cost.size:,} {cost.what}",
+            f"{cost.size / smallest[cost.what].size:,.0f}x",
+            _ms(cost.poll_s),
+            f"{cost.poll_s / smallest[cost.what].poll_s:.1f}x",
+            f"{cost.dearest[0]} {_ms(cost.dearest[1])}",
+            cost.problem or "none",
+        )
+        for cost in costs
+    )
+    columns = ("input", "to the smallest", "15 s poll ms", "ratio", "dearest query, ms", "failed")
+    return Grid("How the 15 s poll grows", columns, rows, describe_rush(rush) if rush else "")
 
 
 def _size_name(size: ScrapeSize) -> str:

@@ -14,6 +14,7 @@ import structlog
 
 from exporter import __version__
 from exporter.config import Config, load_config
+from exporter.config.shard import Shard
 from exporter.database import check_dsn
 from exporter.database.session import Session
 from exporter.digests.scheduler import DigestScheduler
@@ -22,28 +23,34 @@ from exporter.logs.receiver import Receiver
 from exporter.logs.watch import LogWatch
 from exporter.metrics.exposition import Exposition, Source, own_families
 from exporter.metrics.figures import Reading, read_figures
+from exporter.metrics.keeper import HistoryKeeper, HistoryPlan
 from exporter.notify.notifier import WebhookNotifier
 from exporter.polling.plan import Plan, build_plans
 from exporter.polling.worker import Worker
 from exporter.release import admin
+from exporter.release.families import build_mode_family
 from exporter.release.plans import ReleasePlan, build_release_plans
 from exporter.release.releaser import Releaser
 from exporter.threads import PeriodicThread, switch_threads
 
 log = structlog.get_logger("chatqueue.daemon")
 
+_RELEASES_OFF = (build_mode_family("off"),)
+
 
 class Daemon:
     """Watches every database of one configuration file.
 
-    A worker and a releaser per database, the log watch and the digests are its services: each is a
-    `PeriodicThread` with a plan that a reload replaces.
+    A worker per database, a releaser where releases are not off, the log watch and the digests are
+    its services: each is a `PeriodicThread` with a plan that a reload replaces.
 
     Args:
         config_file: Read now and at every reload.
+        shard: Leaves the databases of other shards out.
 
     Attributes:
         exposition: The page.
+        history: The values of the last 24 h.
         logs: What follows the platform's logs.
         notifier: Sends notices to the webhooks of the configuration.
         reload_hooks: Called at a reload, before anything is switched.
@@ -53,8 +60,9 @@ class Daemon:
         CatalogueError: A query's files cannot be used.
     """
 
-    def __init__(self, config_file: Path) -> None:
+    def __init__(self, config_file: Path, shard: Shard | None = None) -> None:
         self._config_file = config_file
+        self._shard = shard
         self._config, plans = self._load()
         self.notifier = WebhookNotifier(self._config.notify.webhooks)
         self._loaded_at_s = time.time()
@@ -62,9 +70,11 @@ class Daemon:
         self._reload_lock = threading.Lock()
         self.exposition = Exposition(self._source)
         self.logs = LogWatch(self._config.logs, self.exposition.publish)
+        self.history = HistoryKeeper(plans["history"], self._read_polled)
         self._services: dict[str, PeriodicThread[Any]] = {
             "logs": self.logs,
             "page": self.exposition,
+            "history": self.history,
         }
         self._switch(plans)
         self.reload_hooks: list[Callable[[], None]] = []
@@ -75,14 +85,25 @@ class Daemon:
         return self._config
 
     @property
+    def is_config_current(self) -> bool:
+        """Whether the latest load of the configuration succeeded."""
+        return self._load_succeeded
+
+    @property
     def workers(self) -> tuple[Worker, ...]:
         """One per database."""
         return tuple(s for s in self._services.values() if isinstance(s, Worker))
 
     @property
     def releasers(self) -> tuple[Releaser, ...]:
-        """One per database, whatever its mode."""
+        """One per database; none where releases are off."""
         return tuple(s for s in self._services.values() if isinstance(s, Releaser))
+
+    @property
+    def digests(self) -> DigestScheduler:
+        """What sends the digests of the watch."""
+        (scheduler,) = (s for s in self._services.values() if isinstance(s, DigestScheduler))
+        return scheduler
 
     @property
     def receiver(self) -> Receiver:
@@ -112,7 +133,7 @@ class Daemon:
         return all(ended)
 
     def is_healthy(self) -> tuple[str, ...]:
-        """Return the databases, `logs` and `digests` whose thread is stalled; none is healthy."""
+        """Return the databases and services whose thread is stalled; none is healthy."""
         stalled = [s.name for s in self._services.values() if not s.is_alive()]
         return tuple(dict.fromkeys(stalled))
 
@@ -152,13 +173,18 @@ class Daemon:
 
     def _load(self) -> tuple[Config, dict[str, Any]]:
         """The configuration on disk, and the plan of each service, by the service's key."""
-        config = load_config(self._config_file, os.environ, check_dsn)
+        config = load_config(self._config_file, os.environ, check_dsn, self._shard)
         workers, releasers = build_plans(config), build_release_plans(config)
         return config, {
             **{f"poller {name}": plan for name, plan in workers.items()},
-            **{f"releaser {name}": plan for name, plan in releasers.items()},
+            **{
+                f"releaser {name}": plan
+                for name, plan in releasers.items()
+                if plan.limits.mode != "off"
+            },
             "logs": config.logs,
             "page": None,
+            "history": _plan_history(config),
             "digests": config.watch,
         }
 
@@ -174,20 +200,30 @@ class Daemon:
         """The service for a plan; what it finds goes to the page."""
         publish = self.exposition.publish
         if isinstance(plan, Plan):
-            return Worker(plan, publish)
+            worker = Worker(plan, lambda: self._on_poll(worker))
+            return worker
         if isinstance(plan, ReleasePlan):
             daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
             return Releaser(plan, daemon=daemon, notifier=self.notifier, on_change=publish)
         return DigestScheduler(plan, self._read_figures, self.notifier)
 
+    def _on_poll(self, worker: Worker) -> None:
+        """Have the page rendered; a loss between two minutes is recorded at once."""
+        self.exposition.publish()
+        if not worker.snapshot.up:
+            self.history.wake()
+
     def _read_figures(self) -> dict[str, Reading]:
         """What a digest says of each database; empty before all were polled once."""
-        if not self.is_ready():
-            return {}
+        return self._read_polled() if self.is_ready() else {}
+
+    def _read_polled(self) -> dict[str, Reading]:
+        """The values of each database that was polled once."""
         now, logs = time.monotonic(), self.logs.families()
         return {
             worker.name: read_figures((*worker.snapshot.families(now), *logs))
             for worker in self.workers
+            if worker.first_poll_done.is_set()
         }
 
     def _source(self) -> Source:
@@ -198,10 +234,19 @@ class Daemon:
             reload_success_time_s=self._loaded_at_s,
             watch=[at.timestamp() for at in (watch.started_at, watch.ends_at) if at],
         )
-        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
         snapshots = tuple(worker.snapshot for worker in self.workers)
+        releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)
+        if not releases:
+            releases = tuple((snapshot.all_labels, _RELEASES_OFF) for snapshot in snapshots)
         own = (*own, *self.notifier.families, *self.logs.families())
         return Source(snapshots, own, releases)
+
+
+def _plan_history(config: Config) -> HistoryPlan:
+    """The history lies beside the state of the watch."""
+    state = config.watch.digests.state_file
+    file = None if state is None else state.with_name(f"{state.name}.history")
+    return HistoryPlan(frozenset(config.databases), file)
 
 
 def _require_schemas(plans: dict[str, ReleasePlan]) -> None:

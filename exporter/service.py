@@ -27,7 +27,15 @@ from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
 from exporter.server.app import App
 from exporter.server.http_server import HttpServer
-from exporter.server.routes import ROOT, SLOW_PATHS, Place, build_application
+from exporter.server.page.chats import ChatsPage
+from exporter.server.page.render import LivePage
+from exporter.server.routes import (
+    ROOT,
+    SLOW_PATHS,
+    Place,
+    build_application,
+    build_slowness,
+)
 
 log = structlog.get_logger("chatqueue")
 
@@ -135,9 +143,13 @@ def serve(
     """
     daemon.receiver.path = f"{place.prefix}{LOGS}"
     with Signals() as signals:
+        live, chats = LivePage(daemon, place.links), ChatsPage(daemon, place.links)
         app = App(
-            build_application(daemon, enable_lifecycle=enable_lifecycle, place=place),
+            build_application(
+                daemon, enable_lifecycle=enable_lifecycle, place=place, live=live, chats=chats
+            ),
             slow_paths=frozenset(f"{place.prefix}{path}" for path in SLOW_PATHS),
+            is_slow=build_slowness(live, chats, place),
             uploads=daemon.receiver,
         )
         server = HttpServer(app, listen_addresses, web_config_file)

@@ -44,38 +44,11 @@ WITH known AS (
         )
 ),
 
-candidates AS (
-    SELECT k.id
-    FROM known AS k
-    UNION
-    -- An admin's copy carries the time of the assignment that it ends.
-    SELECT b.id
-    FROM known AS k
-    CROSS JOIN LATERAL (
-        SELECT a.chat_id FROM public.chat_assignments AS a WHERE a.id = k.id OFFSET 0
-    ) AS a
-    CROSS JOIN LATERAL (
-        SELECT
-            b.id,
-            b.created_at,
-            b.released_at,
-            b.release_reason
-        FROM public.chat_assignments AS b
-        WHERE b.chat_id = a.chat_id
-        OFFSET 0
-    ) AS b
-    WHERE
-        b.released_at IS NOT NULL
-        AND starts_with(b.release_reason, 'manual_reassignment_by_admin')
-        AND b.created_at > coalesce(
-            %(since)s::timestamptz,
-            now() - 2 * %(event_overlap)s::double precision * interval '1 second'
-        )
-),
-
-ended AS MATERIALIZED (
+-- One look at each known row and one at the rows of its chat; what follows costs only where
+-- something has ended.
+rows_known AS MATERIALIZED (
     SELECT a.*
-    FROM candidates AS n
+    FROM known AS k
     CROSS JOIN LATERAL (
         SELECT
             a.id,
@@ -86,10 +59,46 @@ ended AS MATERIALIZED (
             a.released_at,
             a.release_reason
         FROM public.chat_assignments AS a
-        WHERE a.id = n.id
+        WHERE a.id = k.id
         OFFSET 0
     ) AS a
-    WHERE NOT a.id = ANY(%(seen)s::uuid [])
+),
+
+-- An admin's copy carries the time of the assignment that it ends.
+copies AS MATERIALIZED (
+    SELECT q.*
+    FROM (SELECT DISTINCT r.chat_id FROM rows_known AS r) AS n
+    CROSS JOIN LATERAL (
+        SELECT
+            q.id,
+            q.chat_id,
+            q.operator_id,
+            q.assigned_at,
+            q.created_at,
+            q.released_at,
+            q.release_reason
+        FROM public.chat_assignments AS q
+        WHERE
+            q.chat_id = n.chat_id
+            AND starts_with(q.release_reason, 'manual_reassignment_by_admin')
+        OFFSET 0
+    ) AS q
+    WHERE q.released_at IS NOT NULL
+),
+
+ended AS MATERIALIZED (
+    SELECT r.*
+    FROM rows_known AS r
+    WHERE NOT r.id = ANY(%(seen)s::uuid [])
+    UNION
+    SELECT q.*
+    FROM copies AS q
+    WHERE
+        q.created_at > coalesce(
+            %(since)s::timestamptz,
+            now() - 2 * %(event_overlap)s::double precision * interval '1 second'
+        )
+        AND NOT q.id = ANY(%(seen)s::uuid [])
 ),
 
 -- Which row (a) an admin's reassignment left open, and its copy (q).
@@ -97,18 +106,7 @@ superseded AS MATERIALIZED (
     SELECT
         a.id,
         q.id AS copy_id
-    FROM (SELECT DISTINCT e.chat_id FROM ended AS e) AS n
-    CROSS JOIN LATERAL (
-        SELECT
-            q.id,
-            q.chat_id,
-            q.operator_id,
-            q.released_at,
-            q.release_reason
-        FROM public.chat_assignments AS q
-        WHERE q.chat_id = n.chat_id
-        OFFSET 0
-    ) AS q
+    FROM copies AS q
     CROSS JOIN LATERAL (
         SELECT a.id
         FROM public.chat_assignments AS a

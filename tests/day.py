@@ -93,7 +93,7 @@ class Day:
             ),
             _gauge("chatqueue_idle_releases_total", "by", {"job": self._count(minute, 37)}),
             _gauge("chatqueue_log_events_total", "level", {"error": self._count(minute, 15)}),
-            _single("chatqueue_exporter_query_errors_total", 0.0),
+            _single("chatqueue_exporter_query_failed_runs_total", 0.0),
             _single("chatqueue_database_rollbacks_total", self._count(minute, 10)),
             _single("chatqueue_database_deadlocks_total", self._count(minute, 360)),
         )

@@ -92,6 +92,30 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Rows that several queries read from, computed once for all that run together.
+
+    Attributes:
+        name: File name without its ending; what the queries write after FROM.
+        path: The `.sql` file.
+        sql: One SELECT, without comments; each % doubled, as beside parameters.
+        needs: Relations and functions it cannot do without.
+        parameters: Names of the `%(name)s` in the SQL, sorted.
+    """
+
+    name: str
+    path: Path
+    sql: str
+    needs: tuple[Need, ...]
+    parameters: tuple[str, ...]
+
+    @property
+    def clause(self) -> str:
+        """What stands in front of a statement that reads from them, however often."""
+        return f"WITH {self.name} AS MATERIALIZED (\n{self.sql}\n)"
+
+
 @dataclass(frozen=True)
 class Query:
     """One question to the database and what its answer means.
@@ -99,15 +123,17 @@ class Query:
     Attributes:
         name: File name without its ending.
         path: The `.sql` file.
-        sql: One SELECT.
+        sql: One SELECT, complete: facts that it reads from stand in front.
         interval_s: Time between runs.
         timeout_s: Server-side limit of one run.
         max_age_s: Age past which the rows are no longer shown; None for three intervals.
-        needs: Relations and functions it cannot do without.
+        needs: Relations and functions it cannot do without, those of its facts included.
         metrics: What is exported.
         events: What makes its rows events; None where they are current values.
         max_rows: More rows than this are a mistake.
         parameters: Names of the `%(name)s` in the SQL, sorted.
+        facts: What it reads from and may share; None for most queries.
+        own_sql: Its SELECT without the facts, in the form of theirs; empty where it has none.
     """
 
     name: str
@@ -121,6 +147,8 @@ class Query:
     max_rows: int
     parameters: tuple[str, ...]
     events: Events | None = None
+    facts: Facts | None = None
+    own_sql: str = ""
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from exporter.catalogue.entries import Events, Label, Metric, Need, Query, Series
-from exporter.catalogue.mapping import EXPECTED_KEYS, MetricMapping, QueryMapping
+from exporter.catalogue.entries import Events, Facts, Label, Metric, Query, Series
+from exporter.catalogue.facts import build_needs, load_facts, read_from
+from exporter.catalogue.files import list_pairs, read_mapping, read_sql
+from exporter.catalogue.mapping import MetricMapping, QueryMapping
 from exporter.catalogue.statement import check_statement, parameter_names, statement_text
 from exporter.config import Override, Poll
-from exporter.config.document import read_document, read_limited
 from exporter.config.faults import FaultList
 from exporter.errors import CatalogueError, ConfigError, Fault
 from exporter.text import format_duration
 
 # What the counting itself gives a query of events; see exporter/metrics/events.py.
 EVENT_PARAMETERS = ("since", "seen", "pending")
-_SQL_LIMIT_BYTES = 256 * 1024
+_NAME = ("[a-zA-Z0-9_.-]+", "a query name", "letters, digits, _, . and -")
 
 
 def load_catalogue(
@@ -48,11 +46,12 @@ def load_catalogue(
         CatalogueError: With every fault of every file.
     """
     faults: list[Fault] = []
+    facts = load_facts(dirs, parameters, faults)
     queries: dict[str, Query] = {}
     disabled: set[str] = set()
     for folder in dirs:
-        for name in _names(folder, faults):
-            loaded = _load_query(folder, name, poll, parameters, faults)
+        for name in list_pairs(folder, *_NAME, faults):
+            loaded = _load_query(folder / f"{name}.sql", poll, parameters, facts, faults)
             if loaded is None:
                 continue
             queries[name], enabled = loaded
@@ -74,35 +73,18 @@ def load_catalogue(
     return enabled_queries
 
 
-def _names(folder: Path, faults: list[Fault]) -> list[str]:
-    """Names of the queries in a folder; a file without its partner is a fault."""
-    found = {
-        suffix: {path.stem for path in folder.glob(f"*{suffix}") if path.is_file()}
-        for suffix in (".sql", ".yaml")
-    }
-    for name in sorted(found[".sql"] ^ found[".yaml"]):
-        there, missing = (".sql", ".yaml") if name in found[".sql"] else (".yaml", ".sql")
-        where = str(folder / f"{name}{there}")
-        faults.append(Fault(where, "", "stands alone", f"{name}{missing} beside it"))
-    names = sorted(found[".sql"] & found[".yaml"])
-    for name in names:
-        if not re.fullmatch(r"[a-zA-Z0-9_.-]+", name):
-            where, expected = str(folder / f"{name}.sql"), "letters, digits, _, . and -"
-            faults.append(Fault(where, "", "its name is not a query name", expected))
-    return names
-
-
 def _load_query(
-    folder: Path, name: str, poll: Poll, parameters: Collection[str], faults: list[Fault]
+    path: Path,
+    poll: Poll,
+    parameters: Collection[str],
+    facts: Mapping[str, Facts | None],
+    faults: list[Fault],
 ) -> tuple[Query, bool] | None:
     """One pair of files and whether it is enabled; None where there are faults."""
-    path = folder / f"{name}.sql"
     before = len(faults)
-    mapping = _load_mapping(path.with_suffix(".yaml"), poll, faults)
-    try:
-        sql = read_limited(path, _SQL_LIMIT_BYTES).rstrip("; \t\r\n")
-    except ValueError as error:
-        faults.append(Fault(str(path), "", str(error), "a readable SQL file in UTF-8"))
+    mapping = _load_mapping(path.with_suffix(".yaml"), poll, facts, faults)
+    sql = read_sql(path, faults)
+    if sql is None:
         return None
     is_event = mapping is not None and mapping.events is not None
     known = {*parameters, *EVENT_PARAMETERS} if is_event else parameters
@@ -111,49 +93,51 @@ def _load_query(
         return None
     interval = mapping.interval or poll.interval
     query = Query(
-        name=name,
+        name=path.stem,
         path=path,
-        sql=statement_text(name, sql),
+        sql=statement_text(path.stem, sql),
         interval_s=interval.total_seconds(),
         timeout_s=(mapping.timeout or min(poll.timeout, interval)).total_seconds(),
         max_age_s=mapping.seconds(mapping.max_age),
-        needs=tuple(_needs(mapping)),
+        needs=tuple(build_needs(mapping.needs)),
         metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
         max_rows=mapping.max_rows,
         parameters=tuple(sorted(parameter_names(sql))),
         events=_events(mapping),
     )
-    return query, mapping.enabled is not False
+    shared = facts[mapping.facts] if mapping.facts is not None else None
+    return read_from(query, shared, sql) if shared else query, mapping.enabled is not False
 
 
-def _load_mapping(path: Path, poll: Poll, faults: list[Fault]) -> QueryMapping | None:
+def _load_mapping(
+    path: Path, poll: Poll, facts: Collection[str], faults: list[Fault]
+) -> QueryMapping | None:
     """A mapping file, or None and its faults."""
     try:
-        document = read_document(path, {}, holds="at least the key metrics")
+        mapping, found = read_mapping(path, QueryMapping, "at least the key metrics")
     except ConfigError as error:
         faults.extend(error.faults)
         return None
-    # An empty section means its defaults, here as everywhere; without the key there is no section.
-    if document.data.get("events", {}) is None:
-        document.data["events"] = {}
-    found = FaultList(document, QueryMapping)
-    mapping: QueryMapping | None = None
-    try:
-        mapping = QueryMapping.model_validate(document.data)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            if detail["type"] == "missing":
-                found.add(detail["loc"], "missing", EXPECTED_KEYS[str(detail["loc"][-1])])
-            else:
-                found.add_refusal(detail)
     if mapping is not None:
         _check_references(mapping, found)
+        _check_facts(mapping, facts, found)
         interval = mapping.interval or poll.interval
         for key, problem, expected in _misfits(interval, mapping.timeout, mapping.max_age):
             found.add((key,), f"{found.shown((key,))} {problem}", expected)
     listed = found.sorted()
     faults.extend(listed)
     return None if listed else mapping
+
+
+def _check_facts(mapping: QueryMapping, facts: Collection[str], found: FaultList) -> None:
+    """Facts that are not there, or that a query of events cannot read from."""
+    if mapping.facts is None:
+        return
+    if mapping.events is not None:
+        found.add(("facts",), "is given in a query of events", "no facts")
+    elif mapping.facts not in facts:
+        expected = f"one of {', '.join(sorted(facts))}" if facts else "a folder facts with it"
+        found.add(("facts",), f"{mapping.facts!r} is not known", expected)
 
 
 def _check_references(mapping: QueryMapping, found: FaultList) -> None:
@@ -212,17 +196,6 @@ def _kind_problems(
             yield ("type",), "'histogram' needs events", "gauge or counter, or the key events"
         if metric.value is None and not metric.series:
             yield (), "has neither value nor series", "one of them"
-
-
-def _needs(mapping: QueryMapping) -> Iterable[Need]:
-    """Every need, those behind a view or function after it."""
-    for need in mapping.needs:
-        if need.relation is not None:
-            yield Need("relation", need.relation)
-        else:
-            yield Need("function", need.function or "")
-        for relation in need.reads:
-            yield Need("relation", relation, need.relation or need.function)
 
 
 def _events(mapping: QueryMapping) -> Events | None:

@@ -88,6 +88,7 @@ Number = Annotated[float, Field(allow_inf_nan=False), refuse(bool, "float_type")
 # What stands behind `expected` where a required key is missing.
 EXPECTED_KEYS = {
     "metrics": "at least one metric",
+    "needs": "at least one relation or function",
     "name": "a metric name",
     "type": "gauge, counter or histogram",
     "help": "a sentence",
@@ -185,14 +186,21 @@ class MetricMapping(Section):
         return self
 
 
+class FactsMapping(Section):
+    """A whole mapping file of facts."""
+
+    needs: Annotated[tuple[NeedMapping, ...], SOME]
+
+
 class QueryMapping(Section):
-    """A whole mapping file."""
+    """A whole mapping file of a query."""
 
     enabled: Switch | None = True
     interval: Annotated[Duration, between("1s", "1d")] | None = None
     timeout: Annotated[Duration, between("100ms", "1h")] | None = None
     max_age: Annotated[Duration, between("1s", "7d")] | None = None
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
+    facts: Text | None = None
     needs: tuple[NeedMapping, ...] = ()
     labels: ByName[LabelName, LabelMapping] = Field(default={})
     events: EventsMapping | None = None

@@ -63,11 +63,25 @@ def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterab
 
 
 def statement_text(name: str, sql: str) -> str:
-    """Return the statement as it is sent: without comments, for psycopg would read a % in them,
-    and with the query's name in front, for readers of pg_stat_activity.
-    """
+    """Return the statement as it is sent: bare and marked."""
+    return mark_statement(name, bare_statement(sql))
+
+
+def bare_statement(sql: str) -> str:
+    """Return the statement without comments and empty lines: psycopg would read a % in them."""
     lines = (line.rstrip() for line in _without_comments(sql).splitlines())
-    return f"/* chatqueue-exporter: {name} */ " + "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line)
+
+
+def escaped_statement(sql: str) -> str:
+    """Return the bare statement as it is written beside one that has parameters."""
+    bare = bare_statement(sql)
+    return bare if parameter_names(bare) else bare.replace("%", "%%")
+
+
+def mark_statement(names: str, sql: str) -> str:
+    """Return the statement with the query's name in front, for readers of pg_stat_activity."""
+    return f"/* chatqueue-exporter: {names} */ {sql}"
 
 
 def _without_comments(sql: str) -> str:

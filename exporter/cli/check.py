@@ -12,10 +12,11 @@ import click
 from exporter.cli import options
 from exporter.cli.output import build_console, build_table, one_line, print_json
 from exporter.config import load_config
+from exporter.config.shard import Shard
 from exporter.database import Connection, Outcome, check_dsn
 from exporter.errors import DatabaseError, DatabaseUnavailable
 from exporter.metrics.events import families_of
-from exporter.polling.plan import Plan, build_plans
+from exporter.polling.plan import Plan, build_plans, load_queries
 
 
 def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -29,6 +30,7 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 @click.command("check-config")
 @options.config_file
+@options.shard
 @click.option(
     "--live",
     is_flag=True,
@@ -42,14 +44,14 @@ def _print_schema(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     callback=_print_schema,
     help="Print the JSON Schema of the configuration for an editor.",
 )
-def check_config(config_file: Path, live: bool) -> None:
+def check_config(config_file: Path, shard: Shard | None, live: bool) -> None:
     """Check the configuration and every query's files.
 
     Exit code 0: all is valid. 1: something must be changed, and is named.
     """
-    config = load_config(config_file, check_dsn=check_dsn)
+    config = load_config(config_file, check_dsn=check_dsn, shard=shard)
     plans = build_plans(config)
-    queries = len(next(iter(plans.values())).queries)
+    queries = len(load_queries(config))
     databases = _count(len(plans), "database", "databases")
     counted = f"{databases}, {_count(queries, 'query', 'queries')}"
     click.echo(f"{config_file}: {counted}, configuration is valid")

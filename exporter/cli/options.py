@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from exporter.config import Config, parse_duration
+from exporter.config.shard import Shard
 from exporter.errors import ChatqueueError
 
 DEFAULT_ADDRESS = ":10847"
@@ -104,6 +105,22 @@ config_file, config_file_if_any = (
         help="Configuration file; by default chatqueue.yaml here or in /etc/chatqueue.",
     )
     for callback in (_find_config_file, _find_config_file_if_any)
+)
+
+
+def _parse_shard(_: click.Context, __: click.Parameter, value: str | None) -> Shard | None:
+    try:
+        return Shard.parse(value) if value else None
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+shard = click.option(
+    "--shard",
+    metavar="NUMBER/COUNT",
+    callback=_parse_shard,
+    help="Take only this share of the databases, by a hash of their names: 0/8 to 7/8 for eight "
+    "daemons with one configuration.  [default: all]",
 )
 web_config_file = click.option(
     "--web.config.file",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import click
 
 from exporter.cli import options
+from exporter.config.shard import Shard
 
 
 @click.command()
 @options.config_file
+@options.shard
 @click.option(
     "--web.listen-address",
     "listen_addresses",
@@ -40,6 +43,7 @@ from exporter.cli import options
 @options.log_format
 def run(
     config_file: Path,
+    shard: Shard | None,
     listen_addresses: Sequence[str],
     external_url: str | None,
     route_prefix: str | None,
@@ -62,7 +66,8 @@ def run(
     except ValueError as error:
         raise click.UsageError(f"--web.external-url or --web.route-prefix: {error}") from None
     configure_logging(log_level, log_format)
-    daemon = Daemon(config_file)
+    _collect_garbage_rarely()
+    daemon = Daemon(config_file, shard)
     serve(
         daemon,
         listen_addresses,
@@ -70,6 +75,16 @@ def run(
         enable_lifecycle=enable_lifecycle,
         place=place,
     )
+
+
+def _collect_garbage_rarely() -> None:
+    """Leave full collections to a tenth: each stops all threads, 0.1 s with 100 databases.
+
+    Younger generations take what exceptions leave behind; a full one finds next to nothing.
+    """
+    gc.freeze()
+    youngest, middle, oldest = gc.get_threshold()
+    gc.set_threshold(youngest, middle, 10 * oldest)
 
 
 def _import_structlog_without_rich() -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from exporter.cli import options
 from exporter.cli.output import build_console, one_line
 from exporter.config import load_config
+from exporter.config.shard import Shard
 from exporter.database import Connection, check_dsn
 from exporter.errors import ChatqueueError, DatabaseUnavailable
 from exporter.metrics.figures import STATE_FIGURES
@@ -27,14 +28,15 @@ _COLOURS = {"ok": "green", "warning": "yellow", "critical": "bold red", "unknown
 
 @click.command()
 @options.config_file
+@options.shard
 @options.as_json
-def status(config_file: Path, as_json: bool) -> None:
+def status(config_file: Path, shard: Shard | None, as_json: bool) -> None:
     """Show every queue once: states, waits, stuck chats, judged by the thresholds.
 
     Exit code 0: calm. 1: a threshold is crossed. 2: unknown.
     """
     try:
-        config = load_config(config_file, check_dsn=check_dsn)
+        config = load_config(config_file, check_dsn=check_dsn, shard=shard)
         plans = build_plans(config)
     except ChatqueueError as error:
         # Not main's exit code 1: a script would take it for a crossed threshold.

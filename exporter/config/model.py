@@ -7,7 +7,7 @@ The descriptions here are the reference: `config.schema.json`, `config.example.y
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
@@ -23,6 +23,7 @@ from exporter.config.values import (
     ByName,
     Dsn,
     Duration,
+    FilePath,
     LabelName,
     Name,
     Parameter,
@@ -222,13 +223,37 @@ class Checks(Section):
     )
 
 
+class Web(Section):
+    """What the daemon's own page shows; how it is protected is in the web configuration."""
+
+    chats: Switch = Field(
+        default=True,
+        description="Whether the page lists chats by id, to users and on loopback only. off "
+        "removes the list for all; `chatqueue chats` is not affected.",
+    )
+
+
+def _require_databases(schema: dict[str, Any]) -> None:
+    """Let an editor accept a file with either key; the loader puts databases in."""
+    del schema["required"]
+    schema["anyOf"] = [{"required": ["databases"]}, {"required": ["databases_dir"]}]
+
+
 class Config(Section):
     """The whole file."""
 
-    databases: Annotated[ByName[Name, Database], Field(min_length=1)] = Field(
+    model_config = ConfigDict(json_schema_extra=_require_databases)
+
+    databases: ByName[Name, Database] = Field(
         title="sections by name",
         description="The databases to watch, each under the name its `database` label shows: 1 to "
-        "63 letters, digits, _, . or -.",
+        "63 letters, digits, _, . or -. At least one, unless databases_dir is given.",
+    )
+    databases_dir: FilePath | None = Field(
+        default=None,
+        description="A folder with one file for each further database, `<name>.yaml`, which holds "
+        "what would stand below its name here; for a generator to write. Paths in these files are "
+        "relative to this one. Read again at every reload.",
     )
     poll: Poll = Field(
         default=Poll(), description="How often databases are queried, and with what timeouts."
@@ -258,6 +283,7 @@ class Config(Section):
         default=Notify(),
         description="Webhooks that report what auto-release does, and digests of the watch.",
     )
+    web: Web = Field(default=Web(), description="What the daemon's own page shows.")
     prometheus: Prometheus = Field(
         default=Prometheus(),
         description="The Prometheus that scrapes this exporter; only `chatqueue report` asks it.",

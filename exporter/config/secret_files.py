@@ -9,8 +9,10 @@ from exporter.config.faults import FaultList
 from exporter.config.values import Surroundings
 
 _LIMIT_BYTES = 64 * 1024
-# Sections (* for any name) and the keys in them that may come from the file `<key>_file` names.
-_SECRETS: tuple[tuple[KeyPath, tuple[str, ...]], ...] = (
+Secrets = tuple[tuple[KeyPath, tuple[str, ...]], ...]
+"""Sections (* for any name), and the keys in them that `<key>_file` may give."""
+
+_SECRETS: Secrets = (
     (("databases", "*"), ("dsn", "release_dsn")),
     (("notify", "webhooks", "*"), ("url",)),
     (("logs", "receivers", "*"), ("token", "secret")),
@@ -18,15 +20,21 @@ _SECRETS: tuple[tuple[KeyPath, tuple[str, ...]], ...] = (
 )
 
 
-def read_secret_files(document: Document, surroundings: Surroundings, faults: FaultList) -> None:
+def read_secret_files(
+    document: Document,
+    surroundings: Surroundings,
+    faults: FaultList,
+    secrets: Secrets = _SECRETS,
+) -> None:
     """Put the content of every secret's file where the secret itself would stand.
 
     Args:
         document: Changed in place.
         surroundings: Where the files lie.
         faults: Where a file cannot be read, or stands beside the secret itself.
+        secrets: Where the document may have some.
     """
-    for pattern, keys in _SECRETS:
+    for pattern, keys in secrets:
         for path, section in _sections(document.data, pattern, ()):
             for key in keys:
                 if f"{key}_file" in section:

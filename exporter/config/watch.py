@@ -58,8 +58,9 @@ class Digests(Section):
     state_file: FilePath | None = Field(
         default=None,
         description="File that keeps the values at the start of the watch and the last digest "
-        "across restarts, in a folder the daemon may write. Relative to this file. Without it, "
-        "changes are counted from the restart on.",
+        "across restarts, in a folder the daemon may write. Relative to this file. The live page's "
+        "history is kept beside it, with `.history` added to the name. Without it, changes are "
+        "counted and the history begins from the restart on.",
     )
 
 

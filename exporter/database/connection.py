@@ -6,18 +6,19 @@ on the database's clock.
 
 from __future__ import annotations
 
-import datetime
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import psycopg
+from psycopg import errors
 
 from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
-from exporter.database.link import Link, Row
-from exporter.database.probe import STATEMENTS, Ask, find_locked, probe_needs
+from exporter.database.link import Link
+from exporter.database.outcomes import Outcome, Parameters, Poll, QueryRequest
+from exporter.database.probe import Ask, Proof, find_locked, probe_needs, read_opening
 from exporter.database.settings import (
     DEADLINE_GRACE_S,
     FRUGAL,
@@ -26,68 +27,20 @@ from exporter.database.settings import (
     build_begin,
     build_limits,
 )
+from exporter.database.shared import build_statement, group_by_facts, read_parts
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
-
-Parameters = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRequest:
-    """One query and the values of the parameters that are not shared by all queries."""
-
-    query: Query
-    values: Parameters = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one query gave in one poll.
-
-    Attributes:
-        query: The catalogue entry.
-        columns: Names of the columns returned; empty on failure.
-        rows: Column name to value; empty on failure.
-        error: Why there are no rows, or None.
-        duration_s: Time from asking to the last row, network included.
-    """
-
-    query: Query
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-    error: DatabaseError | None
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What one transaction saw.
-
-    Attributes:
-        outcomes: One per query, in the order of the requests.
-        began_at: The database's `now()`, which all queries of the poll share.
-        clock_skew_s: Database clock minus this host's.
-        in_recovery: Whether the server is a standby.
-        version_num: `server_version_num`, e.g. 150018.
-        hidden: Relation and whether row-level security hides rows of it from this role.
-        lost: Why the connection broke during the poll, or None; the outcomes before it stand.
-        lost_at: The query that was being asked then; None where none was.
-        reopened: Whether a kept connection had died since, and a new one was opened for this poll.
-    """
-
-    outcomes: tuple[Outcome, ...]
-    began_at: datetime.datetime
-    clock_skew_s: float
-    in_recovery: bool
-    version_num: int
-    hidden: tuple[tuple[str, bool], ...]
-    lost: DatabaseUnavailable | None
-    lost_at: str | None = None
-    reopened: bool = False
 
 
 class Connection(Link):
     """The connection that polls; not thread-safe but for `abort`."""
+
+    def __init__(self, dsn: str, **settings: Any) -> None:
+        super().__init__(dsn, **settings)
+        # Queries that failed the last time, and so are not asked together with others.
+        self._alone: set[str] = set()
+        self._proof: Proof | None = None
+        self._limits = _FIRST_LIMITS
 
     def poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
@@ -112,6 +65,11 @@ class Connection(Link):
             # connection is opened at once, and only if that fails is anything wrong.
             return replace(self._poll(requests, needs, parameters), reopened=True)
 
+    def close(self) -> None:
+        """Close the connection, if there is one, and trust nothing that was found over it."""
+        super().close()
+        self._proof = None
+
     def _poll(
         self, requests: Sequence[QueryRequest], needs: Sequence[Need], parameters: Parameters
     ) -> Poll:
@@ -127,7 +85,9 @@ class Connection(Link):
                 watchdog.arm(STATEMENT_TIMEOUT_S + DEADLINE_GRACE_S)
                 try:
                     opening = build_begin("REPEATABLE READ READ ONLY", lock_s=LOCK_TIMEOUT_S)
-                    connection.execute(f"{opening}; {FRUGAL}".encode())
+                    # All queries share the savepoint: it stays when one is undone back to it.
+                    connection.execute(f"{opening}; {FRUGAL}; SAVEPOINT query".encode())
+                    self._limits = _FIRST_LIMITS
                 except psycopg.Error as error:
                     unavailable = self._unavailable(error, watchdog)
                     if was_kept and not watchdog.fired:
@@ -151,23 +111,31 @@ class Connection(Link):
     ) -> Poll:
         """The transaction of one poll; psycopg's errors before the first query come out."""
         asked_s = time.time()
-        server = connection.execute(STATEMENTS["clock"].encode()).fetchone()
+        reached = self._proof.reached if self._proof is not None else ()
+        server = read_opening(_asking(connection), needs, reached)
         answered_s = time.time()
-        assert server is not None  # noqa: S101 - a SELECT of constants has one row
-        faults, hidden = probe_needs(_asking(connection), needs)
+        # A pooler makes up the process id that it tells its clients, and may change the backend
+        # between two transactions: then nothing is left prepared there.
+        is_direct = server["backend_pid"] == connection.info.backend_pid
+        connection.prepare_threshold = _PREPARED_AFTER if is_direct else None
+        proof, fingerprint, now_s = self._proof, server["fingerprint"], time.monotonic()
+        if proof is None or not proof.holds(needs, fingerprint, now_s):
+            proof = probe_needs(_asking(connection), needs, reached, fingerprint, now_s)
+        self._proof = proof
+        faults = dict(proof.faults)
         outcomes: list[Outcome] = []
-        lost: DatabaseUnavailable | None = None
         lost_at: str | None = None
+        together, lost = self._ask_groups(connection, watchdog, requests, needs, faults, parameters)
         for request in requests:
-            outcome = (
+            outcome = together.get(request.query.name) or (
                 _failed(request.query, lost)
                 if lost is not None
                 else self._ask(connection, watchdog, request, needs, faults, parameters)
             )
-            if isinstance(outcome.error, DatabaseUnavailable):
+            if lost is None and isinstance(outcome.error, DatabaseUnavailable):
                 # The first one says why it broke; for the others the connection was gone.
-                lost_at = lost_at or request.query.name
-                lost = lost or DatabaseUnavailable(str(outcome.error), outcome.error.reason)
+                lost_at = request.query.name
+                lost = DatabaseUnavailable(str(outcome.error), outcome.error.reason)
             outcomes.append(outcome)
         if lost is None:
             lost = self._finish(connection, watchdog)
@@ -177,10 +145,72 @@ class Connection(Link):
             clock_skew_s=float(server["now_s"]) - (asked_s + answered_s) / 2,
             in_recovery=bool(server["in_recovery"]),
             version_num=int(server["version_num"]),
-            hidden=hidden,
+            hidden=proof.hidden,
             lost=lost,
             lost_at=lost_at,
         )
+
+    def _ask_groups(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        requests: Sequence[QueryRequest],
+        needs: Sequence[Need],
+        faults: dict[Need, QueryFailed],
+        parameters: Parameters,
+    ) -> tuple[dict[str, Outcome], DatabaseUnavailable | None]:
+        """Queries that share facts, one statement per facts: their outcomes by name.
+
+        What has no outcome is to be asked alone: nothing of a statement that fails stands, so that
+        the failure is counted at the query that is to blame.
+        """
+        sound = (
+            request.query
+            for request in requests
+            if request.query.name not in self._alone
+            and not any(need in faults for need in request.query.needs)
+        )
+        outcomes: dict[str, Outcome] = {}
+        for group in group_by_facts(sound):
+            try:
+                outcomes |= self._ask_together(connection, watchdog, group, parameters)
+            except (psycopg.Error, *UNREADABLE) as error:
+                self._proof = None
+                if connection.closed or watchdog.fired:
+                    # One of them may be to blame; alone, it shows which.
+                    self._alone.update(query.name for query in group)
+                    return outcomes, self._unavailable(error, watchdog)
+                try:
+                    self._undo(connection)
+                    if isinstance(error, errors.LockNotAvailable):
+                        faults.update(find_locked(_asking(connection), faults, needs))
+                except psycopg.Error as second:
+                    return outcomes, self._unavailable(second, watchdog)
+        return outcomes, None
+
+    def _ask_together(
+        self,
+        connection: psycopg.Connection[dict[str, Any]],
+        watchdog: Watchdog,
+        queries: Sequence[Query],
+        parameters: Parameters,
+    ) -> dict[str, Outcome]:
+        """Queries of the same facts in one statement, within the longest of their limits."""
+        self._on_step()
+        timeout_s = max(query.timeout_s for query in queries)
+        watchdog.arm(timeout_s + DEADLINE_GRACE_S)
+        values = {name: parameters[name] for query in queries for name in query.parameters}
+        started = time.perf_counter()
+        self._limit(connection, timeout_s)
+        cursor = connection.execute(build_statement(queries).encode(), values, binary=True)
+        parts = read_parts(cursor.fetchall())
+        took_s = time.perf_counter() - started
+        share_s = max(took_s - sum(part.own_s for part in parts), 0.0) / len(parts)
+        return {
+            query.name: Outcome(query, part.columns, part.rows, None, part.own_s + share_s)
+            for query, part in zip(queries, parts, strict=True)
+            if part.is_readable
+        }
 
     def _ask(
         self,
@@ -190,10 +220,13 @@ class Connection(Link):
         needs: Sequence[Need],
         faults: dict[Need, QueryFailed],
         parameters: Parameters,
+        *,
+        is_replanned: bool = False,
     ) -> Outcome:
         """One query within its limits, isolated by a savepoint.
 
-        After a lock timeout, other queries that need the locked relation are not run.
+        After a lock timeout, other queries that need the locked relation are not run. A prepared
+        statement whose columns a migration has changed is planned again and asked once more.
         """
         query = request.query
         for need in query.needs:
@@ -205,28 +238,44 @@ class Connection(Link):
         values = {name: shared_and_own[name] for name in query.parameters}
         started = time.perf_counter()
         try:
-            lock_s = min(LOCK_TIMEOUT_S, query.timeout_s / 2)
-            limits = build_limits(statement_s=query.timeout_s, lock_s=lock_s)
-            connection.execute(f"SAVEPOINT query; {limits}".encode())
+            self._limit(connection, query.timeout_s)
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
             columns = tuple(column.name for column in cursor.description or ())
             duration_s = time.perf_counter() - started
-            connection.execute("RELEASE SAVEPOINT query")
         except (psycopg.Error, *UNREADABLE) as error:
+            self._proof = None  # what is wrong may be what the probe looks at
             duration_s = time.perf_counter() - started
             if connection.closed or watchdog.fired:
                 return _failed(query, self._unavailable(error, watchdog), duration_s)
             failure = query_failure(error, query.timeout_s, self._secrets)
             try:
-                connection.execute("ROLLBACK TO SAVEPOINT query")
+                self._undo(connection)
+                if isinstance(error, _NOT_PREPARED_ANY_MORE) and not is_replanned:
+                    request_again = (request, needs, faults, parameters)
+                    return self._ask(connection, watchdog, *request_again, is_replanned=True)
                 if failure.reason is Reason.LOCKED:
                     faults.update(find_locked(_asking(connection), faults, needs))
             except psycopg.Error as second:
                 return _failed(query, self._unavailable(second, watchdog), duration_s)
+            if query.facts is not None:
+                self._alone.add(query.name)
             return _failed(query, failure, duration_s)
+        self._alone.discard(query.name)
         return Outcome(query, columns, rows, None, duration_s)
+
+    def _limit(self, connection: psycopg.Connection[dict[str, Any]], timeout_s: float) -> None:
+        """Set the limits of what comes next, unless they are in force."""
+        limits = build_limits(statement_s=timeout_s, lock_s=min(LOCK_TIMEOUT_S, timeout_s / 2))
+        if limits != self._limits:
+            connection.execute(limits.encode())
+            self._limits = limits
+
+    def _undo(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        """Go back to where no query has failed; psycopg then forgets what it has prepared."""
+        connection.execute("ROLLBACK TO SAVEPOINT query")
+        self._limits = _FIRST_LIMITS
 
     def _finish(
         self, connection: psycopg.Connection[dict[str, Any]], watchdog: Watchdog
@@ -247,6 +296,16 @@ class Connection(Link):
                 "the server did not answer in time and the connection was cut", Reason.TIMEOUT
             )
         return DatabaseUnavailable(self._explain(error))
+
+
+# Runs of a statement before it is prepared, so that what is asked once is not.
+_PREPARED_AFTER = 2
+_NOT_PREPARED_ANY_MORE = (
+    errors.FeatureNotSupported,  # its columns have changed
+    errors.InvalidSqlStatementName,  # somebody between has sent DISCARD ALL
+    errors.DuplicatePreparedStatement,
+)
+_FIRST_LIMITS = build_limits(statement_s=STATEMENT_TIMEOUT_S, lock_s=LOCK_TIMEOUT_S)
 
 
 class _DeadAtOnce(DatabaseUnavailable):

@@ -1,7 +1,7 @@
 """What every connection has in common: how it is opened, kept, cut off and closed.
 
-Every setting is `SET LOCAL` and nothing is prepared on the server, so a transaction pooler
-(PgBouncer, Supabase) serves as well as a direct connection.
+Every setting is `SET LOCAL` and nothing is prepared on the server unless the connection is known to
+be direct, so a transaction pooler (PgBouncer, Supabase) serves as well.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 import psycopg
 from psycopg import conninfo
+from psycopg.abc import Buffer
 from psycopg.rows import dict_row
+from psycopg.types.array import ListDumper
 
 from exporter import __version__
 from exporter.database.failures import explain
@@ -97,11 +99,25 @@ class Link:
                 self._connection = psycopg.connect(
                     self._conninfo,
                     autocommit=True,
-                    prepare_threshold=None,  # a transaction pooler keeps no prepared statements
+                    prepare_threshold=None,  # until it is known that no pooler stands between
                     row_factory=dict_row,
                 )
+                self._connection.adapters.register_dumper(list, _TextListDumper)
             except psycopg.Error as error:
                 raise DatabaseUnavailable(self._explain(error)) from error
             except UnicodeError as error:  # a host that is no name, e.g. with an empty label
                 raise DatabaseUnavailable("the host is not a host name") from error
         return self._connection
+
+
+class _TextListDumper(ListDumper):
+    """Writes a list of texts at once: psycopg's 1.6 us each count where a poll names thousands."""
+
+    def dump(self, obj: list[Any]) -> Buffer | None:
+        """Return the array as PostgreSQL reads it, every element in quotes."""
+        if set(map(type, obj)) != {str}:
+            return super().dump(obj)
+        text = '","'.join([each.replace("\\", "\\\\").replace('"', '\\"') for each in obj])
+        if "\0" in text:  # which psycopg refuses
+            return super().dump(obj)
+        return f'{{"{text}"}}'.encode()

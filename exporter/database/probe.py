@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from exporter.catalogue import Need
@@ -22,16 +23,69 @@ _UNPROVED = {
 }
 
 
+# What the fingerprint does not show is noticed by then.
+MAX_AGE_S = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the probe found, and what it holds for.
+
+    Attributes:
+        needs: What was looked at.
+        faults: What is wrong with each need that cannot be trusted.
+        hidden: Relation and whether it hides rows.
+        reached: Object ids of all relations that are read in the end.
+        fingerprint: Of the system catalogues in the same snapshot.
+        proved_at_s: Monotonic time.
+    """
+
+    needs: tuple[Need, ...]
+    faults: Mapping[Need, QueryFailed]
+    hidden: tuple[tuple[str, bool], ...]
+    reached: tuple[int, ...]
+    fingerprint: str
+    proved_at_s: float
+
+    def holds(self, needs: Sequence[Need], fingerprint: str, now_s: float) -> bool:
+        """Return whether it still stands; where something is wrong, never: it may be mended."""
+        return (
+            not self.faults
+            and self.needs == tuple(needs)
+            and self.fingerprint == fingerprint
+            and now_s - self.proved_at_s < MAX_AGE_S
+        )
+
+
+def read_opening(ask: Ask, needs: Sequence[Need], reached: Sequence[int]) -> Row:
+    """Return the clock, the server and the fingerprint of what the needs depend on.
+
+    Source: exporter/database/sql/opening.sql.
+    """
+    objects = [name for need in needs for name in (need.name, need.through) if name]
+    functions = [name.partition("(")[0] for name in objects if "(" in name]
+    values = {
+        "schemas": sorted({name.partition(".")[0] for name in objects}),
+        "functions": sorted({name.partition(".")[2] for name in functions}),
+        "reached": list(reached),
+    }
+    (row,) = ask(STATEMENTS["opening"], values)
+    return row
+
+
 def probe_needs(
-    ask: Ask, needs: Sequence[Need]
-) -> tuple[dict[Need, QueryFailed], tuple[tuple[str, bool], ...]]:
+    ask: Ask, needs: Sequence[Need], reached: Sequence[int], fingerprint: str, now_s: float
+) -> Proof:
     """Look at every need: what is wrong with it, and whether each relation hides rows.
+
+    `fingerprint` was taken in this transaction over the relations `reached`.
 
     Source: exporter/database/sql/probe.sql.
     """
     rows = _probe(ask, [(need.name, need.through) for need in needs])
     faults: dict[Need, QueryFailed] = {}
     hidden: dict[str, bool] = {}
+    found: set[int] = set()
     for need in needs:
         row = rows[need.name, need.through]
         fault = _need_fault(need, row)
@@ -39,7 +93,11 @@ def probe_needs(
             faults[need] = fault
         if need.kind == "relation":
             hidden[need.name] = hidden.get(need.name, False) or row["is_hidden"]
-    return faults, tuple(hidden.items())
+        found.update(row["reached"] or ())
+    if found != set(reached):
+        fingerprint = read_opening(ask, needs, sorted(found))["fingerprint"]
+    proved = (tuple(sorted(found)), fingerprint, now_s)
+    return Proof(tuple(needs), faults, tuple(hidden.items()), *proved)
 
 
 def find_blindness(ask: Ask, relations: Sequence[str]) -> str | None:

@@ -34,6 +34,8 @@ class Watchdog:
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
         self._condition = threading.Condition()
         self._deadline = float("inf")
+        # A later deadline is noticed then; to wake the thread for each step would cost the poll.
+        self._wakes_at = float("inf")
         self._done = False
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self.fired = False
@@ -54,7 +56,8 @@ class Watchdog:
         with self._condition:
             if not self.fired:
                 self._deadline = time.monotonic() + seconds
-                self._condition.notify()
+                if self._deadline < self._wakes_at:
+                    self._condition.notify()
 
     def abort(self) -> None:
         """End the current step now."""
@@ -66,6 +69,7 @@ class Watchdog:
         """Wait for the deadline or the end of the poll."""
         with self._condition:
             while not self._done and (left := self._deadline - time.monotonic()) > 0:
+                self._wakes_at = self._deadline
                 self._condition.wait(None if left == float("inf") else left)
             if self._done:
                 return

@@ -23,6 +23,7 @@ import yaml
 
 from exporter.daemon import Daemon
 from exporter.database.session import Session
+from exporter.demo.history import compute_minutes
 from exporter.demo.machine import find_free_port
 from exporter.demo.platform import install_platform
 from exporter.demo.postgres import LocalServer, LocalServerError, embedded_bin_dir
@@ -34,6 +35,8 @@ from exporter.release.grants import READER, RELEASER, build_grants
 from exporter.service import serve
 
 HOST, PORT = "127.0.0.1", 10847
+DATABASE = "demo"
+HISTORY_HOURS = 2.0
 # A newcomer looks for minutes, not hours: the demo polls more often than an installation.
 _INTERVALS = {
     "5s": ("state_clock", "customer_wait", "operators", "operator_load", "idle_detector"),
@@ -79,7 +82,7 @@ def run_demo(
         LocalServer(embedded_bin_dir()) as server,
         ending.allowed(),
         tempfile.TemporaryDirectory(prefix="chatqueue-demo-") as folder,
-        _living_platform(server, scenario, seed),
+        _living_platform(server, scenario, seed) as lived,
         contextlib.ExitStack() as beside,
     ):
         config_file = _write_config(Path(folder), server, release_mode)
@@ -91,8 +94,10 @@ def run_demo(
             _announce(scenario, bound[0], config_file, server, time.monotonic() - started, stack)
             _announce_releases(release_mode, config_file)
 
+        daemon = Daemon(config_file)
+        daemon.history.fill(DATABASE, lived)
         serve(
-            Daemon(config_file),
+            daemon,
             listen_addresses or [_free_address()],
             enable_lifecycle=True,
             # A closed terminal ends the demo, unless it runs under nohup.
@@ -157,8 +162,12 @@ class _Ending:
 
 
 @contextlib.contextmanager
-def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[None]:
-    """The platform with two hours of history, its people going on in a thread."""
+def _living_platform(
+    server: LocalServer, scenario: str, seed: int
+) -> Iterator[list[dict[str, float]]]:
+    """The platform with two hours of history, its people going on in a thread; yields the hours'
+    values, minute by minute.
+    """
 
     def switch(on: bool) -> None:
         if on:
@@ -172,12 +181,13 @@ def _living_platform(server: LocalServer, scenario: str, seed: int) -> Iterator[
     with psycopg.connect(server.dsn(), autocommit=True) as owner:
         owner.execute(build_grants().encode())
     simulation = Simulation(server.dsn(), seed=seed, scenario=scenario, database_switch=switch)
-    simulation.seed_history()
+    rows = simulation.seed_history(HISTORY_HOURS)
+    lived = compute_minutes(rows, simulation.world.now, int(HISTORY_HOURS * 60))
     stop = threading.Event()
     thread = threading.Thread(target=simulation.run, args=(stop,), name="simulation", daemon=True)
     thread.start()
     try:
-        yield
+        yield lived
     finally:
         stop.set()
         thread.join(5)
@@ -190,7 +200,7 @@ def _write_config(folder: Path, server: LocalServer, release_mode: str) -> Path:
     }
     database = {"dsn": server.dsn(user=READER), "release_dsn": server.dsn(user=RELEASER)}
     config = {
-        "databases": {"demo": database},
+        "databases": {DATABASE: database},
         "queries": {"overrides": overrides},
         "release": {"mode": release_mode, **_RELEASE},
     }
@@ -222,7 +232,7 @@ def _announce(
         f"""
 The demo is alive after {ready_s:.1f} s. Open:
 
-  http://{address}/          the databases and queries
+  http://{address}/          the live page: is all well, what is wrong, what to do
   http://{address}/metrics   the metrics, for Prometheus
 {_describe(stack) if stack else ""}
 Scenario "{scenario}": {story.summary}

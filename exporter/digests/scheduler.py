@@ -13,7 +13,7 @@ from exporter.digests.digest import build_digest
 from exporter.digests.memory import Memory, read_memory, write_memory
 from exporter.digests.schedule import due_time, next_time
 from exporter.metrics.figures import Reading
-from exporter.notify.notices import Notifier
+from exporter.notify.notices import Notice, Notifier
 from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.watch")
@@ -36,6 +36,9 @@ class DigestScheduler(PeriodicThread[Watch]):
         read: Returns each database's values; empty before every database was polled once.
         notifier: Takes the digests.
         now: The time.
+
+    Attributes:
+        sent: The last digest of each database that this process sent.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class DigestScheduler(PeriodicThread[Watch]):
         self._write_failed = False
         self._memory: Memory | None = None
         self._awake_since = now()
+        self.sent: Mapping[str, Notice] = {}
         self._begin()
 
     def _run_once(self) -> float | None:
@@ -87,8 +91,12 @@ class DigestScheduler(PeriodicThread[Watch]):
         assert started_at is not None  # noqa: S101 - a digest is due
         sent = {database: account.mark_sent() for database, account in accounts.items()}
         self._store(Memory(started_at, due, sent))
-        for database, account in accounts.items():
-            self._notifier.notify(build_digest(database, account, self._plan, due))
+        self.sent = {
+            database: build_digest(database, account, self._plan, due)
+            for database, account in accounts.items()
+        }
+        for notice in self.sent.values():
+            self._notifier.notify(notice)
         log.info("digest sent", time=due.isoformat(), databases=len(accounts))
 
     def _on_new_plan(self, old: Watch) -> None:
@@ -103,6 +111,7 @@ class DigestScheduler(PeriodicThread[Watch]):
             self._memory = None
         elif self._memory is None or self._memory.started_at != watch.started_at:
             self._awake_since = self._now()
+            self.sent = {}
             self._memory = self._restore(watch) or Memory(watch.started_at)
 
     def _restore(self, watch: Watch) -> Memory | None:

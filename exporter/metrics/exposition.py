@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from exporter import __version__
 from exporter.metrics.snapshot import Family, Labels, Snapshot, make_family
@@ -32,6 +33,7 @@ MAX_SHARE = 0.05
 GRACE_S = 2.0
 # A format that was not asked for in that time is no longer kept ready.
 FORGET_AFTER_S = 600.0
+_format_value: Callable[[float], str] = floatToGoString
 _END = b"# EOF\n"
 _Key = tuple[str, Labels]
 _GZIP_LEVEL = 5
@@ -77,12 +79,29 @@ class _Part:
     Attributes:
         source: What it was rendered from; another object is another state.
         valid_until: Monotonic time from which the source reads differently.
-        lines: By family name: the family, its heading and its sample lines.
+        families: By their name.
     """
 
     source: object
     valid_until: float
-    lines: dict[str, tuple[Family, bytes, bytes]]
+    families: dict[str, _Encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """One family of a part.
+
+    Attributes:
+        family: As it was encoded.
+        heading: Lines of help, type and unit.
+        series: Name and labels of each sample as they stand before its value.
+        lines: All sample lines.
+    """
+
+    family: Family
+    heading: bytes
+    series: tuple[str, ...]
+    lines: bytes
 
 
 @dataclass(slots=True)
@@ -206,9 +225,7 @@ class Exposition(PeriodicThread[None]):
 def _join(format_: _Format, source: Source, now: float) -> bytes:
     """The families of all parts, each name's samples together, in the order of the parts."""
     sources: list[tuple[str, Labels, Snapshot | tuple[Family, ...]]] = [("own", (), source.own)]
-    for snapshot in source.snapshots:
-        labels = (("database", snapshot.database), *snapshot.labels)
-        sources.append(("database", labels, snapshot))
+    sources += [("database", snapshot.all_labels, snapshot) for snapshot in source.snapshots]
     sources += [("release", labels, families) for labels, families in source.releases]
     # Labels are part of the key: a reload that changes them leaves no line as it was.
     parts = format_.parts = {
@@ -217,8 +234,8 @@ def _join(format_: _Format, source: Source, now: float) -> bytes:
     }
     joined: dict[str, list[bytes]] = {}
     for part in parts.values():
-        for name, (_, heading, lines) in part.lines.items():
-            joined.setdefault(name, [heading]).append(lines)
+        for name, encoded in part.families.items():
+            joined.setdefault(name, [encoded.heading]).append(encoded.lines)
     return b"".join(chunk for chunks in joined.values() for chunk in chunks)
 
 
@@ -233,26 +250,47 @@ def _render_part(
         families, valid_until = source.families(now), source.next_expiry(now)
     else:
         families, valid_until = source, math.inf
-    before = known.lines if known is not None else {}
-    lines = {}
-    for family in families:
-        entry = before.get(family.name)
-        if entry is None or entry[0] != family:
-            entry = (family, *_encode(format_.encode, family, labels=key[1]))
-        lines[family.name] = entry
-    return _Part(source, valid_until, lines)
+    before = known.families if known is not None else {}
+    encoded = {
+        family.name: _encode(format_.encode, family, key[1], before.get(family.name))
+        for family in families
+    }
+    return _Part(source, valid_until, encoded)
 
 
 def _encode(
+    encode: Callable[[Collector], bytes], family: Family, labels: Labels, before: _Encoded | None
+) -> _Encoded:
+    """A family as it was where nothing changed; of the same series only the values are written."""
+    if before is not None and before.family == family:
+        return before
+    if before is not None and _shape(before.family) == _shape(family):
+        heading, series = before.heading, before.series
+    else:
+        heading, series = _encode_series(encode, family, labels)
+    values = map(_format_value, (sample.value for sample in family.samples))
+    lines = "".join(f"{name} {value}\n" for name, value in zip(series, values, strict=True))
+    return _Encoded(family, heading, series, lines.encode())
+
+
+def _shape(family: Family) -> object:
+    """All of a family but its name and values."""
+    series = [(sample.labels, sample.suffix) for sample in family.samples]
+    return family.type, family.help, family.unit, series
+
+
+def _encode_series(
     encode: Callable[[Collector], bytes], family: Family, labels: Labels
-) -> tuple[bytes, bytes]:
-    """A family's heading and its sample lines."""
+) -> tuple[bytes, tuple[str, ...]]:
+    """A family's heading, and each sample's line up to its value, as the library writes them."""
     metric = Metric(family.name.removesuffix("_total"), family.help, family.type, family.unit)
     for sample in family.samples:
-        metric.add_sample(family.name + sample.suffix, dict(labels + sample.labels), sample.value)
-    text = encode(_OneFamily(metric)).removesuffix(_END)
-    heading_ends = sum(len(line) for line in text.splitlines(keepends=True) if line[:1] == b"#")
-    return text[:heading_ends], text[heading_ends:]
+        metric.add_sample(family.name + sample.suffix, dict(labels + sample.labels), 0.0)
+    text = encode(_OneFamily(metric)).removesuffix(_END).decode()
+    *lines, _ = text.split("\n")
+    first = len(lines) - len(family.samples)
+    heading = "".join(f"{line}\n" for line in lines[:first])
+    return heading.encode(), tuple(line.rpartition(" ")[0] for line in lines[first:])
 
 
 class _OneFamily(Collector):

@@ -1,6 +1,6 @@
 """The one table of values that people are shown: metric, words, unit and limit of each. Pure.
 
-`status`, digests, `watch`, the report and the first row of the dashboards read it.
+`status`, digests, `watch`, the report, the live page and the first row of the dashboards read it.
 """
 
 from __future__ import annotations
@@ -103,6 +103,11 @@ _WAITING, _ASSIGNED, _REPLIED = "waiting_assignment", "assigned", "waiting_real_
 _OPERATORS = Figure("operators", "operators", "chatqueue_operators", unit="operators")
 _RELEASES = Figure("releases", "releases", "chatqueue_releases_total")
 
+_COUNTED = (
+    "summary_waiting_chats|summary_assigned_chats|summary_waiting_reply_chats"
+    "|queue_waiting_chats|queue_assigned_chats|queue_waiting_reply_chats"
+)
+
 # The lines of a digest, and what only others show.
 _TABLE = {
     "Chats": (
@@ -136,7 +141,7 @@ _TABLE = {
     "Errors": (
         # Any platform logs some errors every day; the report says whether there are more now.
         Figure("log_errors", "log errors", "chatqueue_log_events_total", {"level": "error"}),
-        Figure("query_errors", "failed queries", "chatqueue_exporter_query_errors_total",
+        Figure("query_errors", "failed queries", "chatqueue_exporter_query_failed_runs_total",
                limit=NEW),
         Figure("deadlocks", "deadlocks", "chatqueue_database_deadlocks_total"),
         Figure("rollbacks", "rollbacks", "chatqueue_database_rollbacks_total"),
@@ -159,6 +164,10 @@ _TABLE = {
                "chatqueue_operators_required", unit="operators"),
         Figure("queue_drain", "time to empty the queue", "chatqueue_queue_drain_seconds",
                unit="seconds"),
+        Figure("operator_idle", "longest idle operator", "chatqueue_operator_idle_max_seconds",
+               unit="seconds"),
+        Figure("counts_disagree", "chats that the platform counts differently",
+               "chatqueue_platform_disagreement", {"figure": _COUNTED}),
         Figure("operator_share", "busiest operator's share of the last hour",
                "chatqueue_operator_share_max_ratio", {"window": "1h"}, "ratio"),
         Figure("platform_oldest", "platform's own oldest wait (since creation)",
@@ -166,6 +175,14 @@ _TABLE = {
         Figure("platform_mean", "platform's own mean wait (since creation)",
                "chatqueue_platform_queue_mean_age_seconds", unit="seconds"),
         Figure("waits", "waits", "chatqueue_waits_total"),
+        Figure("waits_breached", "waits beyond the service level's target",
+               "chatqueue_waits_breached_total"),
+        Figure("user_messages", "messages from users", "chatqueue_messages_total",
+               {"sender": "customer"}),
+        Figure("operator_messages", "messages from operators", "chatqueue_messages_total",
+               {"sender": "operator"}),
+        _of(_RELEASES, "closed_chats", "chats that a release closed", outcome="closed"),
+        _of(_OLDEST, "oldest_silent", "oldest waiting for the customer", state=_REPLIED),
         Figure("idle_releases", "chats the idle detector released",
                "chatqueue_idle_releases_total", {"by": "job"}),
     ),

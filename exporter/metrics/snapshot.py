@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from exporter.catalogue import Label, Metric, Query
 from exporter.errors import Reason, RowMismatch
@@ -21,9 +22,8 @@ Labels = tuple[tuple[str, str], ...]
 MAX_LABEL_LENGTH = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One value of a family.
+class Sample(NamedTuple):
+    """One value of a family; a tuple because there are some hundred of them in every poll.
 
     Attributes:
         labels: Label name and value pairs, in the family's order, without `database`.
@@ -68,7 +68,7 @@ class QueryResult:
         interval_s: Time between runs now in force; longer than configured for a costly query.
         duration_s: What the latest run took.
         rows: What the latest success returned.
-        errors: Failures since the daemon started, for every reason.
+        errors: Failures since the daemon started, by reason; one that never happened is missing.
     """
 
     query: str
@@ -109,6 +109,11 @@ class Snapshot:
     results: tuple[QueryResult, ...]
     thresholds: tuple[Family, ...]
     reopened: int = 0
+
+    @property
+    def all_labels(self) -> Labels:
+        """Labels of every series, `database` first."""
+        return (("database", self.database), *self.labels)
 
     def next_expiry(self, at: float) -> float:
         """Return the monotonic time at which this snapshot will next read differently."""
@@ -187,12 +192,20 @@ class Snapshot:
         for name, help_text, values in gauges:
             yield make_family(f"{prefix}_{name}", help_text, zip(labels, values, strict=True))
         yield make_family(
-            f"{prefix}_errors_total",
-            "Failed runs of the query, by reason.",
+            f"{prefix}_failed_runs_total",
+            "Failed runs of the query for any reason.",
             [
-                ((("query", result.query), ("reason", str(reason))), result.errors[reason])
+                (label, sum(result.errors.values()))
+                for label, result in zip(labels, results, strict=True)
+            ],
+        )
+        yield make_family(
+            f"{prefix}_errors_total",
+            "Failed runs of the query, by reasons that occurred.",
+            [
+                ((("query", result.query), ("reason", str(reason))), count)
                 for result in results
-                for reason in Reason
+                for reason, count in result.errors.items()
             ],
         )
 
@@ -265,11 +278,16 @@ def check_shape(query: Query, columns: Sequence[str], rows: Sequence[Row]) -> No
         )
 
 
-def expand_labels(metric: Metric) -> Iterator[Labels]:
-    """Yield every combination of a metric's listed label values; none where one has no list."""
-    names = [label.name for label in metric.labels]
-    for combination in itertools.product(*(label.values for label in metric.labels)):
-        yield tuple(zip(names, combination, strict=True))
+def expand_labels(metric: Metric) -> tuple[Labels, ...]:
+    """Return every combination of a metric's listed label values; none where one has no list."""
+    return _expand(metric.labels)
+
+
+@lru_cache(maxsize=1024)
+def _expand(labels: tuple[Label, ...]) -> tuple[Labels, ...]:
+    names = [label.name for label in labels]
+    combinations = itertools.product(*(label.values for label in labels))
+    return tuple(tuple(zip(names, values, strict=True)) for values in combinations)
 
 
 def _build_family(query: Query, metric: Metric, rows: Sequence[Row]) -> Family:

@@ -181,7 +181,7 @@ def build_empty_snapshot(plan: Plan) -> Snapshot:
 
 def count_failure(result: QueryResult, reason: Reason) -> QueryResult:
     """Return the result with one more failure."""
-    errors = {**result.errors, reason: result.errors[reason] + 1}
+    errors = {**result.errors, reason: result.errors.get(reason, 0) + 1}
     return replace(result, errors=errors, success=False)
 
 
@@ -196,5 +196,5 @@ def _never_run(query: Query, before: QueryResult | None = None) -> QueryResult:
         interval_s=query.interval_s,
         duration_s=0.0,
         rows=0,
-        errors=before.errors if before else dict.fromkeys(Reason, 0),
+        errors=before.errors if before else {},
     )

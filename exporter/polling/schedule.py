@@ -8,6 +8,7 @@ runs a job as often as asked, whatever the job costs.
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Iterable
 
 import schedule
@@ -17,12 +18,27 @@ COALESCE_S = 1.0
 # A query may take this share of its interval; beyond it, it is run less often.
 MAX_SHARE = 0.2
 MAX_STRETCH = 20.0
+# A multiple of the usual intervals, so that databases are spread over each of them.
+SPREAD_S = 3600.0
+
+
+def spread(database: str) -> float:
+    """Return the seconds by which a database's rhythm is set off, the same for the same name."""
+    digest = hashlib.sha256(database.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 * SPREAD_S
 
 
 class Schedule:
-    """The due times of one database's queries, on a scheduler of its own."""
+    """The due times of one database's queries, on a scheduler of its own.
 
-    def __init__(self) -> None:
+    Args:
+        offset_s: The second run of a query comes within its interval, at this many seconds modulo
+            the interval, so that databases that were first polled together are not polled together
+            again; queries of one rhythm, or of a multiple of it, stay together.
+    """
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        self._offset_s = offset_s
         self._scheduler = schedule.Scheduler()
         self._configured: dict[str, float] = {}
         self._jobs: dict[str, schedule.Job] = {}
@@ -38,7 +54,7 @@ class Schedule:
         self._jobs.clear()
         self._configured = dict(intervals_s)
         for name, interval_s in self._configured.items():
-            self._plan(name, interval_s)
+            self._plan(name, interval_s, self._offset_s % interval_s or interval_s)
         self._due = set(self._configured)
 
     def take_due(self) -> frozenset[str]:
@@ -91,14 +107,16 @@ class Schedule:
         self._plan(name, wanted)
         return True
 
-    def _plan(self, name: str, interval_s: float) -> None:
-        """Run that query every interval from now."""
+    def _plan(self, name: str, interval_s: float, first_s: float | None = None) -> None:
+        """Run that query every interval from now, or from `first_s` on."""
         known = self._jobs.pop(name, None)
         if known is not None:
             self._scheduler.cancel_job(known)
         # schedule types its interval as int, and hands it to timedelta, which takes fractions.
         job = self._scheduler.every(interval_s)  # type: ignore[arg-type]
         self._jobs[name] = job.seconds.do(self._mark, name)
+        if first_s is not None:
+            job.next_run = datetime.datetime.now() + datetime.timedelta(seconds=first_s)  # noqa: DTZ005
 
     def _mark(self, name: str) -> None:
         """What a job does: cheap, and unable to fail."""
@@ -120,4 +138,4 @@ def _seconds_until(job: schedule.Job) -> float:
     return (job.next_run - datetime.datetime.now()).total_seconds()  # noqa: DTZ005
 
 
-__all__ = ["COALESCE_S", "MAX_SHARE", "Schedule"]
+__all__ = ["COALESCE_S", "MAX_SHARE", "Schedule", "spread"]

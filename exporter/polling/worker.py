@@ -22,7 +22,7 @@ from exporter.polling.outage import Outage
 from exporter.polling.plan import Plan
 from exporter.polling.quarantine import Quarantine
 from exporter.polling.results import Results, build_empty_snapshot, count_failure
-from exporter.polling.schedule import Schedule
+from exporter.polling.schedule import Schedule, spread
 from exporter.threads import PeriodicThread
 
 log = structlog.get_logger("chatqueue.poller")
@@ -54,7 +54,7 @@ class Worker(PeriodicThread[Plan]):
     ) -> None:
         super().__init__(plan.database, plan, kind="poller", monotonic=monotonic)
         self._on_change = on_change
-        self._schedule = Schedule()
+        self._schedule = Schedule(spread(plan.database))
         self._connection = self._connect_to(plan)
         self._quarantine = Quarantine(plan.database, monotonic)
         self._outage = Outage(plan.database, monotonic)
@@ -95,6 +95,8 @@ class Worker(PeriodicThread[Plan]):
 
     def _on_new_plan(self, old: Plan) -> None:
         plan = self._plan
+        if plan == old:  # a reload that changed other databases
+            return
         if (plan.dsn, plan.connect_timeout_s) != (old.dsn, old.connect_timeout_s):
             self._connection.close()
             self._connection = self._connect_to(plan)

@@ -44,6 +44,15 @@ def read_gauges(plan: CyclePlan, limits: Limits, *, tripped: bool) -> Gauges:
     return Gauges(len(plan.suspects), plan.would_close, tripped, paused, tokens, barred)
 
 
+def build_mode_family(mode: str) -> Family:
+    """Return the family that says which mode is in force; the only one where it is off."""
+    return make_family(
+        "chatqueue_release_mode",
+        "Mode of the releaser in force: 1 for one of off, observe and enforce.",
+        [((("mode", name),), name == mode) for name in MODES],
+    )
+
+
 def build_release_families(
     mode: str,
     decisions: Mapping[Decision, int],
@@ -60,11 +69,7 @@ def build_release_families(
         gauges: Of the latest cycle.
     """
     families = [
-        make_family(
-            "chatqueue_release_mode",
-            "Mode of the releaser in force: 1 for one of off, observe and enforce.",
-            [((("mode", name),), name == mode) for name in MODES],
-        ),
+        build_mode_family(mode),
         make_family(
             "chatqueue_release_decisions_total",
             "Decisions on confirmed stuck chats; one that stays the same counts once a chat.",

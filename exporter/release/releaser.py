@@ -7,7 +7,7 @@ between polls is only what must start over after a restart anyway.
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from uuid import UUID
 
@@ -18,12 +18,13 @@ from exporter.errors import DatabaseError
 from exporter.metrics.snapshot import Family, Labels
 from exporter.notify.notices import Notice, Notifier, NullNotifier
 from exporter.release.attempt import ReleaseRequest, Result, describe
-from exporter.release.facts import Decision, Evidence, Scan, Trip
+from exporter.release.facts import Control, Decision, Evidence, Scan, Trip
 from exporter.release.families import Gauges, build_release_families, read_gauges
 from exporter.release.memory import Memory, Record
 from exporter.release.notices import build_notice, build_trip_notice
 from exporter.release.plans import ReleasePlan
 from exporter.release.policy import CyclePlan, choose, plan_cycle
+from exporter.release.state import ReleaseEvent, ReleaseState, build_state
 from exporter.release.transaction import Engine
 from exporter.threads import PeriodicThread
 
@@ -33,6 +34,7 @@ STUCK_AFTER_S = 120.0
 # A poll tries a bounded number of chats, each statement has its own limit: one takes seconds.
 CYCLE_LIMIT_S = 600.0
 _FUTURE_S = 60.0
+_EVENTS_KEPT = 8
 
 
 class Releaser(PeriodicThread[ReleasePlan]):
@@ -43,6 +45,10 @@ class Releaser(PeriodicThread[ReleasePlan]):
         daemon: Who this is, for the audit.
         notifier: Told after each commit.
         on_change: Called from the releaser's thread when the figures have changed.
+
+    Attributes:
+        families: The latest metrics.
+        state: The latest state, for people.
     """
 
     def __init__(
@@ -68,6 +74,8 @@ class Releaser(PeriodicThread[ReleasePlan]):
         self._last_cycle_s = 0.0
         self._mode = plan.limits.mode
         self._trouble = ""
+        self._events: deque[ReleaseEvent] = deque(maxlen=_EVENTS_KEPT)
+        self.state = ReleaseState()
         self.families: tuple[Family, ...] = ()
         self._publish(None)
 
@@ -131,7 +139,7 @@ class Releaser(PeriodicThread[ReleasePlan]):
         self._warn_of_fast_clocks(scan)
         self._attempt_releases(plan)
         self._last_cycle_s = time.time()
-        self._publish(read_gauges(plan, limits, tripped=self._is_tripped))
+        self._publish(read_gauges(plan, limits, tripped=self._is_tripped), plan.control)
 
     def _on_new_plan(self, old: ReleasePlan) -> None:
         """What was confirmed under the old plan starts over."""
@@ -273,6 +281,7 @@ class Releaser(PeriodicThread[ReleasePlan]):
         level = "error" if decision in (Decision.DEFECT, Decision.UNKNOWN) else "info"
         getattr(log, level)("release decided", database=self.name, **describe(result))
         if decision in (Decision.RELEASED, Decision.WOULD_RELEASE, Decision.DEFECT):
+            self._note(decision, result)
             self._notify(build_notice(str(decision), self.name, result))
 
     def _escalate(self, result: Result, record: Record) -> None:
@@ -290,6 +299,7 @@ class Releaser(PeriodicThread[ReleasePlan]):
         record.is_escalated = True
         if is_first:
             self._count(Decision.ESCALATED)
+            self._note(Decision.ESCALATED, result)
             log.warning("chat needs a human", database=self.name, **describe(result))
             self._notify(build_notice("escalated", self.name, result))
 
@@ -303,8 +313,14 @@ class Releaser(PeriodicThread[ReleasePlan]):
     def _count(self, decision: Decision) -> None:
         self._counts[decision] += 1
 
-    def _publish(self, gauges: Gauges | None) -> None:
+    def _note(self, decision: Decision, result: Result) -> None:
+        """Keep what people are shown of the latest decisions: no id, and no database's words."""
+        self._events.append(ReleaseEvent(time.time(), str(decision), result.outcome))
+
+    def _publish(self, gauges: Gauges | None, control: Control | None = None) -> None:
         """Make the families the latest, by one assignment, and have the page rendered."""
         times_s = (self._last_release_s, self._last_cycle_s)
         self.families = build_release_families(self._mode, self._counts, times_s, gauges)
+        configured = self._plan.limits.mode
+        self.state = build_state(self._mode, configured, gauges, control, self._events)
         self._on_change()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -39,8 +39,9 @@ class App:
     """Answers requests on the event loop or, if it may take long, in pools.
 
     Args:
-        application: Must not block, except on `slow_paths`.
+        application: Must not block, except where it is called in a pool.
         slow_paths: Paths that are answered in a pool, whatever the method.
+        is_slow: Whether another request is; asked once of each.
         uploads: Takes the larger bodies; may be None.
         limits: What one client may take.
 
@@ -54,11 +55,13 @@ class App:
         application: Application,
         *,
         slow_paths: frozenset[str] = frozenset(),
+        is_slow: Callable[[Request], bool] = lambda _: False,
         uploads: Uploads | None = None,
         limits: Limits | None = None,
     ) -> None:
         self._application = application
         self._slow_paths = slow_paths
+        self._is_slow = is_slow
         self._uploads = uploads
         self.limits = limits or Limits()
         self.upload_room_bytes = _HELD_UPLOAD_BYTES
@@ -109,7 +112,9 @@ class App:
             authorization = request.headers.get("authorization", "")
             if not await self._authenticator.check(authorization, request.peer):
                 return _UNAUTHORIZED
-        if request.path in self._slow_paths:
+            request.is_user = True
+        if request.path in self._slow_paths or self._is_slow(request):
+            request.may_block = True
             return await self._slow_pool.run(lambda: self._call(self._application, request))
         return self._call(self._application, request)
 

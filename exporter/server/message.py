@@ -21,6 +21,8 @@ class Request:
         headers: Lower-cased names; values of a repeated header joined by `, `.
         body: At most the server's `max_body_bytes`.
         peer: Address of the client without its port; empty on a unix socket.
+        may_block: Whether it is answered in a pool and not on the event loop.
+        is_user: Whether it came with the right credentials; False where none are asked for.
     """
 
     method: str
@@ -29,6 +31,8 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     peer: str
+    may_block: bool = False
+    is_user: bool = False
 
     @property
     def has_body(self) -> bool:

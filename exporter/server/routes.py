@@ -1,43 +1,37 @@
-"""The paths: the metrics, health, readiness, reload, runbooks and a landing page."""
+"""The paths: the live page, the metrics, health, readiness, reload and runbooks."""
 
 from __future__ import annotations
 
-import html
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-from exporter import __version__
 from exporter.errors import ChatqueueError
 from exporter.metrics.exposition import Exposition, Page
-from exporter.polling.worker import Worker
 from exporter.server.message import Application, Request, Response
+from exporter.server.page.chats import PATH as CHATS
+from exporter.server.page.chats import ChatsPage
+from exporter.server.page.render import LivePage, find_asset
+from exporter.server.page.view import PageDaemon
 from exporter.server.runbooks import render_runbook, render_runbooks
 
 RELOAD = "/-/reload"
 RUNBOOKS = "/runbooks"
+LIVE = "/live"
 SLOW_PATHS = frozenset({RELOAD})
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
 
 
-class Daemon(Protocol):
+class Daemon(PageDaemon, Protocol):
     """What is used of `exporter.daemon.Daemon`."""
 
     @property
     def exposition(self) -> Exposition:
         """The page of metrics."""
-
-    @property
-    def workers(self) -> Sequence[Worker]:
-        """One per database."""
-
-    def is_healthy(self) -> Sequence[str]:
-        """Return what is stalled; nothing means healthy."""
 
     def is_ready(self) -> bool:
         """Return whether every database was polled once."""
@@ -95,7 +89,12 @@ def _slashed(path: str) -> str:
 
 
 def build_application(
-    daemon: Daemon, *, enable_lifecycle: bool, place: Place = ROOT
+    daemon: Daemon,
+    *,
+    enable_lifecycle: bool,
+    place: Place = ROOT,
+    live: LivePage | None = None,
+    chats: ChatsPage | None = None,
 ) -> Application:
     """Return the function that answers requests.
 
@@ -103,13 +102,19 @@ def build_application(
         daemon: Whose page and health are served.
         enable_lifecycle: Whether POST /-/reload is allowed.
         place: Path prefix and links; outside the prefix there is only a redirect from the root.
+        live: The live page; by default one of its own.
+        chats: The lists of chats; likewise.
     """
+    live = live or LivePage(daemon, place.links)
+    chats = chats or ChatsPage(daemon, place.links)
 
     pages: dict[str, Callable[[Daemon, Request], Response]] = {
         "/metrics": _metrics,
         "/-/healthy": _healthy,
         "/-/ready": _ready,
-        "/": lambda daemon, _: _landing(daemon, place.links),
+        "/": lambda _, request: _live(live, "/?wall" if _is_wall(request) else "/", request),
+        LIVE: lambda _, request: _live(live, LIVE, request),
+        CHATS: lambda _, request: chats.respond(request),
         RUNBOOKS: lambda _, __: _html(render_runbooks(place.links)),
     }
 
@@ -119,7 +124,7 @@ def build_application(
             return path
         if path == RELOAD:
             return _reload(daemon, request) if enable_lifecycle else _lifecycle_disabled()
-        page = pages.get(path) or _runbook_page(path, place.links)
+        page = pages.get(path) or _other_page(path, place.links)
         if page is None:
             return _text(404, f"not found, the metrics are at {place.links}/metrics\n")
         if request.method not in ("GET", "HEAD"):
@@ -129,11 +134,40 @@ def build_application(
     return application
 
 
-def _runbook_page(path: str, links: str) -> Callable[[Daemon, Request], Response] | None:
-    """Return what serves `/runbooks/<Alert>`, None if there is no such alert."""
+def _other_page(path: str, links: str) -> Callable[[Daemon, Request], Response] | None:
+    """Return what serves `/runbooks/<Alert>` or a file of the live page; None if there is none."""
+    asset = find_asset(path)
+    if asset is not None:
+        return lambda _, __: asset
     alert = path.removeprefix(f"{RUNBOOKS}/")
     shown = None if alert == path else render_runbook(alert, links)
     return None if shown is None else lambda _, __: _html(shown)
+
+
+def _is_wall(request: Request) -> bool:
+    return "wall" in parse_qs(request.query, keep_blank_values=True)
+
+
+def _live(live: LivePage, path: str, request: Request) -> Response:
+    """Return the live page, the same bytes for all."""
+    compressed = _accepts_gzip(request.headers.get("accept-encoding", ""))
+    return live.respond(path, compressed=compressed, may_render=request.may_block)
+
+
+def build_slowness(
+    live: LivePage, chats: ChatsPage, place: Place = ROOT
+) -> Callable[[Request], bool]:
+    """Return the function that says whether a request is to be answered in a pool."""
+    paths = frozenset({f"{place.prefix}/", f"{place.prefix}{LIVE}"})
+
+    def is_slow(request: Request) -> bool:
+        if request.method not in ("GET", "HEAD"):
+            return False
+        if request.path == f"{place.prefix}{CHATS}":
+            return chats.claim(request)
+        return request.path in paths and live.claim()
+
+    return is_slow
 
 
 def _path_below(place: Place, path: str) -> str | Response:
@@ -209,53 +243,6 @@ def _text(status: int, body: str, *headers: tuple[str, str]) -> Response:
     return Response(status, (_TEXT, *headers), body.encode())
 
 
-def _landing(daemon: Daemon, links: str) -> Response:
-    """Return the landing page: links, and whether each database answers."""
-    rows = "".join(_landing_row(worker) for worker in daemon.workers)
-    page = _PAGE.format(version=html.escape(__version__), rows=rows, links=html.escape(links))
-    return _html(page, ("Cache-Control", "no-store"))
-
-
 def _html(page: str, *headers: tuple[str, str]) -> Response:
     """Return an HTML page."""
     return Response(200, (("Content-Type", "text/html; charset=utf-8"), *headers), page.encode())
-
-
-def _landing_row(worker: Worker) -> str:
-    """Return a database's row, with the same verdict as the metrics."""
-    snapshot, now = worker.snapshot, time.monotonic()
-    name = f"<tr><td>{html.escape(snapshot.database)}</td>"
-    if not worker.first_poll_done.is_set():
-        return f"{name}<td>not polled yet</td><td></td></tr>"
-    up = snapshot.up and now < snapshot.up_until
-    working = sum(result.success and now < result.expires_at for result in snapshot.results)
-    return (
-        f"{name}<td class={'up' if up else 'down'}>{'answers' if up else 'does not answer'}</td>"
-        f"<td>{working} of {len(snapshot.results)} queries work</td></tr>"
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>chatqueue-exporter</title>
-<meta name="viewport" content="width=device-width">
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem;
-       color: #1c2430; }}
-h1 {{ margin: 0; font-size: 1.6rem; }} p {{ color: #55606f; }}
-a {{ color: #0b62c4; }}
-table {{ border-collapse: collapse; width: 100%; margin: 1.5rem 0; }}
-td {{ padding: .5rem .75rem; border-bottom: 1px solid #dde3ea; }}
-.up {{ color: #15713a; }} .down {{ color: #b3261e; font-weight: 600; }}
-li {{ margin: .25rem 0; }}
-</style></head><body>
-<h1>chatqueue-exporter</h1>
-<p>Version {version}. Watches operator-staffed chat queues on PostgreSQL.</p>
-<table>{rows}</table>
-<ul>
-<li><a href="{links}/metrics">{links}/metrics</a>: the metrics, for Prometheus</li>
-<li><a href="{links}/-/healthy">{links}/-/healthy</a>: the process is alive and polls</li>
-<li><a href="{links}/-/ready">{links}/-/ready</a>: every database was polled once</li>
-<li><a href="{links}/runbooks">{links}/runbooks</a>: what to do about each alert</li>
-</ul>
-</body></html>
-"""

@@ -75,12 +75,12 @@ def _render_block(block: str, links: str) -> str:
         return f'<h{level} id="{title.lower()}">{title}</h{level}>'
     if block.startswith("- "):
         items = re.split(r"^- ", block, flags=re.MULTILINE)[1:]
-        return f"<ul>{''.join(f'<li>{_render_inline(item, links)}</li>' for item in items)}</ul>"
-    return f"<p>{_render_inline(block, links)}</p>"
+        return f"<ul>{''.join(f'<li>{render_inline(item, links)}</li>' for item in items)}</ul>"
+    return f"<p>{render_inline(block, links)}</p>"
 
 
-def _render_inline(text: str, links: str) -> str:
-    """Render bold, code and links; of a link to a document that is not served, only the text."""
+def render_inline(text: str, links: str) -> str:
+    """Return Markdown's bold, code and links as HTML; a link to what is not served is text."""
 
     def link(found: re.Match[str]) -> str:
         words, target = found.groups()

@@ -55,7 +55,7 @@ def _matches(schema: dict[str, Any], value: object) -> bool:
     """Check a value against the few words of JSON Schema that the generator uses."""
     if "$ref" in schema:
         return _matches(_resolved(schema), value)
-    if "anyOf" in schema:
+    if "anyOf" in schema and "properties" not in schema:
         return any(_matches(option, value) for option in schema["anyOf"])
     if "enum" in schema:
         return value in schema["enum"]
@@ -87,6 +87,9 @@ def _mapping_matches(schema: dict[str, Any], value: dict[str, Any]) -> bool:
     assert schema["additionalProperties"] is False
     options = schema.get("oneOf", [{"required": []}])
     required = sum(all(key in value for key in option["required"]) for option in options)
+    either = [option["required"] for option in schema.get("anyOf", [{"required": []}])]
+    if not any(all(key in value for key in keys) for keys in either):
+        return False
     if required != 1 or any(key not in value for key in schema.get("required", [])):
         return False
     for key, item in value.items():
@@ -123,12 +126,19 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     section, key = _at_schema(path[:-1]), path[-1]
     default = section["properties"][key].get("default", ...)
 
-    shown_as_comment = {"dsn_file", "release_dsn", "release_dsn_file", "started_at", "state_file"}
+    shown_as_comment = {
+        "databases_dir",
+        "dsn_file",
+        "release_dsn",
+        "release_dsn_file",
+        "started_at",
+        "state_file",
+    }
     if path[0] == "prometheus":
         shown_as_comment |= {"url", "username"}
         shown_as_comment |= {"password", "password_file", "bearer_token", "bearer_token_file"}
     if key in shown_as_comment or {"overrides", "webhooks", "receivers"} & {*path[:-1]}:
-        assert re.search(rf"^ +#[ #]+{key}: \S", text, re.MULTILINE)
+        assert re.search(rf"^ *#[ #]+{key}: \S", text, re.MULTILINE)
     elif default is not ...:
         assert _at(data, path) == default
     else:

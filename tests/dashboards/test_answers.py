@@ -20,7 +20,7 @@ from tests.postgres.test_cli_helpers import run_daemon
 from tests.prometheus.test_scrape import Prometheus, job, run_prometheus
 from tests.release import install
 from tests.servers import clone_platform
-from tests.watch import BUILT_IN, write_config
+from tests.watch import BUILT_IN, write_config, write_query
 from tools.dashboards.questions import interpolate
 
 RIGHTLY_EMPTY: dict[str, str] = yaml.safe_load(
@@ -69,7 +69,11 @@ def prometheus(
         simulation.seed_history()
         people = threading.Thread(target=simulation.run, args=(stop,))
         people.start()
-        config = write_config(folder, {"main": platform.dsn}, **sections)
+        # A reason of failures has no series before its first.
+        own = write_query(folder / "own", "broken", "SELECT 1 / 0 AS value")
+        config = write_config(
+            folder, {"main": platform.dsn}, queries={"dirs": [str(own)]}, **sections
+        )
         try:
             with (
                 run_daemon(config) as daemon,

@@ -81,6 +81,9 @@ def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platfo
     assert ear.notices[0].fields["chat"] == str(chat)
     assert "silence" in ear.notices[0].fields["evidence"]
     assert figures_of(releaser)["decisions_total.released"] == 1
+    assert [(event.decision, event.outcome) for event in releaser.state.events] == [
+        ("released", "released")
+    ]
     assert figures_of(releaser)["tokens"] == 5  # as of the look, before the release
     assert_audit_and_releases_agree(platform)
 
@@ -555,11 +558,41 @@ def test_a_lone_stuck_chat_is_released_within_confirm_and_one_poll(
     assert_audit_and_releases_agree(platform)
 
 
-def test_off_asks_nothing_and_shows_its_mode(platform: Platform, tmp_path: Path) -> None:
+def test_off_has_no_releaser_and_shows_its_mode(platform: Platform, tmp_path: Path) -> None:
     with run_watch(write_config(tmp_path, {"main": platform.dsn})) as watch:
+        assert watch.daemon.releasers == ()
+        assert releaser_threads() == []
         assert watch.value("chatqueue_release_mode", mode="off") == 1
-        assert watch.value("chatqueue_release_decisions_total", decision="released") == 0
+        assert watch.value("chatqueue_release_decisions_total", decision="released") is None
         assert watch.value("chatqueue_release_suspect_chats") is None
+
+
+def test_a_reload_starts_the_releaser_and_ends_it(platform: Platform, tmp_path: Path) -> None:
+    install(platform)
+
+    def configure(mode: str) -> Path:
+        return write_config(tmp_path, {"main": platform.dsn}, release={"mode": mode})
+
+    with run_watch(configure("off")) as watch:
+        configure("observe")
+        watch.daemon.reload()
+        watch.wait_until(lambda: watch.value("chatqueue_release_tokens") is not None)
+        assert watch.value("chatqueue_release_mode", mode="observe") == 1
+        assert watch.value("chatqueue_release_decisions_total", decision="defect") == 0
+        (thread,) = releaser_threads()
+
+        configure("off")
+        watch.daemon.reload()
+        thread.join(SLACK_S)
+
+        assert not thread.is_alive()
+        assert watch.daemon.is_healthy() == ()
+        assert watch.value("chatqueue_release_mode", mode="off") == 1
+        assert watch.value("chatqueue_release_tokens") is None
+
+
+def releaser_threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name.startswith("releaser-")]
 
 
 class Shell:

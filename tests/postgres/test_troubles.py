@@ -7,6 +7,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -262,6 +263,56 @@ def test_a_dead_database_delays_no_other(platform: Platform, tmp_path: Path) -> 
 
             assert watch.value("chatqueue_database_up", database="main") == 1
             assert watch.value("chatqueue_database_up", database="dead") == 0
+
+
+def test_a_database_that_hangs_in_mid_poll_delays_neither_the_others_nor_a_scrape(
+    platform: Platform, tmp_path: Path
+) -> None:
+    others = [f"other{number}" for number in range(4)]
+    up = "chatqueue_database_up"
+    with Proxy(platform.server.port) as proxy:
+        hung = psycopg.conninfo.make_conninfo(platform.dsn, port=proxy.port)
+        databases = {"hung": hung, **dict.fromkeys(others, platform.dsn)}
+        with run_watch(write_config(tmp_path, databases)) as watch:
+            assert {watch.value(up, database=name) for name in databases} == {1}
+            proxy.swallow()
+            polls = 0
+            while watch.value(up, database="hung") == 1:
+                for name in others:
+                    watch.wait_for_poll(database=name)
+                polls += 1
+
+            # A poll a second, while the other's deadline of several seconds passes.
+            assert polls >= 2
+            assert {watch.value(up, database=name) for name in others} == {1}
+            assert watch.value(up, database="hung") == 0
+
+
+def test_a_reload_leaves_a_database_alone_whose_configuration_is_the_same(
+    platform: Platform, tmp_path: Path
+) -> None:
+    def configure(databases: dict[str, str], **sections: Any) -> Path:
+        rare = {name: {"interval": "1h"} for name in BUILT_IN}
+        return write_config(tmp_path, databases, overrides=rare, **sections)
+
+    success = "chatqueue_exporter_query_last_success_timestamp_seconds"
+    with (
+        run_watch(configure({"main": platform.dsn})) as watch,
+        clone_platform(platform.server) as second,
+    ):
+        before = watch.value(success, query="state_clock", database="main")
+        configure({"main": platform.dsn, "two": second.dsn})
+        watch.daemon.reload()
+        watch.wait_until(lambda: watch.value("chatqueue_database_up", database="two") == 1)
+
+        assert watch.value(success, query="state_clock", database="main") == before
+
+        limit = {"oldest_age": {"assigned": {"warning": "30s"}}}
+        configure({"main": platform.dsn}, thresholds=limit)
+        watch.daemon.reload()
+        watch.wait_until(
+            lambda: watch.value(success, query="state_clock", database="main") != before
+        )
 
 
 def test_a_multi_host_dsn_finds_the_server_that_lives(platform: Platform, tmp_path: Path) -> None:

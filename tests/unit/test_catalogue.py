@@ -224,6 +224,42 @@ def test_a_query_of_an_own_folder_replaces_the_built_in_one(tmp_path: Path) -> N
     assert queries["q"].path == tmp_path / "own" / "q.sql"
 
 
+def test_a_query_reads_from_facts_and_has_their_needs_and_parameters(tmp_path: Path) -> None:
+    facts = "-- Head.\nSELECT t.v FROM public.t WHERE v <> '%' -- 5 %"
+    write(tmp_path / "facts", "shared", "needs: [{relation: public.t}]", facts)
+    needs = "facts: shared\nneeds: [{relation: public.u}]"
+    write(tmp_path, "q", needs + MAPPING, "SELECT v, %(p)s FROM shared, public.u;\n")
+    write(tmp_path, "plain", "facts: shared" + named("plain"), "SELECT v, '%' FROM shared")
+
+    queries = load(tmp_path)
+
+    assert queries["q"].sql == (
+        "/* chatqueue-exporter: q */ WITH shared AS MATERIALIZED (\n"
+        "SELECT t.v FROM public.t WHERE v <> '%%'\n)\n"
+        "SELECT s.* FROM (\nSELECT v, %(p)s FROM shared, public.u\n) AS s"
+    )
+    assert queries["q"].needs == (Need("relation", "public.u"), Need("relation", "public.t"))
+    assert queries["q"].parameters == ("p",)
+    assert queries["q"].own_sql == "SELECT v, %(p)s FROM shared, public.u"
+    # Without parameters psycopg leaves a % alone.
+    assert "v <> '%'" in queries["plain"].sql
+    assert "v, '%' FROM" in queries["plain"].sql
+    assert queries["plain"].own_sql == "SELECT v, '%%' FROM shared"
+    assert queries["plain"].facts == queries["q"].facts
+
+
+def test_facts_of_an_own_folder_replace_the_built_in_ones_for_all_queries(tmp_path: Path) -> None:
+    write(tmp_path / "built-in", "q", "facts: f" + MAPPING, "SELECT v FROM f")
+    write(tmp_path / "built-in" / "facts", "f", "needs: [{relation: public.t}]")
+    (tmp_path / "own").mkdir()
+    write(tmp_path / "own" / "facts", "f", "needs: [{relation: public.u}]", "SELECT 2 AS v")
+
+    query = load(tmp_path / "built-in", tmp_path / "own")["q"]
+
+    assert "SELECT 2 AS v" in query.sql
+    assert query.needs == (Need("relation", "public.u"),)
+
+
 def test_an_override_changes_only_what_it_names(tmp_path: Path) -> None:
     write(tmp_path, "q", "interval: 1m\ntimeout: 2s\nmax_age: 5m" + MAPPING)
     as_written = load(tmp_path)["q"]

@@ -15,6 +15,7 @@ from exporter.errors import CatalogueError
 
 SQL = "SELECT 1 AS v"
 GOOD = "metrics:\n  - {name: m, type: gauge, help: H, value: v}\n"
+FACTS = {"facts/f.sql": SQL, "facts/f.yaml": "needs: [{relation: public.t}]\n"}
 NAME_FORM = "lower-case letters, digits and _"
 ONE_OF_BOTH = "expected one of them"
 BUCKETS = "expected ascending upper bounds, without +Inf"
@@ -26,6 +27,7 @@ def faults_of(
 ) -> list[str]:
     """Load a folder with these files and give the messages, the folder cut off."""
     for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(CatalogueError) as caught:
         load_catalogue([folder], poll=Poll(), overrides=overrides or {}, parameters={"a", "b"})
@@ -50,7 +52,7 @@ def of_events(text: str) -> str:
 MAPPINGS = {
     "unknown key": (
         "intervall: 15s\n" + GOOD,
-        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, needs, labels, events, metrics; did you mean interval?",
+        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, facts, needs, labels, events, metrics; did you mean interval?",
     ),
     "empty file": (
         "# nothing\n",
@@ -436,6 +438,36 @@ FILES: dict[str, tuple[dict[str, str | bytes], str]] = {
     "unknown parameter of a query of events": (
         {"q.sql": "SELECT %(c)s AS v", "q.yaml": "events: {}\n" + COUNTER},
         "q.sql:1: parameter c is unknown, expected one of a, b, pending, seen, since",
+    ),
+    "facts that are not there": (
+        {"q.sql": SQL, "q.yaml": "facts: f\n" + GOOD},
+        "q.yaml:1: facts: 'f' is not known, expected a folder facts with it",
+    ),
+    "facts of another name": (
+        {**FACTS, "q.sql": SQL, "q.yaml": "interval: 15s\nfacts: g\n" + GOOD},
+        "q.yaml:2: facts: 'g' is not known, expected one of f",
+    ),
+    "facts in a query of events": (
+        {**FACTS, "q.sql": SQL, "q.yaml": "events: {}\nfacts: f\n" + COUNTER},
+        "q.yaml:2: facts: is given in a query of events, expected no facts",
+    ),
+    "facts with faults, reported once": (
+        {
+            "facts/f.sql": "DELETE FROM t",
+            "facts/f.yaml": "needs: []\n",
+            "q.sql": SQL,
+            "q.yaml": "facts: f\n" + GOOD,
+        },
+        "facts/f.yaml:1: needs: a list has no entries, expected at least one\n"
+        "facts/f.sql:1: begins with DELETE, expected SELECT or WITH",
+    ),
+    "facts without a mapping": (
+        {"facts/f.sql": SQL, "q.sql": SQL, "q.yaml": GOOD},
+        "facts/f.sql: stands alone, expected f.yaml beside it",
+    ),
+    "facts whose name SQL would not read": (
+        {"facts/F.sql": SQL, "facts/F.yaml": FACTS["facts/f.yaml"], "q.sql": SQL, "q.yaml": GOOD},
+        "facts/F.sql: its name is not a name of facts, expected lower-case letters, digits and _",
     ),
     "both files": (
         {"q.sql": "", "q.yaml": "metrics: []\n"},

@@ -107,13 +107,13 @@ def test_before_the_first_poll_it_is_not_ready_and_says_so(ask: Ask) -> None:
     landing = ask("/").body.decode()
 
     assert (response.status, response.body) == (503, b"the first poll has not finished\n")
-    assert "<td>main</td><td>not polled yet</td>" in landing
+    assert "Not polled yet" in landing
 
 
 def test_pollers_that_do_not_turn_are_named(daemon: Daemon, ask: Ask) -> None:
     response = ask("/-/healthy")  # never started, so no thread is alive
 
-    words = b"stalled: main, logs, page, digests\n"
+    words = b"stalled: main, logs, page, history, digests\n"
     assert (response.status, response.body) == (503, words)
     daemon.start()
     assert ask("/-/healthy").body == b"chatqueue-exporter is healthy.\n"
@@ -126,23 +126,22 @@ def test_a_database_that_does_not_answer_is_shown_to_people(daemon: Daemon, ask:
     landing = ask("/")
 
     assert header(landing, "Cache-Control") == "no-store"
-    queries = len(daemon.workers[0].snapshot.results)
-    assert f"<td class=down>does not answer</td><td>0 of {queries} queries work</td>" in (
-        landing.body.decode()
-    )
+    assert "database does not answer" in landing.body.decode()
     assert ask("/-/ready").status == 200
     assert daemon.stop(5)
 
 
-def test_an_answer_that_is_too_old_is_none(daemon: Daemon, ask: Ask) -> None:
+def test_an_answer_that_is_too_old_is_none(daemon: Daemon) -> None:
     (worker,) = daemon.workers
     worker.first_poll_done.set()
-    worker.snapshot = replace(worker.snapshot, up=True, up_until=time.monotonic() + 60)
-    fresh = ask("/").body.decode()
-    worker.snapshot = replace(worker.snapshot, up_until=time.monotonic())
+    pages = []
+    for up_for_s in (60, 0):
+        until = time.monotonic() + up_for_s
+        worker.snapshot = replace(worker.snapshot, up=True, up_until=until)
+        application = build_application(daemon, enable_lifecycle=True)
+        pages.append(application(request("GET", "/", {})).body.decode())
 
-    assert "<td class=up>answers</td>" in fresh
-    assert "<td class=down>does not answer</td>" in ask("/").body.decode()
+    assert ["database does not answer" in page for page in pages] == [False, True]
 
 
 def test_a_reload_is_refused_without_the_flag(daemon: Daemon) -> None:

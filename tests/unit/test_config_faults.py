@@ -20,7 +20,7 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify, prometheus"
+SECTIONS = "databases, databases_dir, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify, web, prometheus"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
@@ -126,11 +126,11 @@ def test_a_file_that_is_not_one_mapping(text: str | bytes, message: str, tmp_pat
 
 
 CASES: dict[str, tuple[str, str]] = {
-    "no databases key": ("poll: {}\n", "F:1: databases: missing, expected at least one"),
-    "no databases": ("databases: {}\n", "F:1: databases: a mapping has no entries, expected at least one"),
+    "no databases key": ("poll: {}\n", "F:1: databases: missing, expected at least one, or databases_dir"),
+    "no databases": ("databases: {}\n", "F:1: databases: a mapping has no entries, expected at least one, or databases_dir"),
     "databases left blank": (
         "databases:\n",
-        "F:1: databases: an empty value is given, expected at least one",
+        "F:1: databases: an empty value has no entries, expected at least one, or databases_dir",
     ),
     "databases as a list": (
         "databases:\n- host=db\n",
@@ -285,7 +285,7 @@ CASES: dict[str, tuple[str, str]] = {
     ),
     "section of a later release": (
         HEAD + "webhooks: {}\n",
-        f"F:2: webhooks: unknown key, expected one of {SECTIONS}",
+        f"F:2: webhooks: unknown key, expected one of {SECTIONS}; did you mean web?",
     ),
     "unknown key": (
         HEAD + "thresholds:\n  custmer_wait: {warning: off}\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import math
 import re
 import threading
@@ -20,7 +21,6 @@ from prometheus_client import Metric as ParsedMetric
 
 import exporter.metrics.exposition
 from exporter.catalogue import Label, Metric, Query, Series
-from exporter.errors import Reason
 from exporter.metrics.exposition import (
     FORGET_AFTER_S,
     MAX_PAGE_AGE_S,
@@ -71,8 +71,7 @@ def gauge(name: str, *values: tuple[str, float], unit: str = "") -> Family:
 
 
 def result_of(*families: Family, expires_at: float = 1e6) -> QueryResult:
-    errors = dict.fromkeys(Reason, 0)
-    return QueryResult("q", families, True, 1700000000.5, expires_at, 15.0, 0.25, 2, errors)
+    return QueryResult("q", families, True, 1700000000.5, expires_at, 15.0, 0.25, 2, {})
 
 
 def snapshot_of(
@@ -149,7 +148,9 @@ things_total{database="main",env="production",kind="b"} 0.0
 """
         + DATABASE_TEXT
         + """\
-# HELP chatqueue_exporter_query_errors_total Failed runs of the query, by reason.
+# HELP chatqueue_exporter_query_failed_runs_total Failed runs of the query for any reason.
+# TYPE chatqueue_exporter_query_failed_runs_total counter
+# HELP chatqueue_exporter_query_errors_total Failed runs of the query, by reasons that occurred.
 # TYPE chatqueue_exporter_query_errors_total counter
 """
     )
@@ -192,7 +193,9 @@ things_total{database="main",env="production",kind="b"} 0.0
             "interval_seconds gauge\n# UNIT chatqueue_exporter_query_interval_seconds seconds\n",
         )
         + """\
-# HELP chatqueue_exporter_query_errors Failed runs of the query, by reason.
+# HELP chatqueue_exporter_query_failed_runs Failed runs of the query for any reason.
+# TYPE chatqueue_exporter_query_failed_runs counter
+# HELP chatqueue_exporter_query_errors Failed runs of the query, by reasons that occurred.
 # TYPE chatqueue_exporter_query_errors counter
 # EOF
 """
@@ -366,15 +369,15 @@ def test_a_change_renders_every_format_that_was_asked_for_once(
 
 
 def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The families encoded from now on, by name."""
+    """The families whose series are encoded from now on, by name."""
     names: list[str] = []
 
-    def encode(encoder: Any, family: Family, **labels: Any) -> tuple[bytes, bytes]:
+    def encode(encoder: Any, family: Family, labels: Any) -> tuple[bytes, tuple[str, ...]]:
         names.append(family.name)
-        return original(encoder, family, **labels)
+        return original(encoder, family, labels)
 
-    original = exporter.metrics.exposition._encode
-    monkeypatch.setattr(exporter.metrics.exposition, "_encode", encode)
+    original = exporter.metrics.exposition._encode_series
+    monkeypatch.setattr(exporter.metrics.exposition, "_encode_series", encode)
     return names
 
 
@@ -391,6 +394,61 @@ def test_only_what_changed_of_one_database_is_encoded(monkeypatch: pytest.Monkey
 
     assert encoded == ["things_total"]
     assert text == World(first, changed).text()
+
+
+@pytest.mark.parametrize("accept", ["", PROMETHEUS_3])
+def test_new_values_of_the_same_series_are_written_without_encoding_them_again(
+    accept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = 'a "b" \\ \n \r # {x="1"} 2'
+    values = (0.0, -0.0, 3.0, 1e6, 12345678.9, 1e21, 5e-7, math.inf, -math.inf, math.nan)
+
+    def families(first: float, second: float) -> tuple[Family, ...]:
+        histogram = Family(
+            "wait_seconds",
+            "histogram",
+            "Waits.",
+            "seconds",
+            (
+                Sample((("le", "1.0"),), first, "_bucket"),
+                Sample((("le", "+Inf"),), first, "_bucket"),
+                Sample((), first, "_count"),
+                Sample((), second, "_sum"),
+            ),
+        )
+        return (gauge("odd", (odd, first), ("plain", second)), histogram)
+
+    world = World(bare(snapshot_of(), *families(1.0, 2.0)))
+    world.text(accept)
+    encoded = count_encodings(monkeypatch)
+    for first, second in itertools.pairwise(values):
+        snapshot = bare(snapshot_of(), *families(first, second))
+        world.source = Source((snapshot,), ())
+        world.exposition.publish()
+        text = world.text(accept)
+
+        assert encoded == []
+        assert text == World(snapshot).text(accept)
+        encoded.clear()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        gauge("age_seconds", ("assigned", 1.0), ("waiting", 2.0), unit="seconds"),
+        gauge("age_seconds", ("waiting", 1.0), unit="seconds"),
+        gauge("age_seconds", ("waiting", 1.0), ("assigned", 2.0)),
+        replace(AGES, help="Another help."),
+    ],
+)
+def test_changed_series_and_headings_are_encoded_again(changed: Family) -> None:
+    world = World(bare(snapshot_of(), AGES))
+    world.text()
+
+    world.source = Source((bare(snapshot_of(), changed),), ())
+    world.exposition.publish()
+
+    assert world.text() == World(bare(snapshot_of(), changed)).text()
 
 
 @pytest.mark.parametrize("name", ["own", "database", "release"])
@@ -445,11 +503,11 @@ def test_rendering_takes_its_share_of_time_and_no_more(monkeypatch: pytest.Monke
     world = World(snapshot_of(AGES))
     page = world.exposition.page("")
 
-    def take_a_second(*_: object, **__: object) -> tuple[bytes, bytes]:
+    def take_a_second(_: object, family: Family, __: object) -> tuple[bytes, tuple[str, ...]]:
         world.now += 1.0
-        return b"", b""
+        return b"", ("",) * len(family.samples)
 
-    monkeypatch.setattr(exporter.metrics.exposition, "_encode", take_a_second)
+    monkeypatch.setattr(exporter.metrics.exposition, "_encode_series", take_a_second)
     world.source = Source((bare(snapshot_of(), gauge("new", ("", 1.0))),), ())
     world.exposition.publish()
     world.exposition._run_once()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 import schedule
 
 import exporter.polling.schedule
-from exporter.polling.schedule import COALESCE_S, MAX_SHARE, MAX_STRETCH, Schedule
+from exporter.polling.schedule import COALESCE_S, MAX_SHARE, MAX_STRETCH, Schedule, spread
 
 
 class Clock:
@@ -107,6 +108,28 @@ def test_rhythms_that_meet_stay_in_step_for_a_day_though_every_poll_takes_time(
     assert {due for _, due in polls} == {frozenset({"fast"}), frozenset({"fast", "slow"})}
     assert 1400 <= sum("slow" in due for _, due in polls) <= 1440
     assert 5600 <= len(polls) <= 5760
+
+
+def test_an_offset_sets_the_rhythm_once_and_for_all_queries(clock: Clock) -> None:
+    schedule = Schedule(offset_s=3600 * 24 + 34)
+    schedule.configure([("fast", 15), ("slow", 60)])
+
+    polls = run(schedule, clock, 180)
+
+    assert [(round(at_s), "slow" in due) for at_s, due in polls] == [
+        *((0, True), (4, False), (19, False), (34, True), (49, False), (64, False), (79, False)),
+        *((94, True), (109, False), (124, False), (139, False), (154, True), (169, False)),
+    ]
+
+
+@pytest.mark.parametrize("interval_s", [15, 60])
+def test_databases_are_spread_over_an_interval_by_their_names(interval_s: int) -> None:
+    offsets_s = [spread(f"platform-{number}") % interval_s for number in range(100)]
+    shares = Counter(int(offset_s / interval_s * 5) for offset_s in offsets_s)
+
+    assert spread("main") == pytest.approx(188.8688148)
+    assert len(shares) == 5
+    assert max(shares.values()) <= 30
 
 
 def test_queries_due_within_a_moment_go_into_one_poll(clock: Clock) -> None:

@@ -283,7 +283,7 @@ def test_families_of_one_name_are_joined_in_place() -> None:
 
 
 FIGURES = Family("chats", "gauge", "Chats.", "", (Sample((), 3.0),))
-NEVER = QueryResult("never", (), False, 0.0, 0.0, 15.0, 0.0, 0, dict.fromkeys(Reason, 0))
+NEVER = QueryResult("never", (), False, 0.0, 0.0, 15.0, 0.0, 0, {})
 FRESH = QueryResult(
     query="fresh",
     families=(FIGURES,),
@@ -293,7 +293,7 @@ FRESH = QueryResult(
     interval_s=15.0,
     duration_s=0.25,
     rows=3,
-    errors={**dict.fromkeys(Reason, 0), Reason.TIMEOUT: 2},
+    errors={Reason.TIMEOUT: 2, Reason.LOCKED: 1},
 )
 SNAPSHOT = Snapshot(
     database="main",
@@ -334,9 +334,10 @@ def test_a_snapshot_shows_figures_thresholds_and_its_own_state() -> None:
         "chatqueue_exporter_query_duration_seconds": {"fresh": 0.25, "never": 0},
         "chatqueue_exporter_query_rows": {"fresh": 3, "never": 0},
         "chatqueue_exporter_query_interval_seconds": {"fresh": 15, "never": 15},
+        "chatqueue_exporter_query_failed_runs_total": {"fresh": 3, "never": 0},
         "chatqueue_exporter_query_errors_total": {
-            **{f"{query},{reason}": 0 for query in ("fresh", "never") for reason in Reason},
             "fresh,timeout": 2,
+            "fresh,locked": 1,
         },
     }
 

@@ -57,6 +57,17 @@ def happened(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return _of_counter("increase", "$__rate_interval", name, matchers, by)
 
 
+def happened_with_first(name: str, *matchers: str, by: tuple[str, ...]) -> str:
+    """Return the same for a counter whose series are not there before their first event.
+
+    What was not there in the hour before counts whole; a shorter gap in scrapes is no first event.
+    """
+    series = select(name, *matchers)
+    first = f"{series} unless last_over_time({series}[1h] offset $__rate_interval)"
+    counted = f"{first} or increase({series}[$__rate_interval])"
+    return f"sum{_by(by)} (max by ({', '.join(('database', *by))}) ({counted}))"
+
+
 def happened_in_range(name: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     """Return how often something happened in the dashboard's time range."""
     return _of_counter("increase", "$__range", name, matchers, by)
@@ -105,11 +116,10 @@ def label_verdicts(*cases: tuple[str, str]) -> str:
     return "\nor\n".join(labelled)
 
 
-def only_present(value: str, label: str, nothing: str) -> str:
-    """Return the series above 0, or one called `nothing` where all of them are 0."""
-    return (
-        f'{value} > 0\nor on ()\nlabel_replace(sum ({value}) == 0, "{label}", "{nothing}", "", "")'
-    )
+def only_present(value: str, label: str, nothing: str, *, of: str = "") -> str:
+    """Return the series above 0, or one called `nothing` where all of them, or of `of`, are 0."""
+    none = f'label_replace(sum ({of or value}) == 0, "{label}", "{nothing}", "", "")'
+    return f"{value} > 0\nor on ()\n{none}"
 
 
 def alerts(severity: str) -> str:

@@ -9,6 +9,7 @@ from tools.dashboards.board import make_board
 from tools.dashboards.expressions import (
     gauge,
     happened,
+    happened_with_first,
     only_present,
     select,
     threshold,
@@ -175,9 +176,10 @@ def _queries() -> list[Any]:
                 (
                     Ask(
                         only_present(
-                            happened(f"{_QUERY}_errors_total", by=("query", "reason")),
+                            happened_with_first(f"{_QUERY}_errors_total", by=("query", "reason")),
                             "reason",
                             "none",
+                            of=happened(f"{_QUERY}_failed_runs_total", by=_BY_QUERY),
                         ),
                         "{{query}} {{reason}}",
                     ),

@@ -29,6 +29,7 @@ _EXAMPLE_HEAD = """\
 
 # Keys whose default says little: the lines to show instead, and those to show as a comment below.
 _EXAMPLE_LINES = {
+    "databases_dir": ["# databases_dir: databases.d"],
     "dsn": ["dsn: ${CHATQUEUE_DSN}"],
     "dsn_file": ["# dsn_file: /run/secrets/chatqueue_dsn"],
     "release_dsn": ["# release_dsn: ${CHATQUEUE_RELEASE_DSN}"],

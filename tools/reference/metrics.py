@@ -18,17 +18,17 @@ from typing import Any
 import yaml
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from exporter.catalogue import Metric, Query
+from exporter.catalogue import Facts, Metric, Query
 from exporter.config.exported import QueryParameter, find_marked, plain_values
-from exporter.errors import CatalogueError, Fault
+from exporter.errors import CatalogueError, Fault, Reason
 from exporter.logs.counts import Counts
 from exporter.logs.patterns import BUILT_IN, OTHER
 from exporter.metrics.exposition import own_families
-from exporter.metrics.snapshot import Family
+from exporter.metrics.snapshot import Family, Snapshot
 from exporter.notify.families import State, build_notification_families
 from exporter.polling.plan import FRESH_INTERVALS, build_plans
 from exporter.polling.worker import Worker
-from exporter.release.families import Gauges, build_release_families
+from exporter.release.families import Gauges, build_mode_family, build_release_families
 from exporter.text import format_duration
 from tools.reference.alerts import DEFAULTS, THRESHOLD_KEYS, find_alerts, read_rules
 
@@ -153,7 +153,7 @@ def _gather() -> tuple[tuple[Query, ...], tuple[Entry, ...]]:
     own = own_families(reload_success=True, reload_success_time_s=0.0, watch=(0.0, 0.0))
     entries = [
         *_catalogue_entries(plan.queries),
-        *(_own_entry(family, list_values=True) for family in snapshot.families(0.0)),
+        *_snapshot_entries(snapshot),
         *_release_entries(),
         *_notification_entries(),
         # Their values differ from machine to machine.
@@ -212,13 +212,23 @@ def _own_entry(family: Family, *, list_values: bool) -> Entry:
     return Entry(family.name, family.type, family.unit, family.help, labels)
 
 
+def _snapshot_entries(snapshot: Snapshot) -> Iterator[Entry]:
+    """What is known of a database and its queries, some of it only after a failure."""
+    always = {family.name for family in snapshot.families(0.0) if family.samples}
+    errors = dict.fromkeys(Reason, 1)
+    failed = tuple(replace(result, errors=errors) for result in snapshot.results)
+    for family in replace(snapshot, results=failed).families(0.0):
+        absence = "" if family.name in always else "no sample while the query has not failed so"
+        yield replace(_own_entry(family, list_values=True), absence=absence)
+
+
 def _release_entries() -> Iterator[Entry]:
     """Auto-release, some of whose figures are there only while it looks."""
     looked = Gauges(suspects=0, would_close=0, tripped=False, paused=False, tokens=0.0, barred={})
-    always = {family.name for family in build_release_families("off", {}, (0.0, 0.0), None)}
+    always = build_mode_family("off").name
     for family in build_release_families("off", {}, (0.0, 0.0), looked):
         entry = _own_entry(family, list_values=True)
-        absence = "" if family.name in always else "no sample while auto-release is off"
+        absence = "" if family.name == always else "no sample while auto-release is off"
         yield replace(entry, absence=absence)
 
 
@@ -364,6 +374,8 @@ def _queries_page(queries: Sequence[Query]) -> Iterator[str]:
         yield f"\n## {query.name}\n\n{header['']}\n"
         for heading in HEADINGS:
             yield f"- **{heading}:** {header[heading]}"
+        if query.facts is not None:
+            yield f"- **Facts:** [`{query.facts.name}`](#{query.facts.name})"
         needs = ", ".join(f"`{need.name}`" for need in query.needs if need.through is None)
         yield f"- **Needs:** {needs}"
         if query.parameters:
@@ -375,11 +387,20 @@ def _queries_page(queries: Sequence[Query]) -> Iterator[str]:
             f"at most {query.max_rows} rows"
         )
         yield f"- **Source:** [queries/{query.path.name}](../queries/{query.path.name})"
+    yield "\n## Facts\n\nRows that [several queries share](queries.md#facts)."
+    facts = tuple(dict.fromkeys(query.facts for query in queries if query.facts is not None))
+    for name, header in read_headers(facts).items():
+        yield f"\n### {name}\n\n{header['']}\n"
+        for heading in HEADINGS:
+            yield f"- **{heading}:** {header[heading]}"
+        readers = (q.name for q in queries if q.facts is not None and q.facts.name == name)
+        yield f"- **Read by:** {', '.join(f'[`{reader}`](#{reader})' for reader in readers)}"
+        yield f"- **Source:** [queries/facts/{name}.sql](../queries/facts/{name}.sql)"
     yield ""
 
 
-def read_headers(queries: Iterable[Query]) -> dict[str, dict[str, str]]:
-    """Return each query's header: its title under an empty key, then each of HEADINGS.
+def read_headers(queries: Iterable[Query | Facts]) -> dict[str, dict[str, str]]:
+    """Return each header of queries or facts: its title under an empty key, then HEADINGS.
 
     Raises:
         CatalogueError: With every part that is missing.

@@ -4,7 +4,7 @@
 -- Reads:  system catalogues only, so it takes no lock on any of the platform's relations and no
 --         missing privilege can make it fail. Expressions are read as they are stored: to render
 --         one, pg_get_expr() and pg_get_viewdef() lock every relation it names.
--- Cost:   about 1 ms.
+-- Cost:   1 to 2 ms, so it is asked when its answer may have changed (opening.sql), not in each poll.
 --
 -- A need is (object, through): `object` as written in the mapping, `schema.relation` or
 -- `schema.function(types)`; `through` names the view or function that reads it, or is NULL. The
@@ -221,7 +221,8 @@ SELECT
     h.culprit,
     h.culprit_kind,
     h.culprit_reader,
-    u.rolname AS reader
+    u.rolname AS reader,
+    (SELECT array_agg(DISTINCT e.relation::bigint) FROM reached AS e) AS reached
 FROM reading AS r
 INNER JOIN pg_catalog.pg_roles AS u ON u.oid = r.reader
 LEFT JOIN hiding AS h ON h.object = r.object AND h.through IS NOT DISTINCT FROM r.through

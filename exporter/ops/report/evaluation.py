@@ -13,10 +13,10 @@ from typing import Literal
 
 from exporter.ops.report.criteria import BASELINE_S, COVERAGE, MIN_COVERAGE, Check, Criterion, Scope
 from exporter.ops.report.prometheus import Client, PrometheusError, Series
+from exporter.plots import Points
 from exporter.text import format_duration, format_value
 
 Verdict = Literal["pass", "fail", "unknown"]
-Points = tuple[tuple[float, float], ...]
 
 _MAX_NAMED = 5
 
