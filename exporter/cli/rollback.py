@@ -101,7 +101,7 @@ def rollback(
     Exit code 0: done, or the plan fits. 1: it was refused, and why is printed.
     """
     _refuse_mixture(plans, (checks, applies), output, drop_columns, yes)
-    target = _find_target(config_file, name, None if plans or checks else dsn_from)
+    target = _find_target(config_file, name, dsn_from)
     if plans:
         _plan(target, output, drop_columns, lock_timeout, statement_timeout)
     elif checks:

@@ -14,6 +14,7 @@ import pytest
 
 from exporter.demo.platform import MIGRATIONS
 from exporter.demo.postgres import LocalServer, embedded_bin_dir
+from exporter.rehearsal.migrations import MigrationFailed, apply_migration
 from tests.postgres.test_cli_helpers import COMMAND, Command, tidy_environment
 from tests.postgres.test_rollback import definitions
 from tests.servers import Platform, memory_directory, old_platform
@@ -162,6 +163,38 @@ def test_a_migration_that_fails_ends_the_rehearsal_with_its_name(
     assert code == 1
     assert '014_wrong.sql: relation "public.chat" does not exist' in text
     assert text.endswith("The rehearsal failed.\n")
+
+
+@pytest.mark.newest
+def test_a_file_with_its_own_transactions_is_applied_statement_by_statement(
+    before: Platform, tmp_path: Path
+) -> None:
+    file = tmp_path / "017.sql"
+    file.write_text(
+        "CREATE INDEX CONCURRENTLY i ON public.chats (updated_at);\n"
+        "BEGIN;\nUPDATE public.chats SET message_count = 4;\nCOMMIT;\n"
+        "VACUUM FULL public.operators;\n"
+    )
+
+    applied = apply_migration(file, before.dsn, embedded_bin_dir(), tmp_path)
+
+    assert not applied.in_one_transaction
+    assert {(r.relation, r.is_whole, r.rows) for r in applied.rewrites} == {
+        ("public.chats", False, 400),
+        ("public.operators", True, 0),
+    }
+
+
+@pytest.mark.newest
+def test_a_migration_that_fails_half_way_is_undone(before: Platform, tmp_path: Path) -> None:
+    was = definitions(before)
+    file = tmp_path / "017.sql"
+    file.write_text("ALTER TABLE public.chats ADD COLUMN a int;\nSELECT 1 / 0;\n")
+
+    with pytest.raises(MigrationFailed, match=r"017\.sql: division by zero"):
+        apply_migration(file, before.dsn, embedded_bin_dir(), tmp_path)
+
+    assert definitions(before) == was
 
 
 @pytest.mark.newest

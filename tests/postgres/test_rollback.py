@@ -333,3 +333,16 @@ def test_what_was_done_is_in_the_audit(before: Platform) -> None:
 
     row = before.fetch("SELECT actor, made_at, saved_as FROM chatqueue.rollback_audit")
     assert row == [("person test", planned.place.now, planned.saved_as)]
+
+
+@pytest.mark.newest
+def test_a_role_without_rights_makes_the_same_plan(before: Platform) -> None:
+    role = f"{before.database}_reader"
+    before.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)))
+
+    with Session(before.dsn_as(role)) as session:
+        planned = make_plan(session, CONTRACT)
+
+    assert planned.items == plan(before).items
+    assert planned.definitions == plan(before).definitions
+    assert planned.place.system == plan(before).place.system
