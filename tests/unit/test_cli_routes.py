@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,8 +33,10 @@ Ask = Callable[..., Response]
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Daemon:
-    return make_daemon(tmp_path)
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = make_daemon(tmp_path)
+    yield daemon
+    daemon.stop(5)  # a reload starts what was not running
 
 
 @pytest.fixture
