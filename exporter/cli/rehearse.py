@@ -119,9 +119,10 @@ def _read_variable(config: Config, name: str, variable: str | None) -> str | Non
 
 def _play(request: Request, scratch_dsn: str | None) -> Report:
     """Play it, and return the report."""
+    from exporter.rehearsal.production import read_production
     from exporter.rehearsal.programs import choose_server, choose_tools, find_installations
     from exporter.rehearsal.report import Report
-    from exporter.rehearsal.run import Rehearsal, read_production
+    from exporter.rehearsal.run import Rehearsal
     from exporter.rehearsal.scratch import given_server, own_server
 
     installations = find_installations()

@@ -13,16 +13,15 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
-from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from exporter import __version__
+from exporter.metrics.encoding import Encoded, encode_family
 from exporter.metrics.snapshot import Family, Labels, Snapshot, make_family
 from exporter.threads import PeriodicThread
 
@@ -33,8 +32,6 @@ MAX_SHARE = 0.05
 GRACE_S = 2.0
 # A format that was not asked for in that time is no longer kept ready.
 FORGET_AFTER_S = 600.0
-_format_value: Callable[[float], str] = floatToGoString
-_END = b"# EOF\n"
 _Key = tuple[str, Labels]
 _GZIP_LEVEL = 5
 _MAX_ACCEPTS = 64
@@ -84,24 +81,7 @@ class _Part:
 
     source: object
     valid_until: float
-    families: dict[str, _Encoded]
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """One family of a part.
-
-    Attributes:
-        family: As it was encoded.
-        heading: Lines of help, type and unit.
-        series: Name and labels of each sample as they stand before its value.
-        lines: All sample lines.
-    """
-
-    family: Family
-    heading: bytes
-    series: tuple[str, ...]
-    lines: bytes
+    families: dict[str, Encoded]
 
 
 @dataclass(slots=True)
@@ -252,56 +232,10 @@ def _render_part(
         families, valid_until = source, math.inf
     before = known.families if known is not None else {}
     encoded = {
-        family.name: _encode(format_.encode, family, key[1], before.get(family.name))
+        family.name: encode_family(format_.encode, family, key[1], before.get(family.name))
         for family in families
     }
     return _Part(source, valid_until, encoded)
-
-
-def _encode(
-    encode: Callable[[Collector], bytes], family: Family, labels: Labels, before: _Encoded | None
-) -> _Encoded:
-    """A family as it was where nothing changed; of the same series only the values are written."""
-    if before is not None and before.family == family:
-        return before
-    if before is not None and _shape(before.family) == _shape(family):
-        heading, series = before.heading, before.series
-    else:
-        heading, series = _encode_series(encode, family, labels)
-    values = map(_format_value, (sample.value for sample in family.samples))
-    lines = "".join(f"{name} {value}\n" for name, value in zip(series, values, strict=True))
-    return _Encoded(family, heading, series, lines.encode())
-
-
-def _shape(family: Family) -> object:
-    """All of a family but its name and values."""
-    series = [(sample.labels, sample.suffix) for sample in family.samples]
-    return family.type, family.help, family.unit, series
-
-
-def _encode_series(
-    encode: Callable[[Collector], bytes], family: Family, labels: Labels
-) -> tuple[bytes, tuple[str, ...]]:
-    """A family's heading, and each sample's line up to its value, as the library writes them."""
-    metric = Metric(family.name.removesuffix("_total"), family.help, family.type, family.unit)
-    for sample in family.samples:
-        metric.add_sample(family.name + sample.suffix, dict(labels + sample.labels), 0.0)
-    text = encode(_OneFamily(metric)).removesuffix(_END).decode()
-    *lines, _ = text.split("\n")
-    first = len(lines) - len(family.samples)
-    heading = "".join(f"{line}\n" for line in lines[:first])
-    return heading.encode(), tuple(line.rpartition(" ")[0] for line in lines[first:])
-
-
-class _OneFamily(Collector):
-    """What an encoder reads: one family."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> Iterator[Metric]:
-        """The family."""
-        yield self._metric
 
 
 def _negotiate(accept: str) -> str:

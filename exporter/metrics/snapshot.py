@@ -327,9 +327,8 @@ def label_value(query: Query, label: Label, row: Row) -> str:
     if value is None or (label.values and text not in label.values):
         found = "NULL" if value is None else repr(text)
         expected = f"one of {', '.join(label.values)}" if label.values else "a value"
-        raise RowMismatch(
-            f"{query.path.name} column {label.column!r} returned {found}, expected {expected}"
-        )
+        where = f"{query.path.name} column {label.column!r}"
+        raise RowMismatch(f"{where} returned {found}, expected {expected}")
     if len(text) > MAX_LABEL_LENGTH:
         return text[: MAX_LABEL_LENGTH - 1] + "…"
     return text

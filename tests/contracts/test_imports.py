@@ -78,7 +78,7 @@ LIBRARIES = {
     "pydantic_core": {"config"},
     "re2": {"config", "logs"},
     "schedule": {"polling.schedule"},
-    "prometheus_client": {"metrics.exposition", "cli.page"},
+    "prometheus_client": {"metrics.encoding", "metrics.exposition", "cli.page"},
     "uvicorn": {"server"},
     "bcrypt": {"server"},
     "jinja2": {"server.page.render"},

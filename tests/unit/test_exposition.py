@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric as ParsedMetric
 
+import exporter.metrics.encoding
 import exporter.metrics.exposition
 from exporter.catalogue import Label, Metric, Query, Series
 from exporter.metrics.exposition import (
@@ -376,8 +377,8 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(family.name)
         return original(encoder, family, labels)
 
-    original = exporter.metrics.exposition._encode_series
-    monkeypatch.setattr(exporter.metrics.exposition, "_encode_series", encode)
+    original = exporter.metrics.encoding._encode_series
+    monkeypatch.setattr(exporter.metrics.encoding, "_encode_series", encode)
     return names
 
 
@@ -488,7 +489,7 @@ def test_a_scrape_waits_for_no_rendering(monkeypatch: pytest.MonkeyPatch) -> Non
     page = world.exposition.page("")
     world.exposition.start()
     try:
-        monkeypatch.setattr(exporter.metrics.exposition, "_encode", hang)
+        monkeypatch.setattr(exporter.metrics.exposition, "encode_family", hang)
         world.source = Source((snapshot_of(gauge("new", ("", 1.0))),), ())
         world.exposition.publish()
         assert encoding.wait(20)
@@ -507,7 +508,7 @@ def test_rendering_takes_its_share_of_time_and_no_more(monkeypatch: pytest.Monke
         world.now += 1.0
         return b"", ("",) * len(family.samples)
 
-    monkeypatch.setattr(exporter.metrics.exposition, "_encode_series", take_a_second)
+    monkeypatch.setattr(exporter.metrics.encoding, "_encode_series", take_a_second)
     world.source = Source((bare(snapshot_of(), gauge("new", ("", 1.0))),), ())
     world.exposition.publish()
     world.exposition._run_once()
