@@ -97,6 +97,7 @@ class RushCost:
         events_s: Of it the queries of events, in order.
         most_seen: Keys that all counters remembered at most.
         counted: Events that were counted.
+        problem: Why queries failed; empty where none did.
     """
 
     seconds: float
@@ -104,6 +105,7 @@ class RushCost:
     events_s: tuple[float, ...]
     most_seen: int
     counted: int
+    problem: str
 
 
 Filled = Callable[[LocalServer, Shape], contextlib.AbstractContextManager[Dataset]]
@@ -167,6 +169,7 @@ def _rush(
     counters = {q.name: EventCounter(q, overlap_s) for q in queries if q.events is not None}
     polls_s: list[float] = []
     events_s: list[float] = []
+    problems: dict[str, str] = {}
     most_seen, skip = 0, 0
     began_s = next_poll_s = time.monotonic()
     while time.monotonic() - began_s < seconds:
@@ -184,7 +187,10 @@ def _rush(
             of_events = [each for each in poll.outcomes if each.query.name in counters]
             events_s.append(sum(each.duration_s for each in of_events))
             for each in of_events:
-                counters[each.query.name].absorb(each.columns, each.rows, poll.began_at)
+                if each.error is None:
+                    counters[each.query.name].absorb(each.columns, each.rows, poll.began_at)
+                else:
+                    problems[each.query.name] = str(each.error)
             seen = sum(len(c.parameters()["seen"]) for c in counters.values())
             most_seen = max(most_seen, seen)
         time.sleep(max(0.0, 1.0 - (time.monotonic() - began_s) % 1.0))
@@ -196,7 +202,8 @@ def _rush(
         for sample in family.samples
     )
     return RushCost(
-        time.monotonic() - began_s, tuple(polls_s), tuple(events_s), most_seen, int(counted)
+        *(time.monotonic() - began_s, tuple(polls_s), tuple(events_s), most_seen, int(counted)),
+        "; ".join(f"{name}: {text}" for name, text in problems.items()),
     )
 
 
@@ -210,6 +217,7 @@ def describe_rush(cost: RushCost) -> str:
         f"{last * 1000:.1f} ms in the second, of it the queries of events "
         f"{statistics.median(cost.events_s[1:]) * 1000:.1f} ms; {cost.counted:,} events were "
         f"counted, and at most {cost.most_seen:,} keys remembered."
+        + (f" Failed: {cost.problem}." if cost.problem else "")
     )
 
 
