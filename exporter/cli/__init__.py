@@ -20,6 +20,7 @@ from exporter.errors import ChatqueueError
 
 _UNEXPECTED = 2
 _COMMANDS = {
+    "answers": ("answers", "Ask people what only they can judge."),
     "audit": ("release", "Show what was released and escalated."),
     "chats": ("chats", "Show which chats wait, are overdue, stuck or invalid. Read-only."),
     "check-config": ("check", "Check the configuration and the queries."),

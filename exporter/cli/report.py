@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from exporter.config import Config, load_config
 from exporter.config.watch import TIME_FORM, parse_time
 from exporter.errors import ChatqueueError
 from exporter.ops.report.advice import advise
+from exporter.ops.report.answers import Answers, read_answers
 from exporter.ops.report.criteria import CRITERIA, Scope
 from exporter.ops.report.document import Report, as_json
 from exporter.ops.report.evaluation import judge
@@ -61,6 +63,13 @@ def _read_time(_: click.Context, __: click.Parameter, value: str | None) -> date
 @click.option(
     "--database", "databases", multiple=True, help="Only this one; may be given repeatedly."
 )
+@click.option(
+    "--answers",
+    "answers_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="What people answered; `chatqueue answers FILE` asks and writes it.",
+)
 def report(
     config_file: Path,
     form: str,
@@ -69,20 +78,24 @@ def report(
     started_at: datetime | None,
     length: timedelta | None,
     databases: tuple[str, ...],
+    answers_file: Path | None,
 ) -> None:
     """Judge each success criterion of the watch by what Prometheus stored, and say why.
+
+    What people answered stands beside it and changes no exit code.
 
     Exit code 0: all pass. 1: one fails. 2: nothing could be judged. 3: one is unknown.
     """
     try:
         config = load_config(config_file)
+        answers = Answers() if answers_file is None else read_answers(answers_file)
         started_at = started_at or config.watch.started_at
         if started_at is None:
             raise ChatqueueError("there is no watch, expected watch.started_at or --started-at")
         ends_at = started_at + (length or config.watch.for_)
         at = _choose(at, started_at, ends_at)
         made = _judge(config, _select(config, databases), started_at, ends_at, at)
-        _write(made, form, output)
+        _write(replace(made, answers=answers), form, output)
     except (ChatqueueError, OSError, OverflowError) as error:
         # Not main's exit code 1: a script would take it for a criterion that fails.
         click.echo(f"chatqueue: {error}", err=True)

@@ -216,6 +216,12 @@ NOT_RUN = {
     "chatqueue report --format html --output report.html": (
         "needs a Prometheus; tests/prometheus/test_watched_day.py runs it on one"
     ),
+    "chatqueue report --answers answers.yaml": (
+        "needs a Prometheus; tests/prometheus/test_watched_day.py runs it on one"
+    ),
+    "chatqueue answers answers.yaml": (
+        "ends with 3 while something is open; tests/unit/test_answers.py runs it"
+    ),
     "/opt/chatqueue/bin/python -c 'import bcrypt, getpass; print(bcrypt.hashpw("
     "getpass.getpass().encode(), bcrypt.gensalt(10)).decode())'": "asks for a password; run below",
     "curl --retry 5 --retry-connrefused --cacert /etc/chatqueue/cert.pem -u prometheus"

@@ -232,14 +232,3 @@ CRITERIA = (
         ),
     ),
 )
-
-JUDGED_BY_PEOPLE = (
-    "Operators say that chats reach them as before.",
-    "Users do not complain more than before.",
-    "Every alert of the watch is explained.",
-    "What was repaired by hand is written down.",
-    "The rollback was possible until its deadline, and was not needed.",
-)
-"""What no metric can say."""
-
-SIGNERS = ("On-call engineer", "Operations lead", "Product owner")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from exporter.ops.report.advice import Advice
-from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
+from exporter.ops.report.answers import Answers, Line
 from exporter.ops.report.evaluation import Finding, Judged, Verdict, worst
 
-VERSION = "1"
+VERSION = "2"
 """Of the JSON; another one when a field changes its meaning or goes away."""
 
 
@@ -28,6 +28,7 @@ class Report:
         judged: Every criterion.
         advice: Whether to roll back.
         step_s: Time between two points of the plots.
+        answers: What people answered; nothing yet, without a file of them.
     """
 
     databases: tuple[str, ...]
@@ -38,6 +39,7 @@ class Report:
     judged: tuple[Judged, ...]
     advice: Advice
     step_s: int = 60
+    answers: Answers = field(default_factory=Answers)
 
     @property
     def verdict(self) -> Verdict:
@@ -74,8 +76,23 @@ def as_json(report: Report) -> dict[str, Any]:
             }
             for each in report.judged
         ],
-        "judged_by_people": list(JUDGED_BY_PEOPLE),
-        "signers": list(SIGNERS),
+        "people": {
+            "state": report.answers.state,
+            "lines": [_line(line) for line in report.answers.lines],
+        },
+    }
+
+
+def _line(line: Line) -> Mapping[str, Any]:
+    given = line.given
+    return {
+        "section": line.section,
+        "key": line.key,
+        "words": line.words,
+        "answer": given.answer or "open",
+        "by": given.by,
+        "at": None if given.at is None else given.at.isoformat(),
+        "note": given.note,
     }
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
+from exporter.ops.report.answers import Answers, Line
 from exporter.ops.report.document import Report
 from exporter.text import format_duration, format_time
 
 MARKS = {"pass": "✔", "fail": "✘", "unknown": "?"}
+_ANSWERED = {"yes": "✔ yes", "no": "✘ no", None: "open"}
 
 
 def render_markdown(report: Report) -> str:
     """Return the report as GitHub's Markdown; what came from elsewhere is escaped."""
-    return "\n".join((*_head(report), *_criteria(report), *_people())) + "\n"
+    return "\n".join((*_head(report), *_criteria(report), *_people(report.answers))) + "\n"
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -56,17 +57,21 @@ def _criteria(report: Report) -> Iterator[str]:
         yield "```"
 
 
-def _people() -> Iterator[str]:
+def _people(answers: Answers) -> Iterator[str]:
     yield ""
-    yield "## For people to judge"
-    yield ""
-    yield from (f"- [ ] {line}" for line in JUDGED_BY_PEOPLE)
-    yield ""
-    yield "## Sign-off"
-    yield ""
-    yield "| role | name | decision | date |"
-    yield "|---|---|---|---|"
-    yield from (f"| {signer} | | | |" for signer in SIGNERS)
+    yield f"## For people to judge: {answers.state}"
+    for section, heading in (("statements", "statement"), ("sign_offs", "sign-off")):
+        yield ""
+        yield f"| {heading} | answer | by | at | note |"
+        yield "|---|---|---|---|---|"
+        yield from (_line(line) for line in answers.lines if line.section == section)
+
+
+def _line(line: Line) -> str:
+    given = line.given
+    at = "" if given.at is None else format_time(given.at)
+    cells = (line.words, _ANSWERED[given.answer], given.by or "", at, given.note or "")
+    return f"| {' | '.join(map(escape, cells))} |"
 
 
 def escape(text: str) -> str:

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from exporter import __version__
-from exporter.ops.report.criteria import JUDGED_BY_PEOPLE, SIGNERS
+from exporter.ops.report.answers import Answers, Line
 from exporter.ops.report.document import Report
 from exporter.ops.report.evaluation import Finding, Judged
 from exporter.ops.report.plots import draw
@@ -32,7 +32,7 @@ def render_page(report: Report) -> str:
             *_head(report),
             *_overview(report),
             *(line for each in report.judged for line in _criterion(each, report)),
-            *_people(),
+            *_people(report.answers),
             f'<p class="soft">chatqueue-exporter {escape(__version__)}</p>',
             "</body></html>\n",
         )
@@ -98,12 +98,22 @@ def _finding(finding: Finding, report: Report) -> Iterator[str]:
     yield "</details></div>"
 
 
-def _people() -> Iterator[str]:
-    yield "<h2>For people to judge</h2>"
-    lines = "".join(f"<li>{escape(line)}</li>" for line in JUDGED_BY_PEOPLE)
-    yield f'<ul class="todo">{lines}</ul>'
-    yield '<h2>Sign-off</h2><table class="sign"><thead><tr><th>Role</th><th>Name</th>'
-    yield "<th>Decision</th><th>Date</th></tr></thead><tbody>"
-    for signer in SIGNERS:
-        yield f"<tr><td>{escape(signer)}</td><td></td><td></td><td></td></tr>"
-    yield "</tbody></table>"
+def _people(answers: Answers) -> Iterator[str]:
+    tone = {"signed off": "pass", "refused": "fail"}.get(answers.state, "unknown")
+    yield f'<h2>For people to judge <span class="badge {tone}">{answers.state}</span></h2>'
+    for section, heading in (("statements", "Statement"), ("sign_offs", "Sign-off")):
+        yield f"<table><thead><tr><th></th><th>{heading}</th><th>By</th><th>At</th>"
+        yield "<th>Note</th></tr></thead><tbody>"
+        yield from (_line(line) for line in answers.lines if line.section == section)
+        yield "</tbody></table>"
+
+
+def _line(line: Line) -> str:
+    given = line.given
+    tone = {"yes": "pass", "no": "fail"}.get(given.answer or "", "unknown")
+    at = "" if given.at is None else format_time(given.at)
+    cells = "".join(
+        f"<td>{escape(text)}</td>" for text in (line.words, given.by or "", at, given.note or "")
+    )
+    badge = f'<span class="badge {tone}">{given.answer or "open"}</span>'
+    return f'<tr><td class="number">{badge}</td>{cells}</tr>'
