@@ -34,7 +34,7 @@ def notify(config_file: Path, is_test: bool, names: tuple[str, ...]) -> None:
 
     from exporter.notify.bodies import build_body
     from exporter.notify.notices import TEST, Notice
-    from exporter.notify.sending import Post
+    from exporter.notify.sending import build_post
 
     notice = Notice(
         TEST,
@@ -44,7 +44,7 @@ def notify(config_file: Path, is_test: bool, names: tuple[str, ...]) -> None:
     accepted = True
     for name in names or webhooks:
         started_s = time.monotonic()
-        answer = Post(webhooks[name], build_body(notice, webhooks[name])).send()
+        answer = build_post(webhooks[name], build_body(notice, webhooks[name])).run()
         verdict = "not delivered" if answer.failure else "delivered"
         duration_s = time.monotonic() - started_s
         click.echo(f"{name}: {verdict}, {answer.words} ({duration_s:.2f} s)")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from exporter.ops.verify.checks import Check
     from exporter.ops.verify.inspection import Inspection
 
+APPLICATION = "application"
+"""What stands for the database in the checks of `verify.endpoints`."""
+
 
 @click.command()
 @options.config_file
@@ -34,7 +37,9 @@ if TYPE_CHECKING:
 def verify(
     config_file: Path, name: str | None, flow: bool, dsn_from: str | None, as_json: bool
 ) -> None:
-    """Check that the assignment fix is in place and that the exporter can read everything.
+    """Check that the fix is in place, the exporter can read everything, and endpoints answer.
+
+    Endpoints are those of verify.endpoints; with --database they are left out.
 
     Exit code 0: all checks passed. 1: something must be done, and is named.
     """
@@ -50,6 +55,8 @@ def verify(
     results = {
         database: _check(inspection, dsns.get(database)) for database, inspection in chosen.items()
     }
+    if name is None and config.verify.endpoints:
+        results[APPLICATION] = _ask(config)
     if as_json:
         print_json(
             [
@@ -65,6 +72,13 @@ def verify(
         for database, checks in results.items():
             _print(database, checks)
     sys.exit(0 if all(check.ok for checks in results.values() for check in checks) else 1)
+
+
+def _ask(config: Config) -> tuple[Check, ...]:
+    """The checks of the application's endpoints, one after the other."""
+    from exporter.ops.verify.endpoints import check_endpoint
+
+    return tuple(check_endpoint(*each) for each in config.verify.endpoints.items())
 
 
 def _flow_dsns(config: Config, variable: str | None, names: Sequence[str]) -> dict[str, str]:

@@ -40,6 +40,7 @@ from exporter.config.values import (
     fault,
     from_to,
 )
+from exporter.config.verify import Verify
 from exporter.config.watch import Watch
 from exporter.text import format_duration
 
@@ -284,6 +285,9 @@ class Config(Section):
         description="Webhooks that report what auto-release does, and digests of the watch.",
     )
     web: Web = Field(default=Web(), description="What the daemon's own page shows.")
+    verify: Verify = Field(
+        default=Verify(), description="What `chatqueue verify` asks besides the databases."
+    )
     prometheus: Prometheus = Field(
         default=Prometheus(),
         description="The Prometheus that scrapes this exporter; only `chatqueue report` asks it.",

@@ -19,7 +19,7 @@ from exporter.notify.pace import Pace
 from exporter.threads import PeriodicThread
 
 if TYPE_CHECKING:
-    from exporter.notify.sending import Post
+    from exporter.notify.sending import Exchange
 
 log = structlog.get_logger("chatqueue.notify")
 
@@ -60,7 +60,7 @@ class Delivery(PeriodicThread[Webhook]):
         self._lock = threading.Lock()
         self._queue: deque[Notice] = deque()
         self._current: _Current | None = None
-        self._post: Post | None = None
+        self._post: Exchange | None = None
         self._outcomes: Counter[Outcome] = Counter()
         self._failures: Counter[str] = Counter()
         self._is_failing = self._is_full = self._is_finishing = False
@@ -175,10 +175,10 @@ class Delivery(PeriodicThread[Webhook]):
         """One request; a defect of ours loses its notice and nothing else."""
         try:
             # Not with the module: a daemon without webhooks does not carry `requests`.
-            from exporter.notify.sending import Post  # noqa: PLC0415
+            from exporter.notify.sending import build_post  # noqa: PLC0415
 
-            self._post = Post(webhook, build_body(notice, webhook))
-            return self._post.send()
+            self._post = build_post(webhook, build_body(notice, webhook))
+            return self._post.run()
         except Exception as error:
             # Its message might hold the URL.
             return Answer("connection", f"a defect, {type(error).__name__}", is_final=True)

@@ -1,4 +1,4 @@
-"""One request to a webhook, and what came back. The only module that knows `requests`.
+"""One request to a webhook or an endpoint, and what came back.
 
 What requests and urllib3 say of a failure holds the URL, which is a secret; so every word here is
 our own, the operating system's or OpenSSL's.
@@ -13,7 +13,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -28,7 +28,6 @@ from exporter.notify.pace import read_retry_after
 logging.getLogger("urllib3").setLevel(logging.CRITICAL)
 
 _HEADERS = {
-    "Content-Type": "application/json",
     "User-Agent": f"chatqueue-exporter/{__version__}",
     "Accept-Encoding": "identity",  # so that no answer grows when it is unpacked
 }
@@ -37,11 +36,32 @@ _READ_BYTES = 200
 _HANG_UP_EVERY_S = 0.05
 
 
-class Post:
-    """One request, which ends within the webhook's timeout and can be cut off earlier."""
+class Exchange:
+    """One request, which ends within its timeout and can be cut off earlier.
 
-    def __init__(self, webhook: Webhook, body: bytes) -> None:
-        self._webhook = webhook
+    Args:
+        method: `GET` or `POST`.
+        url: A secret.
+        headers: Beside the own ones; they may be secrets.
+        timeout_s: For all of it, from connecting to the end of the answer.
+        judge: Says what the answer is worth; may read the body.
+        body: What to send.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        judge: Callable[[requests.Response], Answer],
+        body: bytes | None = None,
+    ) -> None:
+        self._method = method
+        self._url = url
+        self._headers = headers
+        self._timeout_s = timeout_s
+        self._judge = judge
         self._body = body
         self._adapter = _Adapter()
         self._cut = threading.Event()
@@ -51,17 +71,14 @@ class Post:
         """Cut the request off, from another thread."""
         self._cut.set()
 
-    def send(self) -> Answer:
+    def run(self) -> Answer:
         """Send the request and judge the answer; never raises for the receiver's sake."""
-        timeout_s = self._webhook.timeout.total_seconds()
         # Timeouts of a socket begin again with every byte; this one does not.
-        watchdog = threading.Thread(
-            target=self._watch, args=(timeout_s,), name="webhook-watchdog", daemon=True
-        )
+        watchdog = threading.Thread(target=self._watch, name="request-watchdog", daemon=True)
         watchdog.start()
-        too_late = Answer("timeout", f"no answer within {timeout_s:g} s")
+        too_late = Answer("timeout", f"no answer within {self._timeout_s:g} s")
         try:
-            answer = self._exchange(timeout_s)
+            answer = self._ask()
             # http.client takes headers that were cut off for complete ones.
             return too_late if self._cut.is_set() else answer
         except requests.RequestException as error:
@@ -72,29 +89,52 @@ class Post:
             self._over.set()
             self._cut.set()
 
-    def _exchange(self, timeout_s: float) -> Answer:
-        headers = {name: v.get_secret_value() for name, v in self._webhook.headers.items()}
+    def _ask(self) -> Answer:
         with requests.Session() as session:
             session.mount("https://", self._adapter)
             session.mount("http://", self._adapter)
-            with session.post(
-                self._webhook.url.get_secret_value(),
+            with session.request(
+                self._method,
+                self._url,
                 data=self._body,
-                headers={**_HEADERS, **headers},
-                timeout=timeout_s,
+                headers={**_HEADERS, **self._headers},
+                timeout=self._timeout_s,
                 stream=True,
                 # A POST that is redirected would arrive as a GET, or at an unintended address.
                 allow_redirects=False,
                 auth=_as_it_is,
             ) as response:
-                return _judge(response)
+                return self._judge(response)
 
-    def _watch(self, timeout_s: float) -> None:
-        self._cut.wait(timeout_s)
+    def _watch(self) -> None:
+        self._cut.wait(self._timeout_s)
         self._cut.set()
         # More than once: a connection may come to stand only now.
         while not self._over.wait(_HANG_UP_EVERY_S):
             self._adapter.hang_up()
+
+
+def build_post(webhook: Webhook, body: bytes) -> Exchange:
+    """Return the request that brings a body to a webhook."""
+    headers = {name: value.get_secret_value() for name, value in webhook.headers.items()}
+    return Exchange(
+        "POST",
+        webhook.url.get_secret_value(),
+        {"Content-Type": "application/json", **headers},
+        webhook.timeout.total_seconds(),
+        _judge,
+        body,
+    )
+
+
+def describe_status(response: requests.Response) -> str:
+    """Return the status in words; a redirect's destination may be a secret and is left out."""
+    status = response.status_code
+    try:
+        words = f"answered {status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        words = f"answered {status}"
+    return f"{words}, and redirects are not followed" if 300 <= status < 400 else words
 
 
 class _Adapter(HTTPAdapter):
@@ -147,12 +187,9 @@ def _judge(response: requests.Response) -> Answer:
     status = response.status_code
     if 200 <= status < 300:
         return Answer("", f"answered {status}")
-    try:
-        words = f"answered {status} {http.HTTPStatus(status).phrase}"
-    except ValueError:
-        words = f"answered {status}"
+    words = describe_status(response)
     if 300 <= status < 400:
-        return Answer("status", f"{words}, and redirects are not followed", is_final=True)
+        return Answer("status", words, is_final=True)
     words += _explanation(response)
     is_final = status < 500 and status not in _RETRIED
     asked_s = read_retry_after(response.headers.get("Retry-After"))

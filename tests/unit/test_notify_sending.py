@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from exporter.notify.answers import Answer
-from exporter.notify.sending import Post
+from exporter.notify.sending import build_post
 from tests.webhooks import (
     OK,
     TOKEN,
@@ -94,7 +94,7 @@ def _no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.mark.parametrize(("behaviour", "expected"), ANSWERS.values(), ids=ANSWERS)
 def test_an_answer_is_judged_in_our_own_words(behaviour: Behaviour, expected: Answer) -> None:
     with Receiver(behaviour) as receiver:
-        found = Post(make_webhook(receiver.url), b"{}").send()
+        found = build_post(make_webhook(receiver.url), b"{}").run()
 
         assert found == expected
         assert len(receiver.received) == 1
@@ -103,7 +103,7 @@ def test_an_answer_is_judged_in_our_own_words(behaviour: Behaviour, expected: An
 @pytest.mark.parametrize("behaviour", SLOW.values(), ids=SLOW)
 def test_no_request_outlives_its_timeout_whatever_trickles_in(behaviour: Behaviour) -> None:
     with Receiver(behaviour) as receiver:
-        found = Post(make_webhook(receiver.url, timeout_s=0.3), b"{}").send()
+        found = build_post(make_webhook(receiver.url, timeout_s=0.3), b"{}").run()
 
         assert found == Answer("timeout", "no answer within 0.3 s")
 
@@ -112,18 +112,18 @@ def test_a_connection_that_does_not_come_to_stand_times_out() -> None:
     with deaf_port() as port:
         webhook = make_webhook(f"http://127.0.0.1:{port}/{TOKEN}", timeout_s=0.3)
 
-        assert Post(webhook, b"{}").send() == Answer("timeout", "no answer within 0.3 s")
+        assert build_post(webhook, b"{}").run() == Answer("timeout", "no answer within 0.3 s")
 
 
 def test_nobody_there_is_told_as_the_system_tells_it() -> None:
     with Receiver() as receiver:
         url = receiver.url
 
-    assert Post(make_webhook(url), b"{}").send() == Answer("connection", "Connection refused")
+    assert build_post(make_webhook(url), b"{}").run() == Answer("connection", "Connection refused")
 
 
 def test_a_host_without_address_is_a_failed_connection() -> None:
-    found = Post(make_webhook(f"https://no-such-host.invalid/{TOKEN}"), b"{}").send()
+    found = build_post(make_webhook(f"https://no-such-host.invalid/{TOKEN}"), b"{}").run()
 
     assert found.failure == "connection"
     assert "sEcReT" not in found.words
@@ -132,7 +132,7 @@ def test_a_host_without_address_is_a_failed_connection() -> None:
 def test_a_proxy_is_used_and_one_that_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
         monkeypatch.setenv("HTTPS_PROXY", receiver.url.partition("/services")[0])
-        found = Post(make_webhook(f"https://hooks.example/{TOKEN}"), b"{}").send()
+        found = build_post(make_webhook(f"https://hooks.example/{TOKEN}"), b"{}").run()
 
     assert found == Answer("connection", "the proxy refused")
 
@@ -144,7 +144,7 @@ def test_a_request_carries_json_and_the_configured_headers_and_nothing_of_netrc(
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with Receiver() as receiver:
         webhook = make_webhook(receiver.url, headers={"X-Token": "abc"})
-        Post(webhook, b'{"a": 1}').send()
+        build_post(webhook, b'{"a": 1}').run()
         (received,) = receiver.received
 
     assert received.document == {"a": 1}
@@ -157,9 +157,9 @@ def test_a_request_carries_json_and_the_configured_headers_and_nothing_of_netrc(
 
 def test_a_request_is_cut_off_from_another_thread() -> None:
     with Receiver(hang) as receiver:
-        post = Post(make_webhook(receiver.url), b"{}")
+        post = build_post(make_webhook(receiver.url), b"{}")
         found: list[Answer] = []
-        thread = threading.Thread(target=lambda: found.append(post.send()))
+        thread = threading.Thread(target=lambda: found.append(post.run()))
         thread.start()
         receiver.wait_for(1)
         post.abort()
@@ -174,10 +174,10 @@ def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     with Receiver(OK, hang, tls=context) as receiver:
-        refused = Post(make_webhook(receiver.url), b"{}").send()
+        refused = build_post(make_webhook(receiver.url), b"{}").run()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-        accepted = Post(make_webhook(receiver.url), b"{}").send()
-        hung = Post(make_webhook(receiver.url, timeout_s=0.3), b"{}").send()
+        accepted = build_post(make_webhook(receiver.url), b"{}").run()
+        hung = build_post(make_webhook(receiver.url, timeout_s=0.3), b"{}").run()
 
     assert refused.failure == "connection"
     assert refused.words.startswith("the certificate is not trusted: ")
@@ -187,7 +187,7 @@ def test_a_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_tls_where_there_is_none_is_named() -> None:
     with Receiver() as receiver:
-        found = Post(make_webhook(receiver.url.replace("http:", "https:")), b"{}").send()
+        found = build_post(make_webhook(receiver.url.replace("http:", "https:")), b"{}").run()
 
     assert found.failure == "connection"
     assert found.words.startswith("TLS failed: ")

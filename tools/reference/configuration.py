@@ -67,6 +67,18 @@ _SAMPLES: dict[str, tuple[str, dict[str, str]]] = {
             "headers": "{X-Source: chatqueue}",
         },
     ),
+    "endpoints": (
+        "health",
+        {
+            "url": "https://chat.example.com/api/health",
+            "status": "200",
+            "within": "2s",
+            "text": "# text: Sign in",
+            "json_path": "status",
+            "json_value": "ok",
+            "headers": "{X-Probe: chatqueue}",
+        },
+    ),
     "receivers": (
         "hosted",
         {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Row = Mapping[str, Any]
-Group = Literal["contract", "states", "access", "rows", "rights", "server", "flow"]
+Group = Literal["contract", "states", "access", "rows", "rights", "server", "flow", "endpoint"]
 
 OLDEST_VERSION = 140_000
 LARGEST_SKEW_S = 5.0
