@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bench.dataset import Dataset, Shape, build_dataset, run_server
 from bench.exporters import Exporter, find_exporters
+from bench.growth import RUSH_S, measure_growth, measure_rush
 from bench.load import find_wrk
 from bench.machine import describe_machine
 from bench.many import COUNTS, WINDOW_S, measure_many
@@ -137,7 +138,13 @@ def _measure(options: Options, work_dir: Path, command: str) -> Figures:
                             *(LARGE_EFFORT, work_dir, _note),
                         )
                     )
-    return Figures(machine, version, tuple(polls), tuple(scrapes), startup, many, command)
+        growth, rush = (), None
+        if not options.quick:
+            growth = tuple(measure_growth(server, _filled, options.runs, work_dir))
+            rush = measure_rush(server, _filled, RUSH_S, work_dir)
+    return Figures(
+        machine, version, tuple(polls), tuple(scrapes), startup, many, growth, rush, command
+    )
 
 
 def _measure_pages(

@@ -118,9 +118,9 @@ def measure_polls(dataset: Dataset, runs: int, work_dir: Path, plans_dir: Path) 
     connection = Connection(plan.dsn)
     try:
         problems: dict[str, str] = {}
-        empty_poll_s, _ = _poll_often(connection, plan, (), runs, problems)
-        frequent_poll_s, medians = _poll_often(connection, plan, frequent, runs, problems)
-        rare_poll_s, rare = _poll_often(connection, plan, rare_queries, min(runs, 10), problems)
+        empty_poll_s, _ = poll_often(connection, plan, (), runs, problems)
+        frequent_poll_s, medians = poll_often(connection, plan, frequent, runs, problems)
+        rare_poll_s, rare = poll_often(connection, plan, rare_queries, min(runs, 10), problems)
     finally:
         connection.close()
     medians |= rare
@@ -145,7 +145,7 @@ def load_plan(dsn: str, work_dir: Path) -> Plan:
     return build_plans(load_config(config_file, {}))["bench"]
 
 
-def _poll_often(
+def poll_often(
     connection: Connection,
     plan: Plan,
     queries: Sequence[Query],

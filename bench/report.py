@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from bench.growth import GrowthCost, RushCost, describe_rush
 from bench.machine import Machine
 from bench.many import ManyCost, further_database
 from bench.polls import FREQUENT_S, PollCost, QueryCost
@@ -43,6 +44,8 @@ class Figures:
         scrapes: One a size.
         startup: Of the demo.
         many: One a number of databases, the smallest first.
+        growth: One a size, by what grows; none in a smoke run.
+        rush: A time in which much happens; None in a smoke run.
         command: How to repeat the run.
     """
 
@@ -52,6 +55,8 @@ class Figures:
     scrapes: tuple[ScrapeSize, ...]
     startup: Startup
     many: tuple[ManyCost, ...]
+    growth: tuple[GrowthCost, ...]
+    rush: RushCost | None
     command: str
 
 
@@ -192,6 +197,8 @@ def _grids(figures: Figures) -> Iterator[Grid]:
         yield _scrape_grid(size)
     if figures.many:
         yield _many_grid(figures.many)
+    if figures.growth:
+        yield _growth_grid(figures.growth, figures.rush)
 
 
 def _poll_grid(polls: Sequence[PollCost]) -> Grid:
@@ -347,6 +354,24 @@ def _many_row(cost: ManyCost) -> tuple[str, ...]:
         f"{cost.gzip_bytes / 1e6:.2f}",
         *(_ms(seconds) for seconds in (*cost.plain_s, *cost.gzip_s)),
     )
+
+
+def _growth_grid(costs: Sequence[GrowthCost], rush: RushCost | None) -> Grid:
+    """Sizes below each other, each with its ratio to the smallest of its kind."""
+    smallest = {cost.what: cost for cost in reversed(costs)}
+    rows = tuple(
+        (
+            f"{cost.size:,} {cost.what}",
+            f"{cost.size / smallest[cost.what].size:,.0f}x",
+            _ms(cost.poll_s),
+            f"{cost.poll_s / smallest[cost.what].poll_s:.1f}x",
+            f"{cost.dearest[0]} {_ms(cost.dearest[1])}",
+            cost.problem or "none",
+        )
+        for cost in costs
+    )
+    columns = ("input", "to the smallest", "15 s poll ms", "ratio", "dearest query, ms", "failed")
+    return Grid("How the 15 s poll grows", columns, rows, describe_rush(rush) if rush else "")
 
 
 def _size_name(size: ScrapeSize) -> str:

@@ -27,6 +27,7 @@ from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
 from exporter.server.app import App
 from exporter.server.http_server import HttpServer
+from exporter.server.page.chats import ChatsPage
 from exporter.server.page.render import LivePage
 from exporter.server.routes import (
     ROOT,
@@ -142,11 +143,13 @@ def serve(
     """
     daemon.receiver.path = f"{place.prefix}{LOGS}"
     with Signals() as signals:
-        live = LivePage(daemon, place.links)
+        live, chats = LivePage(daemon, place.links), ChatsPage(daemon, place.links)
         app = App(
-            build_application(daemon, enable_lifecycle=enable_lifecycle, place=place, live=live),
+            build_application(
+                daemon, enable_lifecycle=enable_lifecycle, place=place, live=live, chats=chats
+            ),
             slow_paths=frozenset(f"{place.prefix}{path}" for path in SLOW_PATHS),
-            is_slow=build_slowness(live, place),
+            is_slow=build_slowness(live, chats, place),
             uploads=daemon.receiver,
         )
         server = HttpServer(app, listen_addresses, web_config_file)

@@ -48,20 +48,25 @@ sighted AS (
 ),
 
 held AS (
-    SELECT greatest(max(s.held_since), max(s.input_at)) AS busy_at
+    SELECT
+        s.chat_id,
+        greatest(max(s.held_since), max(s.input_at)) AS busy_at
     FROM sighted AS s
     GROUP BY s.chat_id, s.operator_id
     HAVING max(s.held_since) IS NOT NULL
+),
+
+overdue AS (
+    SELECT h.chat_id
+    FROM held AS h
+    CROSS JOIN setting
+    WHERE
+        h.busy_at < now()
+        - (setting.idle_timeout_seconds + %(idle_grace)s::double precision)
+        * interval '1 second'
 )
 
 SELECT
     setting.idle_timeout_seconds,
-    (
-        SELECT count(*)
-        FROM held AS h
-        WHERE
-            h.busy_at < now()
-            - (setting.idle_timeout_seconds + %(idle_grace)s::double precision)
-            * interval '1 second'
-    ) AS idle_overdue_chats
+    (SELECT count(*) FROM overdue) AS idle_overdue_chats
 FROM setting

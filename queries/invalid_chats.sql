@@ -45,6 +45,7 @@ held AS (
 
 assigned AS (
     SELECT
+        h.id,
         h.settled,
         h.future,
         h.settled_chats_of_operator,
@@ -86,77 +87,100 @@ assigned AS (
     WHERE
         h.chat_state = 'assigned'
         AND (h.since BETWEEN h.settled AND h.future) IS NOT TRUE
+),
+
+contradictions AS (
+    SELECT
+        a.id AS chat_id,
+        t.name
+    FROM assigned AS a
+    CROSS JOIN LATERAL (
+        VALUES
+        (
+            'assigned_without_open_assignment',
+            a.open_rows = 0 AND (a.ended_at >= a.settled) IS NOT TRUE
+        ),
+        (
+            'several_open_assignments',
+            a.open_rows > 1 AND (a.opened_at >= a.settled) IS NOT TRUE
+        ),
+        (
+            'operator_mismatch',
+            a.open_rows_of_others > 0 AND (a.opened_at >= a.settled) IS NOT TRUE
+        ),
+        ('operator_on_several_chats', a.settled_chats_of_operator > 1),
+        ('inactive_operator', a.operator_is_active IS NOT TRUE)
+    ) AS t (name, holds)
+    WHERE t.holds
+    UNION ALL
+    -- What proves that the state is older than the grace: its own clock, or that nothing at all
+    -- was written since. A user who keeps writing moves updated_at only.
+    SELECT
+        h.id AS chat_id,
+        'operator_on_unassigned_chat' AS name
+    FROM held AS h
+    LEFT JOIN LATERAL (
+        SELECT max(a.released_at) AS at
+        FROM public.chat_assignments AS a
+        WHERE a.chat_id = h.id AND a.released_at <= h.future
+    ) AS ended ON true
+    WHERE
+        h.chat_state IS DISTINCT FROM 'assigned'
+        AND (h.since BETWEEN h.settled AND h.future) IS NOT TRUE
+        AND (
+            (h.updated_at BETWEEN h.settled AND h.future) IS NOT TRUE
+            OR (
+                h.chat_state = 'waiting_real_user_reply'
+                AND h.operator_replied_at >= h.since
+                AND h.operator_replied_at < h.settled
+            )
+            OR (
+                h.chat_state = 'waiting_assignment'
+                AND ended.at >= h.since
+                AND ended.at < h.settled
+            )
+        )
+    UNION ALL
+    SELECT
+        c.id AS chat_id,
+        'answered_but_waiting' AS name
+    FROM public.chats AS c
+    CROSS JOIN setting AS s
+    CROSS JOIN LATERAL (
+        SELECT
+            m.sender_type,
+            m.created_at
+        FROM public.messages AS m
+        WHERE m.chat_id = c.id AND (m.sender_type = 'real' OR m.created_at <= s.future)
+        ORDER BY m.created_at DESC
+        LIMIT 1
+    ) AS last_message
+    WHERE
+        c.chat_state = 'waiting_assignment'
+        AND c.is_active
+        AND last_message.sender_type = 'fictional'
+        AND last_message.created_at < s.settled
+        -- A user's message whose time says nothing may be the last one.
+        AND NOT EXISTS (
+            SELECT 1
+            FROM public.messages AS m
+            WHERE
+                m.chat_id = c.id AND m.sender_type = 'real' AND m.created_at = '-infinity'
+            OFFSET 0
+        )
+        AND NOT EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS a
+            WHERE a.chat_id = c.id AND a.released_at BETWEEN s.settled AND s.future
+        )
 )
 
 SELECT
-    count(*) FILTER (
-        WHERE a.open_rows = 0 AND (a.ended_at >= a.settled) IS NOT TRUE
-    ) AS assigned_without_open_assignment,
-    count(*) FILTER (
-        WHERE a.open_rows > 1 AND (a.opened_at >= a.settled) IS NOT TRUE
-    ) AS several_open_assignments,
-    count(*) FILTER (
-        WHERE a.open_rows_of_others > 0 AND (a.opened_at >= a.settled) IS NOT TRUE
-    ) AS operator_mismatch,
-    count(*) FILTER (WHERE a.settled_chats_of_operator > 1) AS operator_on_several_chats,
-    count(*) FILTER (WHERE a.operator_is_active IS NOT TRUE) AS inactive_operator,
-    -- What proves that the state is older than the grace: its own clock, or that nothing at all
-    -- was written since. A user who keeps writing moves updated_at only.
-    (
-        SELECT count(*)
-        FROM held AS h
-        LEFT JOIN LATERAL (
-            SELECT max(a.released_at) AS at
-            FROM public.chat_assignments AS a
-            WHERE a.chat_id = h.id AND a.released_at <= h.future
-        ) AS ended ON true
-        WHERE
-            h.chat_state IS DISTINCT FROM 'assigned'
-            AND (h.since BETWEEN h.settled AND h.future) IS NOT TRUE
-            AND (
-                (h.updated_at BETWEEN h.settled AND h.future) IS NOT TRUE
-                OR (
-                    h.chat_state = 'waiting_real_user_reply'
-                    AND h.operator_replied_at >= h.since
-                    AND h.operator_replied_at < h.settled
-                )
-                OR (
-                    h.chat_state = 'waiting_assignment'
-                    AND ended.at >= h.since
-                    AND ended.at < h.settled
-                )
-            )
-    ) AS operator_on_unassigned_chat,
-    (
-        SELECT count(*)
-        FROM public.chats AS c
-        CROSS JOIN setting AS s
-        CROSS JOIN LATERAL (
-            SELECT
-                m.sender_type,
-                m.created_at
-            FROM public.messages AS m
-            WHERE m.chat_id = c.id AND (m.sender_type = 'real' OR m.created_at <= s.future)
-            ORDER BY m.created_at DESC
-            LIMIT 1
-        ) AS last_message
-        WHERE
-            c.chat_state = 'waiting_assignment'
-            AND c.is_active
-            AND last_message.sender_type = 'fictional'
-            AND last_message.created_at < s.settled
-            -- A user's message whose time says nothing may be the last one.
-            AND NOT EXISTS (
-                SELECT 1
-                FROM public.messages AS m
-                WHERE
-                    m.chat_id = c.id AND m.sender_type = 'real' AND m.created_at = '-infinity'
-                OFFSET 0
-            )
-            AND NOT EXISTS (
-                SELECT 1
-                FROM public.chat_assignments AS a
-                WHERE a.chat_id = c.id AND a.released_at BETWEEN s.settled AND s.future
-            )
-    ) AS answered_but_waiting
-FROM assigned AS a
+    count(*) FILTER (WHERE k.name = 'assigned_without_open_assignment') AS assigned_without_open_assignment,
+    count(*) FILTER (WHERE k.name = 'several_open_assignments') AS several_open_assignments,
+    count(*) FILTER (WHERE k.name = 'operator_mismatch') AS operator_mismatch,
+    count(*) FILTER (WHERE k.name = 'operator_on_several_chats') AS operator_on_several_chats,
+    count(*) FILTER (WHERE k.name = 'inactive_operator') AS inactive_operator,
+    count(*) FILTER (WHERE k.name = 'operator_on_unassigned_chat') AS operator_on_unassigned_chat,
+    count(*) FILTER (WHERE k.name = 'answered_but_waiting') AS answered_but_waiting
+FROM contradictions AS k

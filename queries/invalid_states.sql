@@ -112,27 +112,53 @@ orphaned AS (
                 AND (a.released_at IS NULL OR a.released_at > q.released_at)
             OFFSET 0  -- or it may be joined with the whole table
         )
+),
+
+contradictions AS (
+    SELECT
+        n.id AS chat_id,
+        'lost_reply' AS name
+    FROM lost AS n
+    UNION ALL
+    SELECT
+        o.chat_id,
+        'orphaned_assignment' AS name
+    FROM orphaned AS o
+    UNION ALL
+    SELECT
+        t.chat_id,
+        t.name
+    FROM (
+        SELECT
+            c.id AS chat_id,
+            CASE
+                WHEN c.chat_state = 'assigned'
+                    THEN
+                        CASE
+                            WHEN c.assigned_operator_id IS NULL THEN 'assigned_without_operator'
+                        END
+                WHEN c.chat_state = 'waiting_real_user_reply'
+                    THEN
+                        CASE
+                            WHEN c.operator_replied_at IS NULL THEN 'reply_without_timestamp'
+                        END
+                WHEN c.chat_state = 'completed' THEN 'completed_but_active'
+                WHEN c.chat_state = 'waiting_assignment' THEN NULL
+                ELSE 'unknown_state'
+            END AS name
+        FROM setting AS s
+        CROSS JOIN public.chats AS c
+        WHERE c.is_active AND (c.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
+        OFFSET 0  -- or the name is worked out twice a chat
+    ) AS t
+    WHERE t.name IS NOT NULL
 )
 
 SELECT
-    (SELECT count(*) FROM lost) AS lost_reply,
-    (SELECT count(*) FROM orphaned) AS orphaned_assignment,
-    count(*) FILTER (
-        WHERE c.chat_state = 'assigned' AND c.assigned_operator_id IS NULL
-        AND (c.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
-    ) AS assigned_without_operator,
-    count(*) FILTER (
-        WHERE c.chat_state = 'waiting_real_user_reply' AND c.operator_replied_at IS NULL
-        AND (c.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
-    ) AS reply_without_timestamp,
-    count(*) FILTER (
-        WHERE c.chat_state = 'completed' AND (c.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
-    ) AS completed_but_active,
-    count(*) FILTER (
-        WHERE c.id IS NOT NULL
-        AND coalesce(c.chat_state, '') NOT IN
-        ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed')
-        AND (c.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
-    ) AS unknown_state
-FROM setting AS s
-LEFT JOIN public.chats AS c ON c.is_active
+    count(*) FILTER (WHERE k.name = 'lost_reply') AS lost_reply,
+    count(*) FILTER (WHERE k.name = 'orphaned_assignment') AS orphaned_assignment,
+    count(*) FILTER (WHERE k.name = 'assigned_without_operator') AS assigned_without_operator,
+    count(*) FILTER (WHERE k.name = 'reply_without_timestamp') AS reply_without_timestamp,
+    count(*) FILTER (WHERE k.name = 'completed_but_active') AS completed_but_active,
+    count(*) FILTER (WHERE k.name = 'unknown_state') AS unknown_state
+FROM contradictions AS k

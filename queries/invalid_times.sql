@@ -121,12 +121,17 @@ stamped AS (
         s.tomorrow
     FROM setting AS s
     CROSS JOIN public.operators AS o
+),
+
+contradictions AS (
+    SELECT DISTINCT
+        t.id AS chat_id,
+        CASE WHEN isfinite(t.at) THEN 'time_in_future' ELSE 'time_infinite' END AS name
+    FROM stamped AS t
+    WHERE t.at > t.future OR t.at = '-infinity'
 )
 
 SELECT
-    count(DISTINCT t.id) FILTER (
-        WHERE t.at > t.future AND t.at < 'infinity'
-    ) AS time_in_future,
-    count(DISTINCT t.id) FILTER (WHERE NOT isfinite(t.at)) AS time_infinite
-FROM stamped AS t
-WHERE t.at > t.future OR t.at = '-infinity'
+    count(*) FILTER (WHERE k.name = 'time_in_future') AS time_in_future,
+    count(*) FILTER (WHERE k.name = 'time_infinite') AS time_infinite
+FROM contradictions AS k

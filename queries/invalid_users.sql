@@ -68,12 +68,24 @@ shut_out AS (
             WHERE u.id = c.real_user_id AND NOT u.is_active
             OFFSET 0
         )
+),
+
+contradictions AS (
+    SELECT
+        o.id AS chat_id,
+        'closed_but_written_to' AS name
+    FROM shut_out AS o
+    UNION ALL
+    SELECT
+        c.id AS chat_id,
+        'active_chat_of_blocked_user' AS name
+    FROM setting AS s
+    CROSS JOIN public.real_users AS u
+    INNER JOIN public.chats AS c ON c.real_user_id = u.id AND c.is_active
+    WHERE NOT u.is_active AND (u.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
 )
 
 SELECT
-    (SELECT count(*) FROM shut_out) AS closed_but_written_to,
-    count(*) AS active_chat_of_blocked_user
-FROM setting AS s
-CROSS JOIN public.real_users AS u
-INNER JOIN public.chats AS c ON c.real_user_id = u.id AND c.is_active
-WHERE NOT u.is_active AND (u.updated_at BETWEEN s.settled AND s.future) IS NOT TRUE
+    count(*) FILTER (WHERE k.name = 'closed_but_written_to') AS closed_but_written_to,
+    count(*) FILTER (WHERE k.name = 'active_chat_of_blocked_user') AS active_chat_of_blocked_user
+FROM contradictions AS k

@@ -9,6 +9,7 @@
 --          1,000,000 chats, hence every 60 s and apart from state_clock.
 WITH clocked AS (
     SELECT
+        c.id AS chat_id,
         CASE
             WHEN c.chat_state = 'waiting_real_user_reply' THEN c.chat_state
             ELSE 'unknown'
@@ -27,9 +28,21 @@ WITH clocked AS (
         AND coalesce(c.chat_state, '') NOT IN ('waiting_assignment', 'assigned', 'completed')
     -- Keeps the planner from computing `since` again for each column below: five times the time.
     OFFSET 0
-)
+),
 
 -- Times are compared, and not ages, for the same reason; each is computed once.
+bounds AS (
+    SELECT
+        to_timestamp(
+            date_part('epoch', now())
+            - %(oldest_age_waiting_real_user_reply_warning)s::double precision
+        ) AS warning_at,
+        to_timestamp(
+            date_part('epoch', now())
+            - %(oldest_age_waiting_real_user_reply_critical)s::double precision
+        ) AS critical_at
+)
+
 SELECT
     k.state,
     coalesce(
@@ -40,23 +53,11 @@ SELECT
     ) AS mean_age_seconds,
     count(*) FILTER (
         WHERE k.state = 'waiting_real_user_reply'
-        AND k.since < (
-            SELECT
-                to_timestamp(
-                    date_part('epoch', now())
-                    - %(oldest_age_waiting_real_user_reply_warning)s::double precision
-                )
-        )
+        AND k.since < (SELECT b.warning_at FROM bounds AS b)
     ) AS overdue_warning_chats,
     count(*) FILTER (
         WHERE k.state = 'waiting_real_user_reply'
-        AND k.since < (
-            SELECT
-                to_timestamp(
-                    date_part('epoch', now())
-                    - %(oldest_age_waiting_real_user_reply_critical)s::double precision
-                )
-        )
+        AND k.since < (SELECT b.critical_at FROM bounds AS b)
     ) AS overdue_critical_chats,
     count(*) FILTER (
         WHERE k.since >= (SELECT now() - interval '15 seconds')

@@ -7,16 +7,18 @@
 -- Cost:    that of the facts, which the queries of a poll share, and one pass over them.
 WITH aged AS MATERIALIZED (  -- or each count below would compute the age again
     SELECT
+        o.chat_id,
         o.state,
+        o.since,
         extract(EPOCH FROM now() - o.since)::double precision AS age_seconds,
-        CASE o.state
+        extract(EPOCH FROM now() - o.since)::double precision > CASE o.state
             WHEN 'assigned' THEN %(oldest_age_assigned_warning)s::double precision
             ELSE %(oldest_age_waiting_assignment_warning)s::double precision
-        END AS warning_seconds,
-        CASE o.state
+        END AS is_overdue,
+        extract(EPOCH FROM now() - o.since)::double precision > CASE o.state
             WHEN 'assigned' THEN %(oldest_age_assigned_critical)s::double precision
             ELSE %(oldest_age_waiting_assignment_critical)s::double precision
-        END AS critical_seconds
+        END AS is_critically_overdue
     FROM open_chats AS o
     WHERE NOT o.is_empty
 )
@@ -25,8 +27,8 @@ SELECT
     a.state,
     coalesce(max(a.age_seconds), 0) AS oldest_age_seconds,
     coalesce(avg(a.age_seconds), 0) AS mean_age_seconds,
-    count(*) FILTER (WHERE a.age_seconds > a.warning_seconds) AS overdue_warning_chats,
-    count(*) FILTER (WHERE a.age_seconds > a.critical_seconds) AS overdue_critical_chats,
+    count(*) FILTER (WHERE a.is_overdue) AS overdue_warning_chats,
+    count(*) FILTER (WHERE a.is_critically_overdue) AS overdue_critical_chats,
     count(*) FILTER (WHERE a.age_seconds <= 15) AS at_most_15_chats,
     count(*) FILTER (WHERE a.age_seconds <= 30) AS at_most_30_chats,
     count(*) FILTER (WHERE a.age_seconds <= 60) AS at_most_60_chats,

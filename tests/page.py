@@ -20,6 +20,7 @@ from exporter.metrics.thresholds import build_thresholds
 from exporter.release.state import ReleaseState
 from exporter.server.app import App
 from exporter.server.http_server import HttpServer
+from exporter.server.page.chats import ChatsPage
 from exporter.server.page.render import LivePage
 from exporter.server.routes import ROOT, Place, build_application, build_slowness
 
@@ -121,12 +122,16 @@ class FakeDaemon:
 
 
 @contextlib.contextmanager
-def serve_page(daemon: Any, place: Place = ROOT, port: int = 0) -> Iterator[HttpServer]:
+def serve_page(
+    daemon: Any, place: Place = ROOT, port: int = 0, chats: ChatsPage | None = None
+) -> Iterator[HttpServer]:
     """Serve a daemon's pages on loopback until the block ends."""
-    live = LivePage(daemon, place.links)
-    application = build_application(daemon, enable_lifecycle=False, place=place, live=live)
+    live, chats = LivePage(daemon, place.links), chats or ChatsPage(daemon, place.links)
+    application = build_application(
+        daemon, enable_lifecycle=False, place=place, live=live, chats=chats
+    )
     server = HttpServer(
-        App(application, is_slow=build_slowness(live, place)), [f"127.0.0.1:{port}"], None
+        App(application, is_slow=build_slowness(live, chats, place)), [f"127.0.0.1:{port}"], None
     )
     server.start()
     try:

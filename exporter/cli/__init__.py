@@ -21,6 +21,7 @@ from exporter.errors import ChatqueueError
 _UNEXPECTED = 2
 _COMMANDS = {
     "audit": ("release", "Show what was released and escalated."),
+    "chats": ("chats", "Show which chats wait, are overdue, stuck or invalid. Read-only."),
     "check-config": ("check", "Check the configuration and the queries."),
     "dashboards": ("dashboards", "Write the Grafana dashboards."),
     "demo": ("demo", "Watch a living platform on this machine."),

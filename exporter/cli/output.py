@@ -37,7 +37,8 @@ _PLAIN = {
     "▂": "_", "▃": "-", "▄": "-", "▅": "=", "▆": "=", "▇": "#", "·": ".", "≤": "<=", "≥": ">=",
     "—": "-", "━": "-", "╸": "-", "╺": "-",
 }  # fmt: skip
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, separators of lines, and what turns the direction of the text around it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class CannotWrite(ChatqueueError):
@@ -95,11 +96,19 @@ def write_files(folder: Path, texts: Mapping[str, str]) -> None:
         click.echo(file)
 
 
-def one_line(value: object) -> str:
-    """Return a value's text for a table cell, with markup and control characters escaped."""
+def one_line(value: object, *, markup: bool = True) -> str:
+    """Return a value's text on one line, with control characters escaped.
+
+    Args:
+        value: Anything.
+        markup: Whether it is for a table cell, where markup is escaped as well.
+    """
+    text = _CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value))
+    if not markup:
+        return text
     from rich.markup import escape
 
-    return escape(_CONTROL.sub(lambda match: repr(match[0])[1:-1], str(value)))
+    return escape(text)
 
 
 @contextlib.contextmanager

@@ -223,6 +223,16 @@ class Checks(Section):
     )
 
 
+class Web(Section):
+    """What the daemon's own page shows; how it is protected is in the web configuration."""
+
+    chats: Switch = Field(
+        default=True,
+        description="Whether the page lists chats by id, to users and on loopback only. off "
+        "removes the list for all; `chatqueue chats` is not affected.",
+    )
+
+
 def _require_databases(schema: dict[str, Any]) -> None:
     """Let an editor accept a file with either key; the loader puts databases in."""
     del schema["required"]
@@ -273,6 +283,7 @@ class Config(Section):
         default=Notify(),
         description="Webhooks that report what auto-release does, and digests of the watch.",
     )
+    web: Web = Field(default=Web(), description="What the daemon's own page shows.")
     prometheus: Prometheus = Field(
         default=Prometheus(),
         description="The Prometheus that scrapes this exporter; only `chatqueue report` asks it.",

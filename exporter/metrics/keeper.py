@@ -27,6 +27,8 @@ WRITE_EVERY_S = 300.0
 """A crash loses at most this much."""
 
 _RETRY_S = 1.0
+# A minute is read just before it ends, so that what was counted in it is its own.
+_BEFORE_END_S = 1.0
 _LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -95,7 +97,7 @@ class HistoryKeeper(PeriodicThread[HistoryPlan]):
         return bool(readings)
 
     def _run_once(self) -> float:
-        """Read the values; return the seconds until the next minute."""
+        """Read the values; return the seconds until just before the end of a minute."""
         has_values = self.refresh()
         with self._lock:
             for database in self._histories.keys() - self._plan.databases:
@@ -103,7 +105,8 @@ class HistoryKeeper(PeriodicThread[HistoryPlan]):
         now = self._elapsed()
         if now - self._written_at >= WRITE_EVERY_S:
             self._write()
-        return STEP_S - now % STEP_S if has_values else _RETRY_S
+        pause_s = (STEP_S - _BEFORE_END_S - now) % STEP_S
+        return (pause_s or STEP_S) if has_values else _RETRY_S
 
     def _restore(self) -> dict[str, History]:
         """What the file holds; one that cannot be used is logged, and replaced later."""

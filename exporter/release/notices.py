@@ -21,7 +21,10 @@ _TITLES = {
 _TO_DO = {
     "released": "Nothing to do: the next free operator gets it.",
     "would_release": "Nothing was changed (observe). Compare with what really happens to it.",
-    "escalated": "To do: reassign or close it by hand. `chatqueue explain {chat}` shows more.",
+    "escalated": (
+        "To do: reassign or close it by hand. `chatqueue explain {chat}` shows more; "
+        "`chatqueue chats --reason stuck` lists all such chats."
+    ),
     "defect": (
         "To do: `chatqueue pause --for 1d --reason defect`, then look for `release decided` in the "
         "log. The chat is as it was."
@@ -80,7 +83,8 @@ def build_trip_notice(database: str, suspects: int, assigned: int, hold_s: float
         f"{database}: auto-release has stopped itself",
         (
             f"Why: {reason}. That is an outage, a wrong clock or a bad deploy, not stuck chats.",
-            "To do: find out why operators show no sign of life. Releases go on "
+            "To do: find out why operators show no sign of life; `chatqueue chats --reason stuck` "
+            "lists the chats. Releases go on "
             + (
                 "only after `chatqueue resume`."
                 if math.isinf(hold_s)

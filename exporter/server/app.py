@@ -112,6 +112,7 @@ class App:
             authorization = request.headers.get("authorization", "")
             if not await self._authenticator.check(authorization, request.peer):
                 return _UNAUTHORIZED
+            request.is_user = True
         if request.path in self._slow_paths or self._is_slow(request):
             request.may_block = True
             return await self._slow_pool.run(lambda: self._call(self._application, request))

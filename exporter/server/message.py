@@ -22,6 +22,7 @@ class Request:
         body: At most the server's `max_body_bytes`.
         peer: Address of the client without its port; empty on a unix socket.
         may_block: Whether it is answered in a pool and not on the event loop.
+        is_user: Whether it came with the right credentials; False where none are asked for.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Request:
     body: bytes
     peer: str
     may_block: bool = False
+    is_user: bool = False
 
     @property
     def has_body(self) -> bool:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 from exporter.errors import ChatqueueError
 from exporter.metrics.exposition import Exposition, Page
 from exporter.server.message import Application, Request, Response
+from exporter.server.page.chats import PATH as CHATS
+from exporter.server.page.chats import ChatsPage
 from exporter.server.page.render import LivePage, find_asset
 from exporter.server.page.view import PageDaemon
 from exporter.server.runbooks import render_runbook, render_runbooks
@@ -92,6 +94,7 @@ def build_application(
     enable_lifecycle: bool,
     place: Place = ROOT,
     live: LivePage | None = None,
+    chats: ChatsPage | None = None,
 ) -> Application:
     """Return the function that answers requests.
 
@@ -100,8 +103,10 @@ def build_application(
         enable_lifecycle: Whether POST /-/reload is allowed.
         place: Path prefix and links; outside the prefix there is only a redirect from the root.
         live: The live page; by default one of its own.
+        chats: The lists of chats; likewise.
     """
     live = live or LivePage(daemon, place.links)
+    chats = chats or ChatsPage(daemon, place.links)
 
     pages: dict[str, Callable[[Daemon, Request], Response]] = {
         "/metrics": _metrics,
@@ -109,6 +114,7 @@ def build_application(
         "/-/ready": _ready,
         "/": lambda _, request: _live(live, "/?wall" if _is_wall(request) else "/", request),
         LIVE: lambda _, request: _live(live, LIVE, request),
+        CHATS: lambda _, request: chats.respond(request),
         RUNBOOKS: lambda _, __: _html(render_runbooks(place.links)),
     }
 
@@ -148,12 +154,18 @@ def _live(live: LivePage, path: str, request: Request) -> Response:
     return live.respond(path, compressed=compressed, may_render=request.may_block)
 
 
-def build_slowness(live: LivePage, place: Place = ROOT) -> Callable[[Request], bool]:
+def build_slowness(
+    live: LivePage, chats: ChatsPage, place: Place = ROOT
+) -> Callable[[Request], bool]:
     """Return the function that says whether a request is to be answered in a pool."""
     paths = frozenset({f"{place.prefix}/", f"{place.prefix}{LIVE}"})
 
     def is_slow(request: Request) -> bool:
-        return request.path in paths and request.method in ("GET", "HEAD") and live.claim()
+        if request.method not in ("GET", "HEAD"):
+            return False
+        if request.path == f"{place.prefix}{CHATS}":
+            return chats.claim(request)
+        return request.path in paths and live.claim()
 
     return is_slow
 

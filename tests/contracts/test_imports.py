@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
         "digests",
         "errors",
         "metrics",
+        "ops",
         "plots",
         "polling",
         "release",

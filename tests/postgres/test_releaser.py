@@ -81,6 +81,9 @@ def test_a_chat_is_released_after_three_polls_that_saw_the_same(platform: Platfo
     assert ear.notices[0].fields["chat"] == str(chat)
     assert "silence" in ear.notices[0].fields["evidence"]
     assert figures_of(releaser)["decisions_total.released"] == 1
+    assert [(event.decision, event.outcome) for event in releaser.state.events] == [
+        ("released", "released")
+    ]
     assert figures_of(releaser)["tokens"] == 5  # as of the look, before the release
     assert_audit_and_releases_agree(platform)
 

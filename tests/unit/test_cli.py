@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 import pytest
 import structlog
 from click.testing import CliRunner, Result
@@ -96,8 +97,19 @@ OPTIONS = {
         "--label",
         "--job",
         "--scrape-interval",
+        "--external-label",
         "--runbook-url",
         "--grafana-url",
+        "--exporter-url",
+    ),
+    "chats": (
+        "--config.file",
+        "--database",
+        "--state",
+        "--reason",
+        "--operator",
+        "--limit",
+        "--json",
     ),
     "tune": (
         "--config.file",
@@ -354,3 +366,19 @@ def test_no_signal_is_slept_over() -> None:
         missed, _ = sender.communicate()
 
     assert missed == b"0\n"
+
+
+def test_the_shell_completes_a_reason() -> None:
+    command = cli.get_command(click.Context(cli), "chats")
+    assert command is not None
+    (option,) = (each for each in command.params if each.name == "reasons")
+
+    items = option.shell_complete(click.Context(command), "o")
+
+    assert [item.value for item in items] == [
+        "operator_mismatch",
+        "operator_on_several_chats",
+        "operator_on_unassigned_chat",
+        "orphaned_assignment",
+        "overdue",
+    ]

@@ -116,6 +116,18 @@ def take(scheduler: DigestScheduler, watch: Watch) -> None:
     scheduler._apply_pending_plan()
 
 
+def test_the_last_digest_is_kept_for_the_live_page_until_another_watch_begins() -> None:
+    clock, listener = Clock(BEGUN), Listener()
+    scheduler = make_scheduler(make_watch(), clock, listener)
+    assert scheduler.sent == {}
+    clock.now = BEGUN + 15 * MINUTE
+    scheduler._run_once()
+    assert scheduler.sent == {"main": listener.notices[-1]}
+    take(scheduler, make_watch(started_at=BEGUN + HOUR))
+
+    assert scheduler.sent == {}
+
+
 steps = st.lists(
     st.tuples(st.integers(1, 7200), st.booleans()), min_size=1, max_size=60
 )  # seconds until the next look, and whether the process dies before it

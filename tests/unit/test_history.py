@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from exporter.daemon import Daemon
 from exporter.metrics.figures import Reading
 from exporter.metrics.history import (
     MINUTES,
@@ -195,7 +196,9 @@ def make_keeper(
 def test_it_reads_once_a_minute_and_soon_again_before_the_first_poll(clocks: Clocks) -> None:
     clocks.pass_by(13)
 
-    assert make_keeper(clocks)._run_once() == 47
+    assert make_keeper(clocks)._run_once() == 46  # just before the minute ends
+    clocks.pass_by(46)
+    assert make_keeper(clocks)._run_once() == 60
     assert make_keeper(clocks, readings={})._run_once() == 1
 
 
@@ -232,3 +235,29 @@ def test_a_database_that_is_no_longer_watched_is_forgotten(clocks: Clocks) -> No
     keeper._run_once()
 
     assert known(keeper.recorded("main").values["waiting"]) == []
+
+
+def test_the_daemon_keeps_it_beside_the_state_of_the_watch(tmp_path: Path) -> None:
+    file = tmp_path / "chatqueue.yaml"
+    file.write_text(
+        "databases: {main: {dsn: 'host=127.0.0.1 port=1'}}\n"
+        "watch: {digests: {state_file: watch.json}}\n"
+    )
+    daemon = Daemon(file)
+    daemon.start()
+    assert daemon.workers[0].first_poll_done.wait(10)
+    assert daemon.stop(5)
+
+    assert (tmp_path / "watch.json.history").exists()
+    again = Daemon(file).history.recorded("main")
+    assert 0.0 in known(again.values["database_up"])
+
+
+def test_a_loss_within_a_minute_stays_in_its_minute() -> None:
+    history = History()
+    for at_s, up in ((0, 1), (20, 0), (40, 1), (60, 1)):
+        history.add(at_s, Reading({"database_up": up, "waiting": at_s}))
+
+    recorded = history.read(60, WALL_S)
+    assert list(recorded.values["database_up"][-2:]) == [0, 1]
+    assert list(recorded.values["waiting"][-2:]) == [40, 60]

@@ -126,7 +126,10 @@ def test_a_text_of_ones_own_may_hold_every_placeholder() -> None:
                     "Why: no sign of life for 31m, stuck after 15m; closing: 3 past turns, the "
                     "platform closes at 3"
                 ),
-                f"To do: reassign or close it by hand. `chatqueue explain {CHAT}` shows more.",
+                (
+                    f"To do: reassign or close it by hand. `chatqueue explain {CHAT}` shows more; "
+                    "`chatqueue chats --reason stuck` lists all such chats."
+                ),
             ),
         ),
         (

@@ -39,6 +39,7 @@ from exporter.release.policy import (
     plan_cycle,
     read_max_reassignments,
 )
+from exporter.release.state import build_state
 
 NOW_S = 1_800_000_000.0
 LIMITS = replace(
@@ -485,6 +486,20 @@ def test_every_decision_has_a_sample_from_the_start() -> None:
         "observe", {}, (0.0, 0.0), Gauges(1, 0, False, None, None, {})
     )
     assert "chatqueue_release_tokens" not in {family.name for family in without_schema}
+
+
+def test_people_are_shown_a_pause_while_it_lasts() -> None:
+    paused = control(paused_until_s=NOW_S + 60, pause_reason="a drill", paused_by="anna")
+    over = control(paused_until_s=NOW_S - 1, pause_reason="a drill", paused_by="anna")
+
+    shown = build_state("enforce", "enforce", None, paused, ())
+    assert (shown.paused_until_s, shown.paused_by, shown.pause_reason) == (
+        NOW_S + 60,
+        "anna",
+        "a drill",
+    )
+    for other in (over, control(), None):
+        assert build_state("enforce", "observe", None, other, ()).paused_until_s is None
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,7 @@ def test_it_fits_the_job_and_the_links() -> None:
         *("--job", "eu/chat"),
         *("--runbook-url", "https://wiki.example.com/runbooks/"),
         *("--grafana-url", "https://grafana.example.com"),
+        *("--exporter-url", "https://chatqueue.example.com:10847/"),
     )
     groups = yaml.safe_load(text)["groups"]
     rules = {rule["alert"]: rule for group in groups for rule in group["rules"]}
@@ -92,6 +93,9 @@ def test_it_fits_the_job_and_the_links() -> None:
     )
     for rule in rules.values():
         assert rule["annotations"]["dashboard_url"].startswith("https://grafana.example.com/d/")
+    assert rules["ChatQueueLostReply"]["annotations"]["page_url"] == (
+        "https://chatqueue.example.com:10847/#chats-{{ $labels.database }}"
+    )
     assert 'job="chatqueue"' not in text
 
 

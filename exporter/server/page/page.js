@@ -153,10 +153,35 @@
     if (isGone) document.title = "No answer · chat queue";
   }
 
+  // Chats are asked for while their list is unfolded.
+  const asked = new Set();
+
+  async function fill(list) {
+    if (asked.has(list)) return;
+    asked.add(list);
+    const held = list.querySelector(".held");
+    const response = await fetch(list.dataset.source, { cache: "no-store" })
+      .finally(() => asked.delete(list));
+    const text = await response.text();
+    if (response.status === 503 || isSelected(held)) return;
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const found = response.ok && page.getElementById("list");
+    keepPlace(held, () => found ? held.replaceChildren(...found.childNodes) : held.textContent = text);
+  }
+
+  function fillAll() {
+    return Promise.all([...document.querySelectorAll("details.list[open]")].map(fill));
+  }
+
+  function unfold() {
+    const list = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (list?.matches("details.list")) list.open = true;
+  }
+
   async function turn() {
     if (!document.hidden || !reached) {
       try {
-        await update();
+        await Promise.all([update(), fillAll()]);
         reached = true;
       } catch {
         reached = false;
@@ -171,5 +196,10 @@
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) update().then(() => { reached = true; }, () => { reached = false; }).then(judge);
   });
+  for (const list of document.querySelectorAll("details.list")) {
+    list.addEventListener("toggle", () => list.open && fill(list).catch(() => {}));
+  }
+  window.addEventListener("hashchange", unfold);
+  unfold();
   setTimeout(turn, intervalMs);
 })();

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from exporter.config.watch import Watch
 from exporter.digests.scheduler import DigestScheduler
 from exporter.release.releaser import Releaser
+from exporter.release.state import ReleaseState
 from exporter.server.page.tiles import Tone
 from exporter.text import format_duration, format_time
 
@@ -59,9 +60,7 @@ class WatchView:
 
 def build_release(releaser: Releaser | None, wall_s: float) -> ReleaseView:
     """Auto-release as of its latest cycle."""
-    if releaser is None:
-        return ReleaseView("ok", "off", (), None, ())
-    state = releaser.state
+    state = ReleaseState() if releaser is None else releaser.state
     modes = {
         "off": "off: it neither looks nor changes anything",
         "observe": "observe: it says what it would do, and changes nothing",

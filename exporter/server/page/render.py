@@ -148,6 +148,7 @@ class LivePage:
                 is_wall=is_wall,
                 version=__version__,
                 refresh_s=round(view.interval_s),
+                shows_chats=self._daemon.config.web.chats,
                 style_mark=_read_asset("style.css")[1],
                 script_mark=_read_asset("page.js")[1],
             )
@@ -162,6 +163,13 @@ def _respond_both(text: str) -> tuple[Response, Response]:
     packed = gzip.compress(body, _GZIP_LEVEL, mtime=0)
     zipped = (*headers, ("Content-Encoding", "gzip"))
     return Response(200, headers, body), Response(200, zipped, packed)
+
+
+def respond_page(template: str, **values: object) -> Response:
+    """Return a page of one's own in the style of the live page, not to be kept anywhere."""
+    page = _load_templates().get_template(template)
+    body = page.render(**values, style_mark=_read_asset("style.css")[1]).encode()
+    return Response(200, (_HTML, ("Cache-Control", "no-store"), *_SAFE), body)
 
 
 def find_asset(path: str) -> Response | None:
