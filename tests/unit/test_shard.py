@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from exporter.cli import cli
 from exporter.config import load_config
 from exporter.config.shard import Shard
+from exporter.daemon import Daemon
+from exporter.server.page.view import build_view
 
 NAMES = tuple(f"tenant-{number}" for number in range(1000))
 
@@ -65,6 +67,24 @@ def test_a_shard_without_databases_is_no_fault(tmp_path: Path) -> None:
     }
 
     assert {text.split(": ")[1].split(",")[0] for text in said} == {"0 databases", "1 database"}
+
+
+def test_a_daemon_without_databases_is_ready_and_serves_its_own_metrics(tmp_path: Path) -> None:
+    file = tmp_path / "chatqueue.yaml"
+    file.write_text("databases: {main: {dsn: host=db}}\n")
+    (empty,) = (Shard(n, 2) for n in range(2) if not Shard(n, 2).takes("main"))
+    daemon = Daemon(file, empty)
+    daemon.start()
+    daemon.reload()
+
+    ready, stalled, page = daemon.is_ready(), daemon.is_healthy(), daemon.exposition.page("")
+    live_page = build_view(daemon)
+
+    assert daemon.stop(5)
+    assert (live_page.tone, live_page.verdict) == ("ok", "No database is watched here")
+    assert (ready, stalled) == (True, ())
+    assert "chatqueue_exporter_build_info{" in page.body.decode()
+    assert "database=" not in page.body.decode()
 
 
 @pytest.mark.parametrize("text", ["", "2", "8/8", "-1/8", "1/0", "a/b", "0/1001", "1/8/9", " 1/8"])

@@ -164,7 +164,7 @@ def build_view(
         tones.append("critical")
     elif faults:
         tones.append("warning")
-    tone = max(tones, key=_ORDER.index)
+    tone: Tone = max(tones, key=_ORDER.index, default="ok")
     intervals = [q.interval_s for w in daemon.workers for q in w.snapshot.results]
     return View(
         at=f"{datetime.fromtimestamp(wall_s, UTC):%Y-%m-%d %H:%M:%S} UTC",
@@ -182,6 +182,8 @@ def build_view(
 def _sum_up(databases: Sequence[DatabaseView], tone: Tone) -> str:
     """The verdict over all databases in one sentence."""
     bad = [database for database in databases if database.tone == tone]
+    if not databases and tone == "ok":
+        return "No database is watched here"
     if len(databases) == 1:
         return databases[0].verdict
     if tone == "ok":
