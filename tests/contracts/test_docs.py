@@ -177,6 +177,11 @@ NOT_RUN = {
         "another host's addresses; tests/unit/test_cli_dashboards.py"
     ),
     "GF_PATHS_PROVISIONING=$PWD/grafana/provisioning grafana server": "needs Grafana",
+    "kubectl create configmap chatqueue-databases --from-file=databases.d --dry-run=client -o yaml"
+    " | kubectl apply --server-side -f -": "needs a cluster",
+    "kubectl rollout restart statefulset/chatqueue": (
+        "needs a cluster; test_operating_at_scale.py runs what the manifest starts"
+    ),
     "make docs": "rewrites the sources; tests/contracts runs both generators",
     "psql \"$DATABASE_URL\" -c '\\password chatqueue_reader'": "asks for a password on a terminal",
     "psql \"$DATABASE_URL\" -c '\\password chatqueue_releaser'": (
@@ -414,7 +419,9 @@ def test_every_block_says_what_it_holds() -> None:
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=str)
 def test_every_yaml_block_is_what_it_seems(block: Block, tmp_path: Path) -> None:
     data = yaml.safe_load(block.text)
-    if "scrape_configs" in data:
+    if "groups" in data:
+        check_rules(tmp_path / "rules.yml", block.text)
+    elif "scrape_configs" in data:
         for name in ("chatqueue-ca.pem", "chatqueue-password"):
             (tmp_path / name).touch()
         check_prometheus(tmp_path / "prometheus.yml", block.text)
@@ -432,7 +439,8 @@ def load_example(folder: Path, text: str) -> Config:
     """Load a part of a configuration, with the files and the database it takes for granted."""
     if "databases:" not in text:
         text = f"databases:\n  main:\n    dsn: {DSN}\n{text}"
-    (folder / "queries.d").mkdir()
+    for name in ("queries.d", "databases.d"):
+        (folder / name).mkdir()
     for name in ("dsn", "eu.dsn", "us.dsn"):
         (folder / name).write_text(DSN)
     (folder / "log.token").write_text("x" * 32)
@@ -444,6 +452,14 @@ def load_example(folder: Path, text: str) -> Config:
         "CHATQUEUE_WEBHOOK_URL": "https://hooks.example.com/x",
     }
     return load_config(file, environ)
+
+
+def check_rules(file: Path, text: str) -> None:
+    """Have promtool judge a file of rules."""
+    promtool = require_tool("promtool", "prometheus")
+    file.write_text(text, encoding="utf-8")
+    done = run_program([promtool, "check", "rules", "--lint-fatal", file])
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def check_prometheus(file: Path, text: str) -> None:
@@ -596,7 +612,7 @@ def test_the_pages_speak_of_the_product_alone() -> None:
         real = {host for host in hosts if not host.endswith(".example.com")}
 
         assert real <= {"localhost", "keepachangelog.com", "semver.org"}, page
-        assert socket.gethostname() not in text
+        assert not re.search(rf"\b{re.escape(socket.gethostname())}\b", text)
         assert not re.search(r"/work/|/tmp/|/home/|/root", text), page
 
 
