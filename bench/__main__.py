@@ -16,14 +16,15 @@ from rich.console import Console
 
 from bench.dataset import Dataset, Shape, build_dataset, run_server
 from bench.exporters import Exporter, find_exporters
+from bench.goals import Figures, judge
 from bench.growth import RUSH_S, measure_growth, measure_rush
 from bench.load import find_wrk
 from bench.machine import describe_machine
 from bench.many import COUNTS, WINDOW_S, measure_many
 from bench.polls import PollCost, measure_polls
-from bench.report import Figures, judge, print_report, render_markdown
+from bench.report import print_report, render_markdown
 from bench.scrapes import Effort, ScrapeSize, measure_scrapes
-from bench.startup import measure_startup
+from bench.startup import measure_help, measure_startup
 from exporter.demo.postgres import LocalServer
 
 CACHE = Path(".bench")
@@ -121,6 +122,7 @@ def _measure(options: Options, work_dir: Path, command: str) -> Figures:
         if exporter.problem:
             _note(f"{exporter.name}: {exporter.problem}")
     _note("starting the demo")
+    help_ratio = measure_help(10)
     startup = measure_startup(options.starts, work_dir)
     many = measure_many(options.databases, options.window_s, work_dir, _note)
     with run_server(options.sizes[-1]) as server:
@@ -143,7 +145,8 @@ def _measure(options: Options, work_dir: Path, command: str) -> Figures:
             growth = tuple(measure_growth(server, _filled, options.runs, work_dir))
             rush = measure_rush(server, _filled, RUSH_S, work_dir)
     return Figures(
-        machine, version, tuple(polls), tuple(scrapes), startup, many, growth, rush, command
+        *(machine, version, tuple(polls), tuple(scrapes), startup, help_ratio),
+        *(many, growth, rush, command),
     )
 
 

@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.goals import Figures, judge, last_line
 from bench.growth import GrowthCost, RushCost, describe_rush
-from bench.machine import Machine
 from bench.many import ManyCost, further_database
 from bench.polls import FREQUENT_S, PollCost, QueryCost
 from bench.scrapes import ScrapeCost, ScrapeSize
-from bench.startup import Startup
-
-P50_GOAL_S = 0.0008
-RATE_GOAL = 2_500.0
-POLL_GOAL_S = 0.030
-MEMORY_GOAL_BYTES = 60e6
-STARTUP_GOAL_S = 5.0
-# Of one daemon with a hundred databases; a further database at most the last two.
-MANY_P50_GOAL_S = 0.020
-MANY_P99_GOAL_S = 0.100
-MANY_THREADS_GOAL = 130
-MANY_CPU_GOAL = 0.15
-FURTHER_MEMORY_GOAL_BYTES = 1e6
-FURTHER_POLL_GOAL_S = 0.001
 
 _NONE = "-"
 # Load average above which somebody else uses the machine.
 _QUIET_LOAD = 0.3
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Everything one run measured.
-
-    Attributes:
-        machine: Where.
-        postgresql: Server version.
-        polls: One a data set, the smallest first.
-        scrapes: One a size.
-        startup: Of the demo.
-        many: One a number of databases, the smallest first.
-        growth: One a size, by what grows; none in a smoke run.
-        rush: A time in which much happens; None in a smoke run.
-        command: How to repeat the run.
-    """
-
-    machine: Machine
-    postgresql: str
-    polls: tuple[PollCost, ...]
-    scrapes: tuple[ScrapeSize, ...]
-    startup: Startup
-    many: tuple[ManyCost, ...]
-    growth: tuple[GrowthCost, ...]
-    rush: RushCost | None
-    command: str
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One figure of the design and what became of it.
-
-    Attributes:
-        what: The figure.
-        goal: To reach.
-        measured: Or why it was not.
-        verdict: Reached, or missed by how much.
-        reached: None where nothing was measured.
-    """
-
-    what: str
-    goal: str
-    measured: str
-    verdict: str
-    reached: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,62 +36,6 @@ class Grid:
     note: str = ""
 
 
-def judge(figures: Figures) -> tuple[Goal, ...]:
-    """Return every goal of the design with its verdict."""
-    goals: list[Goal] = []
-    for size in figures.scrapes:
-        ours = size.costs[0]
-        where = _size_name(size)
-        goals.append(
-            _at_most(f"scrape p50, {where}", ours.p50_s, P50_GOAL_S, _ms_unit, ours.problem)
-        )
-        if ours.per_s is not None:
-            goals.append(_at_least(f"scrapes a second, {where}", ours.per_s, RATE_GOAL))
-    if figures.polls:
-        largest = figures.polls[-1]
-        what = f"database time of the 15 s poll, {largest.dataset.shape.chats:,} chats"
-        goals.append(_at_most(what, largest.frequent_poll_s, POLL_GOAL_S, _ms_unit))
-    memories = [s.costs[0].memory.rss for s in figures.scrapes if s.costs[0].memory is not None]
-    if memories:
-        goals.append(
-            _at_most("resident memory, largest", float(max(memories)), MEMORY_GOAL_BYTES, _mb_unit)
-        )
-    goals.append(
-        _at_most(
-            "start of the demo to the first full page",
-            figures.startup.seconds,
-            STARTUP_GOAL_S,
-            _s,
-            figures.startup.problem,
-        )
-    )
-    goals += _judge_many(figures.many)
-    return tuple(goals)
-
-
-def _judge_many(costs: Sequence[ManyCost]) -> Iterator[Goal]:
-    """The goals of one daemon with many databases."""
-    if not costs:
-        return
-    last = costs[-1]
-    where = f"{last.databases} databases"
-    if last.problem:
-        yield Goal(where, "measured", _last_line(last.problem), "not measured", None)
-        return
-    for form, (p50_s, p99_s) in (("plain", last.plain_s), ("gzip", last.gzip_s)):
-        yield _at_most(f"{where}: scrape p50, {form}", p50_s, MANY_P50_GOAL_S, _ms_unit)
-        yield _at_most(f"{where}: scrape p99, {form}", p99_s, MANY_P99_GOAL_S, _ms_unit)
-    threads, cpu = float(last.threads), last.own_cpu
-    yield _at_most(f"{where}: threads", threads, MANY_THREADS_GOAL, "{:.0f}".format)
-    yield _at_most(f"{where}: core beyond the queries", cpu, MANY_CPU_GOAL, "{:.1%}".format)
-    further = further_database(costs)
-    if further is not None:
-        what = "a further database"
-        memory, poll_s = further.rss_bytes, further.poll_s
-        yield _at_most(f"{what}: memory", memory, FURTHER_MEMORY_GOAL_BYTES, _mb_unit)
-        yield _at_most(f"{what}: processor a poll", poll_s, FURTHER_POLL_GOAL_S, _ms_unit)
-
-
 def print_report(figures: Figures, console: Console) -> None:
     """Print every table, the goals last."""
     for grid in _grids(figures):
@@ -164,11 +48,13 @@ def print_report(figures: Figures, console: Console) -> None:
         console.print(table)
         console.print()
     table = Table(title="Goals", title_justify="left")
-    for column in ("figure", "goal", "measured", "verdict"):
+    for column in ("figure", "before", "goal", "measured", "verdict"):
         table.add_column(column)
     for goal in judge(figures):
         style = {True: "green", False: "red", None: "yellow"}[goal.reached]
-        table.add_row(goal.what, goal.goal, goal.measured, f"[{style}]{goal.verdict}[/]")
+        table.add_row(
+            goal.what, goal.before, goal.goal, goal.measured, f"[{style}]{goal.verdict}[/]"
+        )
     console.print(table)
 
 
@@ -176,8 +62,9 @@ def render_markdown(figures: Figures) -> str:
     """Return the whole report as Markdown."""
     goals = Grid(
         "Goals",
-        ("figure", "goal", "measured", "verdict"),
-        tuple((g.what, g.goal, g.measured, g.verdict) for g in judge(figures)),
+        ("figure", "before", "goal", "measured", "verdict"),
+        tuple((g.what, g.before, g.goal, g.measured, g.verdict) for g in judge(figures)),
+        "Before: as the design gives them, of other machines and versions.",
     )
     parts = [_HEAD, _machine_text(figures)]
     for grid in (goals, *_grids(figures)):
@@ -281,7 +168,7 @@ def _scrape_grid(size: ScrapeSize) -> Grid:
 
 def _scrape_row(cost: ScrapeCost, ours: ScrapeCost) -> tuple[str, ...]:
     if cost.p50_s is None:
-        return (cost.title, _last_line(cost.problem), *([_NONE] * 11))
+        return (cost.title, last_line(cost.problem), *([_NONE] * 11))
     slower = f"{cost.p50_s / ours.p50_s:.1f}x" if ours.p50_s else _NONE
     fewer = f"{ours.per_s / cost.per_s:.1f}x" if ours.per_s and cost.per_s else _NONE
     memory = cost.memory
@@ -340,7 +227,7 @@ def _many_grid(costs: Sequence[ManyCost]) -> Grid:
 
 def _many_row(cost: ManyCost) -> tuple[str, ...]:
     if cost.problem:
-        return (str(cost.databases), _last_line(cost.problem), *([_NONE] * 12))
+        return (str(cost.databases), last_line(cost.problem), *([_NONE] * 12))
     return (
         str(cost.databases),
         f"{cost.full_page_s:.1f}",
@@ -378,51 +265,14 @@ def _size_name(size: ScrapeSize) -> str:
     return f"about {size.series:,} series, {size.chats:,} chats"
 
 
-def _at_most(
-    what: str,
-    measured: float | None,
-    goal: float,
-    text: Callable[[float], str],
-    problem: str = "",
-) -> Goal:
-    if measured is None:
-        return Goal(what, f"under {text(goal)}", _last_line(problem) or _NONE, "not measured", None)
-    reached = measured < goal
-    verdict = "reached" if reached else f"missed by {measured / goal - 1:.0%}"
-    return Goal(what, f"under {text(goal)}", text(measured), verdict, reached)
-
-
-def _at_least(what: str, measured: float, goal: float) -> Goal:
-    reached = measured > goal
-    verdict = "reached" if reached else f"missed by {1 - measured / goal:.0%}"
-    return Goal(what, f"above {goal:,.0f}", f"{measured:,.0f}", verdict, reached)
-
-
-def _last_line(text: str) -> str:
-    """Of a program's last words the very last."""
-    return text.strip().rpartition("\n")[2]
-
-
 def _ms(seconds: float) -> str:
     """Milliseconds, three digits that matter."""
     ms = seconds * 1000
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.3g}" if ms >= 1 else f"{ms:.2f}"
 
 
-def _ms_unit(seconds: float) -> str:
-    return f"{_ms(seconds)} ms"
-
-
 def _mb(size: float) -> str:
     return f"{size / 1e6:.1f}"
-
-
-def _mb_unit(size: float) -> str:
-    return f"{_mb(size)} MB"
-
-
-def _s(seconds: float) -> str:
-    return f"{seconds:.2f} s"
 
 
 def _markdown_rows(grid: Grid) -> Iterator[str]:

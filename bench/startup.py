@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -42,6 +43,21 @@ def measure_startup(runs: int, work_dir: Path) -> Startup:
         except (ProgramError, BadAnswer) as error:
             return Startup(None, len(times), str(error).strip().rpartition("\n")[2])
     return Startup(statistics.median(times), len(times))
+
+
+def measure_help(runs: int) -> float:
+    """Return the median time of `chatqueue --help` in medians of an import of click."""
+    ours, click = (
+        [sys.executable, "-m", "exporter", "--help"],
+        [sys.executable, "-c", "import click"],
+    )
+    times: dict[int, list[float]] = {0: [], 1: []}
+    for _ in range(runs):  # in turn, for the machine's pace changes
+        for number, command in enumerate((ours, click)):
+            started = time.perf_counter()
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times[number].append(time.perf_counter() - started)
+    return statistics.median(times[0]) / statistics.median(times[1])
 
 
 def is_full(page: str) -> bool:

@@ -38,8 +38,18 @@ sighted AS (
             '-infinity'
         ) AS held_since,
         NULL::timestamptz AS beat_at
-    FROM public.chats AS c
-    WHERE c.chat_state = 'assigned' AND c.is_active AND c.assigned_operator_id IS NOT NULL
+    FROM (
+        SELECT
+            a.id,
+            a.created_at,
+            a.assigned_operator_id,
+            a.assignment_time,
+            a.chat_state
+        FROM public.chats AS a
+        WHERE a.is_active AND a.assigned_operator_id IS NOT NULL
+        OFFSET 0  -- as in facts/open_chats.sql
+    ) AS c
+    WHERE c.chat_state = 'assigned'
     UNION ALL
     SELECT
         h.chat_id,

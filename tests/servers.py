@@ -26,7 +26,7 @@ import pytest
 from psycopg import sql
 
 from exporter.demo.machine import find_free_port
-from exporter.demo.platform import install_platform
+from exporter.demo.platform import add_old_chats, install_platform
 from exporter.demo.postgres import DemoNotInstalledError, LocalServer, embedded_bin_dir
 
 TEMPLATE = "platform_template"
@@ -183,6 +183,24 @@ def clone_platform(server: LocalServer) -> Iterator[Platform]:
         )
     platform = Platform(server, name)
     try:
+        yield platform
+    finally:
+        platform.close()
+        if server.running:
+            _drop_platform(server, name)
+
+
+@contextlib.contextmanager
+def old_platform(server: LocalServer, chats: int = 0) -> Iterator[Platform]:
+    """Create a platform database from before the fix, with chats in it, and drop it afterwards."""
+    name = f"platform_{os.getpid()}_{next(_database_numbers)}"
+    with psycopg.connect(server.dsn(), autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    platform = Platform(server, name)
+    try:
+        install_platform(platform.dsn, is_fixed=False)
+        if chats:
+            add_old_chats(platform.dsn, chats)
         yield platform
     finally:
         platform.close()

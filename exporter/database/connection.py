@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from exporter.catalogue import Facts, Need, Query
+from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
 from exporter.database.link import Link
 from exporter.database.outcomes import Outcome, Parameters, Poll, QueryRequest
@@ -27,7 +27,7 @@ from exporter.database.settings import (
     build_begin,
     build_limits,
 )
-from exporter.database.shared import build_statement, read_parts
+from exporter.database.shared import build_statement, group_by_facts, read_parts
 from exporter.database.watchdog import Watchdog
 from exporter.errors import DatabaseError, DatabaseUnavailable, QueryFailed, Reason
 
@@ -164,15 +164,14 @@ class Connection(Link):
         What has no outcome is to be asked alone: nothing of a statement that fails stands, so that
         the failure is counted at the query that is to blame.
         """
-        groups: dict[Facts, list[Query]] = {}
-        for query in (request.query for request in requests):
-            is_sound = not any(need in faults for need in query.needs)
-            if query.facts is not None and is_sound and query.name not in self._alone:
-                groups.setdefault(query.facts, []).append(query)
+        sound = (
+            request.query
+            for request in requests
+            if request.query.name not in self._alone
+            and not any(need in faults for need in request.query.needs)
+        )
         outcomes: dict[str, Outcome] = {}
-        for group in groups.values():
-            if len(group) == 1:
-                continue
+        for group in group_by_facts(sound):
             try:
                 outcomes |= self._ask_together(connection, watchdog, group, parameters)
             except (psycopg.Error, *UNREADABLE) as error:

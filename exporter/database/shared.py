@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.catalogue import Query
+from exporter.catalogue import Facts, Query
 from exporter.catalogue.statement import mark_statement
 from exporter.database.link import Row
 
@@ -54,6 +54,15 @@ class Part:
     rows: tuple[Row, ...]
     own_s: float
     is_readable: bool
+
+
+def group_by_facts(queries: Iterable[Query]) -> tuple[list[Query], ...]:
+    """Return the queries that read the same facts, two or more each."""
+    groups: dict[Facts, list[Query]] = {}
+    for query in queries:
+        if query.facts is not None:
+            groups.setdefault(query.facts, []).append(query)
+    return tuple(group for group in groups.values() if len(group) > 1)
 
 
 def build_statement(queries: Sequence[Query]) -> str:

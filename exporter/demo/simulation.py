@@ -16,10 +16,15 @@ from exporter.demo.world.live import LivePlatform, PlatformDown
 from exporter.demo.world.memory import MemoryPlatform
 from exporter.demo.world.people import World
 from exporter.demo.world.rows import OperatorRow, Rows, copy_rows
+from exporter.errors import ChatqueueError
 
 _RETRY_S = 0.5
 # The end of the history is calm, so that it shows none of the scenario's trouble.
 _QUIET_S = 1500.0
+
+
+class CannotJoin(ChatqueueError):
+    """The platform does not take the simulated people; the message has the server's words."""
 
 
 class Simulation:
@@ -62,6 +67,21 @@ class Simulation:
         disabled.is_active = disabled.is_available = off_duty.is_available = False
         self.world = World(seed, working, HISTORY_RHYTHM, off_duty.id)
         self._live = LivePlatform(dsn, self._persona, lambda: self.world.now)
+
+    def join(self) -> None:
+        """Bring the operators and their persona to a platform that has chats, and go on live.
+
+        Raises:
+            CannotJoin: The platform does not take them.
+        """
+        self.world.platform = self._live
+        self.world.change_rhythm(self.scenario.rhythm)
+        try:
+            with psycopg.connect(self._dsn) as connection:
+                copy_rows(connection, Rows(operators=self._staff), self._persona, self.world.now)
+        except psycopg.Error as error:
+            words = " ".join(str(error).split())
+            raise CannotJoin(f"simulated operators could not be added: {words}") from error
 
     def seed_history(self, hours: float = 2.0) -> Rows:
         """Live through the last hours in memory and write them to the empty platform.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exporter.catalogue import EVENT_PARAMETERS, Need, Query, load_catalogue
+from exporter.catalogue import EVENT_PARAMETERS, Facts, Need, Query, load_catalogue
 from exporter.config import Config
 from exporter.config.exported import QueryParameter, find_marked, plain_values
 from exporter.config.resources import find_resource
@@ -67,9 +67,14 @@ class Plan:
     def up_for_s(self) -> float:
         """Seconds for which an answer speaks for the database.
 
-        The next poll may take as long as all its queries may together, and says more then.
+        The next poll may take as long as all its queries may together, and says more then. Those
+        that share facts are asked alone only after they have been asked together.
         """
-        longest_poll_s = sum(query.timeout_s for query in self.queries)
+        shared_s: dict[Facts, float] = {}
+        for query in self.queries:
+            if query.facts is not None:
+                shared_s[query.facts] = max(query.timeout_s, shared_s.get(query.facts, 0.0))
+        longest_poll_s = sum(query.timeout_s for query in self.queries) + sum(shared_s.values())
         return FRESH_INTERVALS * self.shortest_interval_s + longest_poll_s
 
     @property

@@ -164,6 +164,24 @@ NOT_RUN = {
         f"chatqueue fix {name} CHAT": "needs the id of such a chat; tests/postgres/test_fix.py"
         for name in ("stuck", "last-operator", "requeue", "reopen")
     },
+    **dict.fromkeys(
+        (
+            "chatqueue rollback --plan --output rollback.sql",
+            "chatqueue rollback --check rollback.sql",
+            "chatqueue rollback --apply rollback.sql --dsn-from DATABASE_URL",
+        ),
+        "needs a platform before the fix; tests/postgres/test_rollback_command.py",
+    ),
+    **dict.fromkeys(
+        (
+            f"chatqueue rehearse {options}"
+            for options in (
+                "--backup backup.dump --migrations migrations/ --output rehearsal.md",
+                "--schema-only --migrations migrations/ --people 0 --dsn-from DATABASE_URL",
+            )
+        ),
+        "needs a platform before the fix; tests/postgres/test_rehearse.py",
+    ),
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",

@@ -18,7 +18,10 @@ import pytest
 from tests.postgres.test_queries_support import whole_plan_of
 from tests.servers import Platform
 
-STATES = ("waiting_assignment", "assigned", "waiting_real_user_reply", "completed", None)
+STATES = (
+    *("waiting_assignment", "assigned") * 2,
+    *("waiting_real_user_reply", "completed", None),
+)
 HOSTILE = (
     "'infinity'",
     "'-infinity'",
@@ -27,13 +30,13 @@ HOSTILE = (
     "NULL",
     "NULL",
 )
-CHATS = 150
+CHATS = 300
 Row = dict[str, Any]
 
 
 def draw_time(draw: random.Random) -> str:
     """A time as SQL: mostly of the last hours, and often the same as another one."""
-    if draw.random() < 0.2:
+    if draw.random() < 0.35:
         return draw.choice(HOSTILE)
     return f"now() - interval '{draw.randrange(60) * 3} minutes'"
 

@@ -1,5 +1,5 @@
--- The platform's tables as they stand after migrations 014 to 016, with every constraint and
--- default of the real ones: what is nullable here is nullable there.
+-- The platform's tables before migrations 014 to 016, with every constraint and default of the
+-- real ones: what is nullable here is nullable there.
 
 CREATE TABLE public.admins (
     id uuid PRIMARY KEY REFERENCES auth.users (id) ON DELETE CASCADE,
@@ -63,19 +63,7 @@ CREATE TABLE public.chats (
     is_active boolean DEFAULT true,
     created_at timestamptz DEFAULT now(),
     updated_at timestamptz DEFAULT now(),
-    -- Since migration 014. The state may be NULL: a check passes on NULL.
-    chat_state text DEFAULT 'waiting_assignment'
-        CONSTRAINT chats_chat_state_check CHECK (
-            chat_state IN
-            ('waiting_assignment', 'assigned', 'waiting_real_user_reply', 'completed')
-        ),
-    last_operator_id uuid REFERENCES public.operators (id) ON DELETE SET NULL,
-    operator_replied_at timestamptz,
-    UNIQUE (real_user_id, fictional_user_id),
-    CONSTRAINT chk_assigned_state_has_operator
-        CHECK (chat_state <> 'assigned' OR assigned_operator_id IS NOT NULL),
-    CONSTRAINT chk_waiting_reply_has_timestamp
-        CHECK (chat_state <> 'waiting_real_user_reply' OR operator_replied_at IS NOT NULL)
+    UNIQUE (real_user_id, fictional_user_id)
 );
 
 CREATE TABLE public.chat_assignments (

@@ -1,4 +1,4 @@
--- The indexes from before the fix, then the three of the fix.
+-- The indexes from before the fix.
 
 CREATE INDEX idx_chats_active ON public.chats (is_active) WHERE is_active = true;
 CREATE INDEX idx_chats_assignment_queue ON public.chats (created_at)
@@ -24,10 +24,3 @@ CREATE INDEX idx_messages_operator ON public.messages (handled_by_operator_id)
 CREATE INDEX idx_operators_active ON public.operators (is_active);
 CREATE INDEX idx_operators_available ON public.operators (is_available);
 CREATE INDEX idx_operators_email ON public.operators (email);
-
-CREATE INDEX idx_chats_waiting_assignment ON public.chats (created_at)
-    WHERE chat_state = 'waiting_assignment' AND is_active = true;
-CREATE INDEX idx_chats_last_operator ON public.chats (last_operator_id, chat_state)
-    WHERE is_active = true;
-CREATE INDEX idx_chats_operator_replied ON public.chats (operator_replied_at)
-    WHERE chat_state = 'waiting_real_user_reply';

@@ -46,21 +46,3 @@ $$;
 
 CREATE TRIGGER trigger_increment_operator_messages AFTER INSERT ON public.messages
     FOR EACH ROW EXECUTE FUNCTION public.increment_operator_messages();
-
--- Defined by the fix, installed as a trigger on hardly any platform, and so not here either.
--- It refuses only what the two constraints refuse as well.
-CREATE FUNCTION public.validate_chat_state_transition() RETURNS trigger
-LANGUAGE plpgsql AS $$
-BEGIN
-    IF OLD.chat_state IS DISTINCT FROM NEW.chat_state THEN
-        RAISE NOTICE 'Chat % goes from % to %', NEW.id, OLD.chat_state, NEW.chat_state;
-    END IF;
-    IF NEW.chat_state = 'assigned' AND NEW.assigned_operator_id IS NULL THEN
-        RAISE EXCEPTION 'An assigned chat needs an operator';
-    END IF;
-    IF NEW.chat_state = 'waiting_real_user_reply' AND NEW.operator_replied_at IS NULL THEN
-        RAISE EXCEPTION 'A chat that waits for its user needs the time of the reply';
-    END IF;
-    RETURN NEW;
-END;
-$$;

@@ -91,6 +91,11 @@ def build_inspections(config: Config) -> tuple[Inspection, ...]:
     )
 
 
+def find_contract(inspection: Inspection) -> str:
+    """Return the statement that compares the fix's objects with what there should be."""
+    return next(query.sql for query in inspection.queries if query.name == CONTRACT)
+
+
 def inspect(inspection: Inspection) -> tuple[Check, ...]:
     """Return every check of one database.
 

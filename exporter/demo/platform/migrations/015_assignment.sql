@@ -1,6 +1,6 @@
 -- How a chat comes to an operator and how it is taken from one.
 
-CREATE FUNCTION public.assign_chat_to_operator(p_operator_id uuid) RETURNS uuid
+CREATE OR REPLACE FUNCTION public.assign_chat_to_operator(p_operator_id uuid) RETURNS uuid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
 DECLARE
     v_operator public.operators%ROWTYPE;
@@ -63,7 +63,7 @@ $$;
 -- Every past turn counts as a reassignment, an ordinary reply included, and the limit closes the
 -- chat. Reads without a row lock, never looks at `chat_state`, and the cast of the setting fails
 -- where it is a JSON string. Where it closes the chat it leaves the heartbeat row.
-CREATE FUNCTION public.release_and_reassign_chat(
+CREATE OR REPLACE FUNCTION public.release_and_reassign_chat(
     p_chat_id uuid, p_reason text DEFAULT 'manual_release'
 ) RETURNS boolean
 LANGUAGE plpgsql AS $$

@@ -1,0 +1,1 @@
+SELECT assigned_operator_id AS operator FROM public.chats WHERE id = %(chat)s
