@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.growth import GrowthCost, RushCost
 
 _WIDTH, _HEIGHT = 560, 260
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 34, 44
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 24, 34, 44
 _STYLE = (
     "<style>text{font:12px sans-serif;fill:#111}line,polyline{stroke:#888;fill:none}"
     ".curve{stroke:#2a6fdb;stroke-width:2}.linear{stroke-dasharray:5 4}circle{fill:#2a6fdb}"
