@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.curves import write_curves
 from bench.dataset import Dataset, Shape, build_dataset, run_server
 from bench.exporters import Exporter, find_exporters
 from bench.goals import Figures, judge
@@ -82,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
         return 130
     print_report(figures, Console(width=max(console.width, 160)))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(render_markdown(figures), encoding="utf-8")
+    curves = write_curves(options.output.parent, figures.growth, figures.rush)
+    options.output.write_text(render_markdown(figures, curves), encoding="utf-8")
     missed = sum(goal.reached is False for goal in judge(figures))
     console.print(f"{missed} goals missed. Written to {options.output}.")
     return 0

@@ -58,8 +58,13 @@ def print_report(figures: Figures, console: Console) -> None:
     console.print(table)
 
 
-def render_markdown(figures: Figures) -> str:
-    """Return the whole report as Markdown."""
+def render_markdown(figures: Figures, curves: Sequence[str]) -> str:
+    """Return the whole report as Markdown.
+
+    Args:
+        figures: What was measured.
+        curves: Names of pictures beside it, shown after the tables.
+    """
     goals = Grid(
         "Goals",
         ("figure", "before", "goal", "measured", "verdict"),
@@ -72,6 +77,7 @@ def render_markdown(figures: Figures) -> str:
         parts.append("\n".join(_markdown_rows(grid)))
         if grid.note:
             parts.append(grid.note)
+    parts += [f"![{name.removesuffix('.svg')}]({name})" for name in curves]
     parts.append(_METHOD.format(command=figures.command))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 

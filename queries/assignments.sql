@@ -25,7 +25,7 @@ WITH taken AS MATERIALIZED (
         q.chat_id,
         q.operator_id,
         q.assigned_at,
-        NOT q.id = ANY(%(seen)s::uuid []) AS is_fresh,
+        q.id NOT IN (SELECT s.id FROM unnest(%(seen)s::uuid []) AS s (id)) AS is_fresh,
         previous.operator_id AS previous_operator_id
     FROM public.chat_assignments AS q
     LEFT JOIN LATERAL (

@@ -44,6 +44,82 @@ returned AS (
         m.created_at
     FROM unnest(%(pending)s::text []) AS p (key)
     INNER JOIN public.messages AS m ON m.id = split_part(p.key, ' ', 1)::uuid
+),
+
+back AS (
+    SELECT
+        m.id || ' returned' AS key,
+        CASE
+            WHEN
+                c.chat_state IS DISTINCT FROM 'waiting_real_user_reply'
+                OR (c.operator_replied_at > m.created_at AND c.operator_replied_at <= now())
+                THEN m.created_at
+        END AS at,
+        m.created_at AS window_at
+    FROM returned AS m
+    CROSS JOIN LATERAL (
+        SELECT
+            c.chat_state,
+            c.is_active,
+            c.operator_replied_at
+        FROM public.chats AS c
+        WHERE c.id = m.chat_id
+        OFFSET 0
+    ) AS c
+    CROSS JOIN LATERAL (
+        SELECT
+            p.sender_type,
+            p.created_at
+        FROM public.messages AS p
+        WHERE
+            p.chat_id = m.chat_id
+            AND p.created_at <= m.created_at
+            AND (p.created_at < m.created_at OR p.id < m.id)
+        ORDER BY p.created_at DESC, p.id DESC
+        LIMIT 1
+    ) AS previous
+    LEFT JOIN LATERAL (
+        SELECT max(a.assigned_at) AS began_at
+        FROM public.chat_assignments AS a
+        WHERE a.chat_id = m.chat_id AND a.assigned_at <= previous.created_at
+    ) AS turn ON true
+    WHERE
+        previous.sender_type = 'fictional'
+        -- An admin may assign a chat that waits for its user.
+        AND NOT EXISTS (
+            SELECT 1
+            FROM public.chat_assignments AS a
+            WHERE
+                a.chat_id = m.chat_id
+                AND a.assigned_at > previous.created_at
+                AND a.assigned_at < m.created_at
+            OFFSET 0
+        )
+        AND (
+            c.is_active
+            OR EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS a
+                WHERE a.chat_id = m.chat_id AND a.assigned_at BETWEEN m.created_at AND now()
+                OFFSET 0
+            )
+        )
+        AND (
+            c.operator_replied_at BETWEEN coalesce(turn.began_at, '-infinity') AND m.created_at
+            OR EXISTS (
+                SELECT 1
+                FROM public.chat_assignments AS a
+                WHERE
+                    a.chat_id = m.chat_id
+                    AND a.assigned_at = turn.began_at
+                    AND (
+                        (a.release_reason = 'operator_sent_message' AND a.released_at <= m.created_at)
+                        OR a.release_reason = 'real_user_replied_after_operator'
+                    )
+                OFFSET 0
+            )
+        )
+        AND m.id || ' returned' NOT IN (SELECT s.key FROM unnest(%(seen)s::text []) AS s (key))
 )
 
 SELECT
@@ -79,80 +155,33 @@ LEFT JOIN LATERAL (
         AND p.created_at > coalesce(answered.at, '-infinity')
         AND m.sender_type = 'fictional'
 ) AS run ON true
-WHERE NOT m.id::text = ANY(%(seen)s::text [])
+-- A sub-select is hashed; an array would be gone through for each message.
+WHERE m.id::text NOT IN (SELECT s.key FROM unnest(%(seen)s::text []) AS s (key))
 UNION ALL
 SELECT
-    m.id || ' returned' AS key,
-    CASE
-        WHEN
-            c.chat_state IS DISTINCT FROM 'waiting_real_user_reply'
-            OR (c.operator_replied_at > m.created_at AND c.operator_replied_at <= now())
-            THEN m.created_at
-    END AS at,
-    m.created_at AS window_at,
+    b.key,
+    b.at,
+    b.window_at,
     NULL AS sender,
     'waiting_real_user_reply' AS from_state,
     'waiting_assignment' AS to_state,
     NULL AS response_seconds,
     NULL AS first_response_seconds
-FROM returned AS m
-CROSS JOIN LATERAL (
-    SELECT
-        c.chat_state,
-        c.is_active,
-        c.operator_replied_at
-    FROM public.chats AS c
-    WHERE c.id = m.chat_id
-    OFFSET 0
-) AS c
-CROSS JOIN LATERAL (
-    SELECT
-        p.sender_type,
-        p.created_at
-    FROM public.messages AS p
-    WHERE
-        p.chat_id = m.chat_id
-        AND p.created_at <= m.created_at
-        AND (p.created_at < m.created_at OR p.id < m.id)
-    ORDER BY p.created_at DESC, p.id DESC
-    LIMIT 1
-) AS previous
-LEFT JOIN LATERAL (
-    SELECT max(a.assigned_at) AS began_at
-    FROM public.chat_assignments AS a
-    WHERE a.chat_id = m.chat_id AND a.assigned_at <= previous.created_at
-) AS turn ON true
+FROM back AS b
 WHERE
-    previous.sender_type = 'fictional'
-    -- An admin may assign a chat that waits for its user.
-    AND NOT EXISTS (
-        SELECT 1
-        FROM public.chat_assignments AS a
-        WHERE
-            a.chat_id = m.chat_id
-            AND a.assigned_at > previous.created_at
-            AND a.assigned_at < m.created_at
-    )
-    AND (
-        c.is_active
-        OR EXISTS (
-            SELECT 1
-            FROM public.chat_assignments AS a
-            WHERE a.chat_id = m.chat_id AND a.assigned_at BETWEEN m.created_at AND now()
-        )
-    )
-    AND (
-        c.operator_replied_at BETWEEN coalesce(turn.began_at, '-infinity') AND m.created_at
-        OR EXISTS (
-            SELECT 1
-            FROM public.chat_assignments AS a
-            WHERE
-                a.chat_id = m.chat_id
-                AND a.assigned_at = turn.began_at
-                AND (
-                    (a.release_reason = 'operator_sent_message' AND a.released_at <= m.created_at)
-                    OR a.release_reason = 'real_user_replied_after_operator'
-                )
-        )
-    )
-    AND NOT m.id || ' returned' = ANY(%(seen)s::text [])
+    b.at IS NOT NULL
+    -- What is remembered already need not be returned again.
+    OR b.key NOT IN (SELECT p.key FROM unnest(%(pending)s::text []) AS p (key))
+UNION ALL
+-- No event of any kind, and not remembered any more: it will not bring its chat back.
+SELECT
+    p.key,
+    now() AS at,
+    NULL AS window_at,
+    NULL AS sender,
+    NULL AS from_state,
+    NULL AS to_state,
+    NULL AS response_seconds,
+    NULL AS first_response_seconds
+FROM unnest(%(pending)s::text []) AS p (key)
+WHERE NOT EXISTS (SELECT 1 FROM back AS b WHERE b.key = p.key)

@@ -15,21 +15,54 @@
 --          A released_at that is infinite or ahead of the database's clock ends the row all the
 --          same, without a handle time.
 -- Reads:   public.chat_assignments, public.chats.
--- Cost:    in proportion to the new and the open assignments: a few index look-ups each. OFFSET 0
---          keeps the planner from joining with the whole table instead.
-WITH known AS (
+-- Cost:    one index look-up for each open assignment; a few for each that is new, or has ended,
+--          or whose chat its operator no longer holds. OFFSET 0 keeps the planner from joining with
+--          the whole table instead.
+WITH held AS MATERIALIZED (
+    SELECT
+        c.id,
+        c.assigned_operator_id AS operator_id
+    FROM (
+        SELECT
+            a.id,
+            a.assigned_operator_id,
+            a.chat_state
+        FROM public.chats AS a
+        WHERE a.is_active AND a.assigned_operator_id IS NOT NULL
+        OFFSET 0  -- or PostgreSQL 18 looks up the state as well, operator by operator
+    ) AS c
+    WHERE c.chat_state = 'assigned'
+),
+
+-- Remembered rows that have ended, or may have: by a copy, or by being deleted.
+candidates AS MATERIALIZED (
     SELECT p.id
     FROM unnest(%(pending)s::uuid []) AS p (id)
+    LEFT JOIN LATERAL (
+        SELECT
+            a.chat_id,
+            a.operator_id,
+            a.released_at
+        FROM public.chat_assignments AS a
+        WHERE a.id = p.id
+        OFFSET 0
+    ) AS a ON true
+    WHERE
+        a.released_at IS NOT NULL
+        OR NOT EXISTS (
+            SELECT 1 FROM held AS h WHERE h.id = a.chat_id AND h.operator_id = a.operator_id
+        )
+),
+
+known AS (
+    SELECT c.id
+    FROM candidates AS c
     UNION
     SELECT a.id
-    FROM public.chats AS c
-    INNER JOIN public.chat_assignments AS a ON a.chat_id = c.id AND a.released_at IS NULL
-    WHERE
-        c.chat_state = 'assigned'
-        AND c.is_active
-        AND c.assigned_operator_id IS NOT NULL
-        -- Afterwards they are pending.
-        AND %(since)s::timestamptz IS NULL
+    FROM held AS h
+    INNER JOIN public.chat_assignments AS a ON a.chat_id = h.id AND a.released_at IS NULL
+    -- Afterwards they are remembered.
+    WHERE %(since)s::timestamptz IS NULL
     UNION
     SELECT a.id
     FROM public.chat_assignments AS a
@@ -44,8 +77,6 @@ WITH known AS (
         )
 ),
 
--- One look at each known row and one at the rows of its chat; what follows costs only where
--- something has ended.
 rows_known AS MATERIALIZED (
     SELECT a.*
     FROM known AS k
@@ -86,21 +117,6 @@ copies AS MATERIALIZED (
     WHERE q.released_at IS NOT NULL
 ),
 
-ended AS MATERIALIZED (
-    SELECT r.*
-    FROM rows_known AS r
-    WHERE NOT r.id = ANY(%(seen)s::uuid [])
-    UNION
-    SELECT q.*
-    FROM copies AS q
-    WHERE
-        q.created_at > coalesce(
-            %(since)s::timestamptz,
-            now() - 2 * %(event_overlap)s::double precision * interval '1 second'
-        )
-        AND NOT q.id = ANY(%(seen)s::uuid [])
-),
-
 -- Which row (a) an admin's reassignment left open, and its copy (q).
 superseded AS MATERIALIZED (
     SELECT
@@ -120,6 +136,26 @@ superseded AS MATERIALIZED (
             AND (a.released_at IS NULL OR a.released_at > q.released_at)
         OFFSET 0
     ) AS a
+),
+
+ended AS MATERIALIZED (
+    SELECT r.*
+    FROM rows_known AS r
+    UNION
+    SELECT q.*
+    FROM copies AS q
+    WHERE
+        q.created_at > coalesce(
+            %(since)s::timestamptz,
+            now() - 2 * %(event_overlap)s::double precision * interval '1 second'
+        )
+        -- Its chat may have stayed with the operator for a while.
+        OR EXISTS (
+            SELECT 1
+            FROM superseded AS s
+            INNER JOIN candidates AS c ON c.id = s.id
+            WHERE s.copy_id = q.id
+        )
 )
 
 SELECT
@@ -199,4 +235,21 @@ CROSS JOIN LATERAL (
 ) AS turn
 -- A row that was left open has ended with its copy: it is not waited for, and not counted again
 -- where a later reply of the same operator closes it too.
-WHERE NOT EXISTS (SELECT 1 FROM superseded AS s WHERE s.id = e.id)
+WHERE
+    NOT EXISTS (SELECT 1 FROM superseded AS s WHERE s.id = e.id)
+    AND e.id NOT IN (SELECT s.id FROM unnest(%(seen)s::uuid []) AS s (id))
+UNION ALL
+-- No event of any kind, and not remembered any more: it ended with its copy, or was deleted.
+SELECT
+    c.id::text AS key,
+    now() AS at,
+    NULL AS window_at,
+    NULL AS outcome,
+    NULL AS idle_by,
+    NULL AS from_state,
+    NULL AS to_state,
+    NULL AS handle_seconds
+FROM candidates AS c
+WHERE
+    EXISTS (SELECT 1 FROM superseded AS s WHERE s.id = c.id)
+    OR NOT EXISTS (SELECT 1 FROM rows_known AS r WHERE r.id = c.id)

@@ -10,17 +10,25 @@ WITH aged AS MATERIALIZED (  -- or each count below would compute the age again
         o.chat_id,
         o.state,
         o.since,
-        extract(EPOCH FROM now() - o.since)::double precision AS age_seconds,
-        extract(EPOCH FROM now() - o.since)::double precision > CASE o.state
+        o.age_seconds,
+        o.age_seconds > CASE o.state
             WHEN 'assigned' THEN %(oldest_age_assigned_warning)s::double precision
             ELSE %(oldest_age_waiting_assignment_warning)s::double precision
         END AS is_overdue,
-        extract(EPOCH FROM now() - o.since)::double precision > CASE o.state
+        o.age_seconds > CASE o.state
             WHEN 'assigned' THEN %(oldest_age_assigned_critical)s::double precision
             ELSE %(oldest_age_waiting_assignment_critical)s::double precision
         END AS is_critically_overdue
-    FROM open_chats AS o
-    WHERE NOT o.is_empty
+    FROM (
+        SELECT
+            f.chat_id,
+            f.state,
+            f.since,
+            extract(EPOCH FROM now() - f.since)::double precision AS age_seconds
+        FROM open_chats AS f
+        WHERE NOT f.is_empty
+        OFFSET 0
+    ) AS o
 )
 
 SELECT

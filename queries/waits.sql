@@ -17,7 +17,20 @@ answered AS (
         before.at AS after_at,
         m.created_at AS at,
         0 AS breached
-    FROM public.messages AS m
+    FROM (
+        SELECT
+            r.chat_id,
+            r.sender_type,
+            r.created_at
+        FROM public.messages AS r
+        WHERE
+            r.created_at > coalesce(
+                %(since)s::timestamptz,
+                now() - %(event_overlap)s::double precision * interval '1 second'
+            )
+            AND r.created_at <= now()
+        OFFSET 0
+    ) AS m
     LEFT JOIN LATERAL (
         SELECT max(p.created_at) AS at
         FROM public.messages AS p
@@ -37,11 +50,6 @@ answered AS (
     ) AS run
     WHERE
         m.sender_type = 'fictional'
-        AND m.created_at > coalesce(
-            %(since)s::timestamptz,
-            now() - %(event_overlap)s::double precision * interval '1 second'
-        )
-        AND m.created_at <= now()
         AND m.created_at
         <= run.began_at + %(slo_answer_within)s::double precision * interval '1 second'
 ),
@@ -53,8 +61,29 @@ breached AS (
         before.at AS after_at,
         m.created_at + %(slo_answer_within)s::double precision * interval '1 second' AS at,
         1 AS breached
-    FROM public.messages AS m
-    INNER JOIN public.chats AS c ON c.id = m.chat_id
+    FROM (
+        SELECT
+            r.chat_id,
+            r.sender_type,
+            r.created_at
+        FROM public.messages AS r
+        WHERE
+            r.created_at > coalesce(
+                %(since)s::timestamptz,
+                now() - %(event_overlap)s::double precision * interval '1 second'
+            ) - %(slo_answer_within)s::double precision * interval '1 second'
+            AND r.created_at
+            < now() - %(slo_answer_within)s::double precision * interval '1 second'
+        OFFSET 0
+    ) AS m
+    CROSS JOIN LATERAL (
+        SELECT
+            c.is_active,
+            c.updated_at
+        FROM public.chats AS c
+        WHERE c.id = m.chat_id
+        OFFSET 0
+    ) AS c
     LEFT JOIN LATERAL (
         SELECT max(p.created_at) AS at
         FROM public.messages AS p
@@ -73,11 +102,6 @@ breached AS (
     ) AS answer
     WHERE
         m.sender_type = 'real'
-        AND m.created_at > coalesce(
-            %(since)s::timestamptz,
-            now() - %(event_overlap)s::double precision * interval '1 second'
-        ) - %(slo_answer_within)s::double precision * interval '1 second'
-        AND m.created_at < now() - %(slo_answer_within)s::double precision * interval '1 second'
         AND NOT EXISTS (
             SELECT 1
             FROM public.messages AS p
@@ -86,6 +110,7 @@ breached AS (
                 AND p.sender_type = 'real'
                 AND p.created_at < m.created_at
                 AND p.created_at > coalesce(before.at, '-infinity')
+            OFFSET 0
         )
         AND (
             answer.at > m.created_at + %(slo_answer_within)s::double precision * interval '1 second'

@@ -129,9 +129,10 @@ class Query:
         max_age_s: Age past which the rows are no longer shown; None for three intervals.
         needs: Relations and functions it cannot do without, those of its facts included.
         metrics: What is exported.
-        events: What makes its rows events; None where they are current values.
         max_rows: More rows than this are a mistake.
         parameters: Names of the `%(name)s` in the SQL, sorted.
+        generic_plan: Whether the server plans it once, for whatever values, instead of each time.
+        events: What makes its rows events; None where they are current values.
         facts: What it reads from and may share; None for most queries.
         own_sql: Its SELECT without the facts, in the form of theirs; empty where it has none.
     """
@@ -146,6 +147,7 @@ class Query:
     metrics: tuple[Metric, ...]
     max_rows: int
     parameters: tuple[str, ...]
+    generic_plan: bool = False
     events: Events | None = None
     facts: Facts | None = None
     own_sql: str = ""

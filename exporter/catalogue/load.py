@@ -103,6 +103,7 @@ def _load_query(
         metrics=tuple(_metric(metric, mapping) for metric in mapping.metrics),
         max_rows=mapping.max_rows,
         parameters=tuple(sorted(parameter_names(sql))),
+        generic_plan=mapping.generic_plan,
         events=_events(mapping),
     )
     shared = facts[mapping.facts] if mapping.facts is not None else None

@@ -200,6 +200,7 @@ class QueryMapping(Section):
     timeout: Annotated[Duration, between("100ms", "1h")] | None = None
     max_age: Annotated[Duration, between("1s", "7d")] | None = None
     max_rows: Annotated[WholeNumber, from_to(1, 100_000)] = 1000
+    generic_plan: Switch = False
     facts: Text | None = None
     needs: tuple[NeedMapping, ...] = ()
     labels: ByName[LabelName, LabelMapping] = Field(default={})

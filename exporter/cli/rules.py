@@ -48,15 +48,6 @@ def _read_labels(
     return labels
 
 
-def _read_names(
-    _context: click.Context, _option: click.Parameter, names: Sequence[str]
-) -> tuple[str, ...]:
-    for name in names:
-        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
-            raise click.BadParameter(f"{name!r} is not a label name, expected one such as cluster")
-    return tuple(names)
-
-
 def _read_interval(_context: click.Context, _option: click.Parameter, text: str) -> int:
     from exporter.config.durations import parse_duration
 
@@ -103,14 +94,6 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
     help="Of that job; above 30s the rules look back further.",
 )
 @click.option(
-    "--external-label",
-    "external_labels",
-    multiple=True,
-    callback=_read_names,
-    help="Name of an external label of your Prometheus servers, such as cluster, where rules are "
-    "evaluated over the series of several; repeatable.",
-)
-@click.option(
     "--runbook-url",
     default="docs/runbooks.md",
     callback=_check_url,
@@ -136,7 +119,6 @@ def rules(
     labels: dict[str, str],
     job: str,
     scrape_interval_s: int,
-    external_labels: tuple[str, ...],
     runbook_url: str,
     grafana_url: str,
     exporter_url: str,
@@ -157,7 +139,6 @@ def rules(
         grafana_url.rstrip("/"),
         scrape_interval_s,
         exporter_url.rstrip("/"),
-        external_labels=external_labels,
     )
     if kubernetes:
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)

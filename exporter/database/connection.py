@@ -26,6 +26,7 @@ from exporter.database.settings import (
     STATEMENT_TIMEOUT_S,
     build_begin,
     build_limits,
+    build_plan_mode,
 )
 from exporter.database.shared import build_statement, group_by_facts, read_parts
 from exporter.database.watchdog import Watchdog
@@ -86,7 +87,7 @@ class Connection(Link):
                 try:
                     opening = build_begin("REPEATABLE READ READ ONLY", lock_s=LOCK_TIMEOUT_S)
                     # All queries share the savepoint: it stays when one is undone back to it.
-                    connection.execute(f"{opening}; {FRUGAL}; SAVEPOINT query".encode())
+                    connection.execute(f"{opening}; {FRUGAL}; {_GENERIC}; SAVEPOINT query".encode())
                     self._limits = _FIRST_LIMITS
                 except psycopg.Error as error:
                     unavailable = self._unavailable(error, watchdog)
@@ -201,7 +202,8 @@ class Connection(Link):
         watchdog.arm(timeout_s + DEADLINE_GRACE_S)
         values = {name: parameters[name] for query in queries for name in query.parameters}
         started = time.perf_counter()
-        self._limit(connection, timeout_s)
+        is_generic = all(query.generic_plan for query in queries)
+        self._limit(connection, timeout_s, is_generic=is_generic)
         cursor = connection.execute(build_statement(queries).encode(), values, binary=True)
         parts = read_parts(cursor.fetchall())
         took_s = time.perf_counter() - started
@@ -238,7 +240,7 @@ class Connection(Link):
         values = {name: shared_and_own[name] for name in query.parameters}
         started = time.perf_counter()
         try:
-            self._limit(connection, query.timeout_s)
+            self._limit(connection, query.timeout_s, is_generic=query.generic_plan)
             # Without parameters psycopg leaves a % in the text alone.
             cursor = connection.execute(query.sql.encode(), values or None)
             rows = tuple(cursor.fetchall()) if cursor.description else ()
@@ -265,9 +267,12 @@ class Connection(Link):
         self._alone.discard(query.name)
         return Outcome(query, columns, rows, None, duration_s)
 
-    def _limit(self, connection: psycopg.Connection[dict[str, Any]], timeout_s: float) -> None:
-        """Set the limits of what comes next, unless they are in force."""
+    def _limit(
+        self, connection: psycopg.Connection[dict[str, Any]], timeout_s: float, *, is_generic: bool
+    ) -> None:
+        """Set the limits of what comes next and how it is planned, unless they are in force."""
         limits = build_limits(statement_s=timeout_s, lock_s=min(LOCK_TIMEOUT_S, timeout_s / 2))
+        limits = f"{limits}; {build_plan_mode(is_generic=is_generic)}"
         if limits != self._limits:
             connection.execute(limits.encode())
             self._limits = limits
@@ -305,7 +310,10 @@ _NOT_PREPARED_ANY_MORE = (
     errors.InvalidSqlStatementName,  # somebody between has sent DISCARD ALL
     errors.DuplicatePreparedStatement,
 )
+# What is in force after BEGIN, and after a rollback to the savepoint.
 _FIRST_LIMITS = build_limits(statement_s=STATEMENT_TIMEOUT_S, lock_s=LOCK_TIMEOUT_S)
+_GENERIC = build_plan_mode(is_generic=True)
+_FIRST_LIMITS += f"; {_GENERIC}"
 
 
 class _DeadAtOnce(DatabaseUnavailable):

@@ -63,6 +63,11 @@ def build_limits(*, statement_s: float, lock_s: float) -> str:
     )
 
 
+def build_plan_mode(*, is_generic: bool) -> str:
+    """Return the statement that says whether what comes next is planned once or at each run."""
+    return f"SET LOCAL plan_cache_mode = {'force_generic_plan' if is_generic else 'auto'}"
+
+
 def build_begin(
     mode: str,
     *,

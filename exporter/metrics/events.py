@@ -10,7 +10,8 @@ How a query of events is written:
 - `%(since)s` (timestamptz, NULL on the first run) bounds its window column from below;
 - `%(seen)s` (text[]) holds the keys counted already, so that a query need not compute the values of
   those rows again; it may leave them out or return them;
-- `%(pending)s` (text[]) holds the keys whose `at` was NULL: begun, and yet to happen.
+- `%(pending)s` (text[]) holds the keys whose `at` was NULL: begun, and yet to happen. Each is asked
+  for again until it is returned with a time; with NULL labels where nothing will come of it.
 
 Bounds: a key is forgotten when the watermark has passed its window time and it is no longer
 returned, so the memory is in proportion to the events of one overlap. At most `MAX_PENDING` keys
@@ -77,7 +78,7 @@ class EventCounter:
         self._events = query.events
         self._since: datetime.datetime | None = None
         self._seen: dict[str, datetime.datetime] = {}
-        self._pending: list[str] = []
+        self._pending: dict[str, datetime.datetime] = {}
         self._tallies = tuple(
             (_Histogram if metric.type == "histogram" else _Counter)(metric)
             for metric in query.metrics
@@ -125,14 +126,15 @@ class EventCounter:
             for tally, labels, value in observations:
                 tally.count(labels, value)
         self._since = now - datetime.timedelta(seconds=self.overlap_s)
-        waiting = [row for row in rows if row[events.at] is None]
-        waiting.sort(key=lambda row: row[events.window] or _LONG_AGO)
-        self._pending = [str(row[events.key]) for row in waiting[-MAX_PENDING:]]
-        happened = {
-            str(row[events.key]): row[events.window] or _LONG_AGO
-            for row in rows
-            if row[events.at] is not None
-        }
+        begun: dict[str, datetime.datetime] = {}
+        happened: dict[str, datetime.datetime] = {}
+        for row in rows:
+            known = begun if row[events.at] is None else happened
+            known[str(row[events.key])] = row[events.window] or _LONG_AGO
+        self._pending = {k: at for k, at in self._pending.items() if k not in happened} | begun
+        if len(self._pending) > MAX_PENDING:
+            latest = sorted(self._pending.items(), key=lambda item: item[1])
+            self._pending = dict(latest[-MAX_PENDING:])
         kept = {key: at for key, at in self._seen.items() if at > self._since}
         self._seen = {**kept, **happened}
         return self.families()

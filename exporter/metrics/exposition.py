@@ -33,7 +33,7 @@ GRACE_S = 2.0
 # A format that was not asked for in that time is no longer kept ready.
 FORGET_AFTER_S = 600.0
 _Key = tuple[str, Labels]
-_GZIP_LEVEL = 5
+_GZIP_LEVEL = 3
 _MAX_ACCEPTS = 64
 _OPENMETRICS = "application/openmetrics-text"
 _ESCAPINGS = ("allow-utf-8", "underscores", "dots", "values")

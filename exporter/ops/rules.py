@@ -20,8 +20,6 @@ _SCRAPES_IN_WINDOW = 4
 # A condition must hold for two scrapes.
 _SCRAPES_IN_FOR = 2
 _SUFFIX = ".rules.yml"
-# What tells databases apart where a rule matches series with each other.
-_MATCHED = "database, job, instance"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _WINDOW = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])")
 _FOR = re.compile(r"(?<=^        for: )(\d+)([smhd])$", re.MULTILINE)
@@ -37,8 +35,6 @@ class Links:
         grafana: Root of Grafana, without a slash at the end; empty leaves paths.
         scrape_interval_s: Between two scrapes of the exporter, in seconds.
         exporter: Root of the daemon's own page, without a slash at the end; empty leaves paths.
-        external_labels: Names of labels by which the series of several Prometheus servers differ,
-            where the rules are evaluated over all of them.
     """
 
     job: str = JOB
@@ -46,7 +42,6 @@ class Links:
     grafana: str = ""
     scrape_interval_s: int = SCRAPE_INTERVAL_S
     exporter: str = ""
-    external_labels: tuple[str, ...] = ()
 
 
 def read_rules(links: Links) -> dict[str, str]:
@@ -110,10 +105,8 @@ def _fit(text: str, links: Links) -> str:
     """Put the job, the windows and the links into a file's text."""
     text = _lengthen(_WINDOW, text, _SCRAPES_IN_WINDOW * links.scrape_interval_s)
     text = _lengthen(_FOR, text, _SCRAPES_IN_FOR * links.scrape_interval_s)
-    matched = ", ".join((_MATCHED, *links.external_labels))
     return (
-        text.replace(f"({_MATCHED}", f"({matched}")
-        .replace(f'job="{JOB}"', f'job="{links.job}"')
+        text.replace(f'job="{JOB}"', f'job="{links.job}"')
         .replace(f"job: {JOB}\n", f"job: {links.job}\n")
         .replace(f"runbook_url: {RUNBOOKS}", f"runbook_url: {links.runbooks}")
         .replace("dashboard_url: /d/", f"dashboard_url: {links.grafana}/d/")

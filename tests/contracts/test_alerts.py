@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -113,3 +114,53 @@ def test_what_is_exported_is_used_or_has_its_reason() -> None:
 
     assert exported - used == set(reasons)
     assert all(isinstance(reason, str) and len(reason) > 15 for reason in reasons.values())
+
+
+def labels_of(node: Any) -> frozenset[str] | None:
+    """Labels of an expression's series beyond those of target and database; None of a number.
+
+    Judges every pair that is matched on the way: series of the two sides differ in nothing but the
+    labels that are ignored, or they never meet.
+    """
+    match node:
+        case promql_parser.VectorSelector():
+            labels = {} if node.name in FOREIGN else read_exported()[node.name][1]
+            return frozenset(labels) - {"database"}
+        case promql_parser.MatrixSelector():
+            return labels_of(node.vector_selector)
+        case promql_parser.NumberLiteral() | promql_parser.StringLiteral():
+            return None
+        case promql_parser.Call():
+            vectors = [labels for labels in map(labels_of, node.args) if labels is not None]
+            added = {node.args[1].val} if node.func.name == "label_replace" else set()
+            return vectors[0] | added if vectors else None
+        case promql_parser.AggregateExpr():
+            inner, modifier = labels_of(node.expr), node.modifier
+            assert inner is not None
+            assert "By" not in str(modifier.type), "by () loses external labels"
+            return inner - {*modifier.labels}
+        case promql_parser.BinaryExpr():
+            return labels_of_pair(node)
+        case _:
+            return labels_of(node.expr)
+
+
+def labels_of_pair(node: Any) -> frozenset[str] | None:
+    """The same of two expressions with an operator between them."""
+    left, right = labels_of(node.lhs), labels_of(node.rhs)
+    if left is None or right is None:
+        return right if left is None else left
+    if str(node.op) == "or":
+        return left | right
+    matching = node.modifier.matching if node.modifier else None
+    assert (
+        matching is None or "Exclude" in str(matching.type) or "Ignoring" in str(matching.type)
+    ), "on () forgets external labels"
+    ignored = {*matching.labels} if matching else set()
+    assert left ^ right <= ignored <= left | right, f"{node}: {left ^ right} differ"
+    return left
+
+
+@pytest.mark.parametrize("key", RULES, ids="-".join)
+def test_series_are_matched_on_all_labels_but_those_that_differ(key: tuple[str, str]) -> None:
+    labels_of(promql_parser.parse(RULES[key]["expr"]))

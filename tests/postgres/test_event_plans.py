@@ -163,7 +163,7 @@ def test_keys_that_are_known_cost_next_to_nothing(big_platform: Platform, name: 
     assert buffers(known) <= buffers(fresh)
 
 
-def test_pending_rows_cost_a_look_up_or_two_each(big_platform: Platform) -> None:
+def test_open_assignments_cost_one_look_up_until_they_end(big_platform: Platform) -> None:
     pending = [
         str(row[0])
         for row in big_platform.fetch("SELECT id FROM chat_assignments WHERE released_at IS NULL")
@@ -174,7 +174,8 @@ def test_pending_rows_cost_a_look_up_or_two_each(big_platform: Platform) -> None
 
     assert len(pending) == 350
     assert whole_scans(asked) == set(), show(asked)
-    assert buffers(asked) - alone < 40 * len(pending)
+    # Of an index three pages, and one of the table, for the row and for its chat.
+    assert buffers(asked) - alone < 6 * len(pending)
 
 
 def test_the_check_of_every_poll_reads_the_waiting_and_assigned_chats_only(

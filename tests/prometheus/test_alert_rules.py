@@ -15,7 +15,6 @@ import pytest
 
 from exporter.config import burn_rates
 from exporter.metrics.thresholds import PREFIX, build_thresholds
-from exporter.ops.rules import Links, write_rules
 from tests.prometheus import promtool
 from tests.prometheus.alert_cases import (
     ALL,
@@ -428,46 +427,3 @@ def test_the_watchdog_fires_with_nothing_to_watch(tmp_path: Path) -> None:
     }
 
     assert promtool.run_tests(tmp_path, {"one": test}) == ""
-
-
-def seen_from_afar(test: dict[str, Any], clusters: Mapping[str, bool]) -> dict[str, Any]:
-    """The same series from several Prometheus servers; the alert fires in some of them."""
-    series = test["input_series"]
-    return test | {
-        "input_series": [
-            {"series": label(one["series"], {"cluster": name}), "values": one["values"]}
-            if fires or one["series"].startswith("chatqueue_threshold_")
-            else {"series": label(one["series"], {"cluster": name}), "values": "_"}
-            for name, fires in clusters.items()
-            for one in series
-        ],
-        "alert_rule_test": [
-            {
-                **each,
-                "exp_alerts": [
-                    {**alert, "exp_labels": {**alert["exp_labels"], "cluster": name}}
-                    for name, fires in clusters.items()
-                    if fires
-                    for alert in each["exp_alerts"]
-                ],
-            }
-            for each in test["alert_rule_test"]
-        ],
-    }
-
-
-@pytest.mark.parametrize("file", RULE_FILES, ids=lambda file: file.name)
-def test_over_several_prometheus_servers_each_database_is_its_own(
-    file: Path, tmp_path: Path
-) -> None:
-    # The same database name, job and instance in each; only the external label differs.
-    write_rules(tmp_path / "rules", Links(external_labels=("cluster",)))
-    tests = {
-        f"{case} {clusters}": seen_from_afar(build_test(case, case.firing, on_time), clusters)
-        for case in CASES
-        if FILES[case.alert] == file and not case.alert.startswith("ChatQueueExporter")
-        for on_time in ({case.fires_s - INTERVAL_S: False, case.fires_s: True},)
-        for clusters in ({"a": True, "b": True}, {"a": True, "b": False})
-    }
-
-    assert promtool.run_tests(tmp_path, tests, [tmp_path / "rules" / file.name]) == ""

@@ -149,8 +149,12 @@ def test_a_cause_silences_what_follows_from_it(alertmanager: str, source: str) -
     assert inhibited(alertmanager, alerts, f"job-of-{source}") == silenced - {f"{source}-critical"}
 
 
-def test_another_database_and_another_exporter_are_not_silenced(alertmanager: str) -> None:
-    elsewhere = [{"instance": "a:1", "database": "other"}, {"instance": "b:1", "database": "main"}]
+def test_another_database_exporter_or_cluster_is_not_silenced(alertmanager: str) -> None:
+    elsewhere = [
+        {**HERE, "database": "other"},
+        {**HERE, "instance": "b:1"},
+        {**HERE, "cluster": "us"},
+    ]
     alerts = [labels_of("ChatQueueDatabaseDown", "critical", **HERE)]
     alerts += [labels_of("ChatQueueNoOperator", "critical", **place) for place in elsewhere]
 

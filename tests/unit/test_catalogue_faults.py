@@ -52,7 +52,7 @@ def of_events(text: str) -> str:
 MAPPINGS = {
     "unknown key": (
         "intervall: 15s\n" + GOOD,
-        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, facts, needs, labels, events, metrics; did you mean interval?",
+        "q.yaml:1: intervall: unknown key, expected one of enabled, interval, timeout, max_age, max_rows, generic_plan, facts, needs, labels, events, metrics; did you mean interval?",
     ),
     "empty file": (
         "# nothing\n",

@@ -97,7 +97,6 @@ OPTIONS = {
         "--label",
         "--job",
         "--scrape-interval",
-        "--external-label",
         "--runbook-url",
         "--grafana-url",
         "--exporter-url",

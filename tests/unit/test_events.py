@@ -172,11 +172,14 @@ def test_an_event_is_counted_when_it_happens_and_asked_for_until_then(tmp_path: 
     assert counting.parameters()["seen"] == []
 
 
-def test_a_pending_event_that_is_no_longer_returned_is_given_up(counting: Counting) -> None:
-    counting.absorb(row("a", None))
+def test_a_pending_event_is_asked_for_until_it_is_returned_with_a_time(counting: Counting) -> None:
+    counting.absorb(row("a", None), row("b", None))
     counting.absorb(at_s=15)
+    assert counting.parameters()["pending"] == ["a", "b"]
 
-    assert counting.parameters()["pending"] == []
+    counting.absorb(row("a", 30, sender=None), at_s=30)
+    assert counting.parameters()["pending"] == ["b"]
+    assert counting.value("messages_total", "customer") == 0
 
 
 def test_beyond_the_limit_the_oldest_pending_events_are_given_up(

@@ -16,12 +16,16 @@ import yaml
 from exporter.catalogue import Metric, Query
 from exporter.config import Config
 from exporter.config.exported import Exported, find_marked
-from exporter.metrics.thresholds import PREFIX
+from exporter.metrics.thresholds import PREFIX, build_thresholds
 from exporter.polling.plan import load_queries
 
 RULES = "alerts/exporter.rules.yml"
 RUNBOOKS = "docs/runbooks.md"
 DEFAULTS = Config.model_validate({"databases": {"main": {"dsn": "dbname=chat"}}})
+_THRESHOLD_LABELS = {
+    family.name: tuple(name for name, _ in family.samples[0].labels)
+    for family in build_thresholds(DEFAULTS)
+}
 THRESHOLD_KEYS = {PREFIX + mark.name: field.key for mark, field in find_marked(DEFAULTS, Exported)}
 
 _INPUTS_RULE = "ChatQueueRuleInputsMissing"
@@ -31,9 +35,7 @@ _OPTIONAL = {"ChatQueueUserSilent"}
 _SELECTOR = re.compile(r"\b(chatqueue_\w+)\b(?:\{([^}]*)\})?(?=[\s)\[]|$)")
 _MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 _BEGIN = "            # From the expressions of all rules, by `make docs`.\n"
-_END = (
-    "          )\n          and on (database, job, instance) last_over_time(chatqueue_database_up"
-)
+_END = "          )\n          and ignoring (input, query) last_over_time(chatqueue_database_up"
 # What an alert's component is called.
 _COMPONENTS = {
     "queue": "The queue",
@@ -58,11 +60,13 @@ class Input(NamedTuple):
         metric: Its name.
         query: The query that gives it; empty for a threshold.
         selector: The metric, with matchers where several queries feed it.
+        labels: What its series carry besides the labels of the target and the database.
     """
 
     metric: str
     query: str
     selector: str
+    labels: tuple[str, ...]
 
 
 def rendered_files(root: Path) -> dict[str, str]:
@@ -116,7 +120,8 @@ def find_inputs(rules: Sequence[dict[str, Any]]) -> tuple[Input, ...]:
     for rule in _without_inputs_rule(rules):
         for selector in find_selectors(rule["expr"]):
             if selector.name.startswith(PREFIX):
-                thresholds[selector.name] = Input(selector.name, "", selector.name)
+                labels = _THRESHOLD_LABELS[selector.name]
+                thresholds[selector.name] = Input(selector.name, "", selector.name, labels)
             elif rule["labels"]["severity"] == "critical" and rule["alert"] not in _OPTIONAL:
                 for found in _inputs_of(selector, queries):
                     metrics.setdefault(found.query, found)
@@ -133,7 +138,9 @@ def _inputs_of(selector: Selector, queries: Sequence[Query]) -> Iterator[Input]:
     chosen = f"{selector.name}{{{selector.matchers}}}" if len(feeding) > 1 else selector.name
     for query, metric in feeding:
         if _may_match(metric, selector.matchers):
-            yield Input(selector.name, query.name, chosen)
+            names = [label.name for label in metric.labels]
+            names += [name for name, _ in metric.series[0].labels]
+            yield Input(selector.name, query.name, chosen, ("query", *names))
 
 
 def _may_match(metric: Metric, matchers: str) -> bool:
@@ -168,9 +175,10 @@ def _missing(needed: Input, indent: str) -> Iterator[str]:
     there = "chatqueue_database_up"
     if needed.query:
         there = f'chatqueue_exporter_query_success{{query="{needed.query}"}}'
+    ignored = f"ignoring ({', '.join(needed.labels)}) " if needed.labels else ""
     yield f"{indent}label_replace("
     yield f"{indent}  last_over_time({there}[2m])"
-    yield f"{indent}  unless on (database, job, instance) last_over_time({needed.selector}[2m]),"
+    yield f"{indent}  unless {ignored}last_over_time({needed.selector}[2m]),"
     yield f'{indent}  "input", "{needed.metric}", "", ""'
     yield f"{indent})"
 
