@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import structlog
 from exporter import __version__
 from exporter.config import Config, load_config
 from exporter.config.shard import Shard
+from exporter.config.watch import Watch
 from exporter.database import check_dsn
 from exporter.database.session import Session
+from exporter.digests.announcements import Verdict
 from exporter.digests.scheduler import DigestScheduler
 from exporter.errors import ChatqueueError, DatabaseError
 from exporter.logs.receiver import Receiver
@@ -25,6 +28,7 @@ from exporter.metrics.exposition import Exposition, Source, own_families
 from exporter.metrics.figures import Reading, read_figures
 from exporter.metrics.keeper import HistoryKeeper, HistoryPlan
 from exporter.notify.notifier import WebhookNotifier
+from exporter.ops.report.verdict import judge_so_far
 from exporter.polling.plan import Plan, build_plans
 from exporter.polling.worker import Worker
 from exporter.release import admin
@@ -68,6 +72,8 @@ class Daemon:
         self._loaded_at_s = time.time()
         self._load_succeeded = True
         self._reload_lock = threading.Lock()
+        self._watch_lock = threading.Lock()
+        self._watch_seen = self._config.watch
         self.exposition = Exposition(self._source)
         self.logs = LogWatch(self._config.logs, self.exposition.publish)
         self.history = HistoryKeeper(plans["history"], self._read_polled)
@@ -83,6 +89,14 @@ class Daemon:
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    @property
+    def watch(self) -> Watch:
+        """The watch in force: of those started by command the latest, else the configured one."""
+        started = [worker.watch for worker in self.workers if worker.watch is not None]
+        latest = max(started, key=lambda times: times.started_at, default=None)
+        watch = self._config.watch
+        return watch if latest is None else watch.at_times(latest)
 
     @property
     def is_config_current(self) -> bool:
@@ -163,6 +177,9 @@ class Daemon:
             self._switch(plans)
             self._start_services()
             self._config, self._load_succeeded = config, True
+            with self._watch_lock:
+                self._watch_seen = self.watch
+                self.digests.apply(self._watch_seen)
             self._loaded_at_s = time.time()
             self.exposition.refresh()
             log.info(
@@ -205,17 +222,26 @@ class Daemon:
         if isinstance(plan, ReleasePlan):
             daemon = f"chatqueue-exporter {__version__} {socket.gethostname()} {os.getpid()}"
             return Releaser(plan, daemon=daemon, notifier=self.notifier, on_change=publish)
-        return DigestScheduler(plan, self._read_figures, self.notifier)
+        return DigestScheduler(plan, self._read_figures, self.notifier, judge=self._judge)
 
     def _on_poll(self, worker: Worker) -> None:
         """Have the page rendered; a loss between two minutes is recorded at once."""
         self.exposition.publish()
         if not worker.snapshot.up:
             self.history.wake()
+        with self._watch_lock:
+            watch = self.watch
+            if watch != self._watch_seen:
+                self._watch_seen = watch
+                self.digests.apply(watch)
 
     def _read_figures(self) -> dict[str, Reading]:
         """What a digest says of each database; empty before all were polled once."""
         return self._read_polled() if self.is_ready() else {}
+
+    def _judge(self, watch: Watch, at: datetime) -> Verdict:
+        """What the report says of the watch at a time."""
+        return judge_so_far(self._config, watch, at)
 
     def _read_polled(self) -> dict[str, Reading]:
         """The values of each database that was polled once."""
@@ -228,11 +254,12 @@ class Daemon:
 
     def _source(self) -> Source:
         """What a page is made of."""
-        watch = self._config.watch
+        watch = self.watch
+        times = (watch.started_at, watch.ends_at, watch.rollback_until)
         own = own_families(
             reload_success=self._load_succeeded,
             reload_success_time_s=self._loaded_at_s,
-            watch=[at.timestamp() for at in (watch.started_at, watch.ends_at) if at],
+            watch=[at.timestamp() for at in times if at],
         )
         snapshots = tuple(worker.snapshot for worker in self.workers)
         releases = tuple((releaser.labels, releaser.families) for releaser in self.releasers)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from exporter.config import Config
+from exporter.config.watch import Watch
 from exporter.metrics.exposition import Page
 from exporter.metrics.figures import FIGURES, Reading
 from exporter.metrics.history import History
@@ -80,6 +81,10 @@ class FakeDaemon:
         self.is_ready = lambda: True
         for worker in self.workers:
             self.show(CALM, worker.name)
+
+    @property
+    def watch(self) -> Watch:
+        return self.config.watch
 
     def is_healthy(self) -> Sequence[str]:
         return self.stalled

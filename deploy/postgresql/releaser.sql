@@ -222,6 +222,12 @@ BEGIN
         INSERT (kind, subject, until, created_by, reason),
         UPDATE (until, created_at, created_by, reason)
     ON chatqueue.release_exemption TO "chatqueue_releaser";
+    IF to_regclass('chatqueue.watch') IS NOT NULL THEN
+        GRANT
+            INSERT (started_at, ends_at, rollback_until, actor),
+            UPDATE (stopped_at, stopped_by)
+        ON chatqueue.watch TO "chatqueue_releaser";
+    END IF;
     -- They have an effect only where row-level security was switched on here too.
     FOREACH own IN ARRAY ARRAY[
         'schema_version', 'release_control', 'release_audit', 'release_exemption'

@@ -20,6 +20,7 @@ from exporter.errors import ChatqueueError
 
 _UNEXPECTED = 2
 _COMMANDS = {
+    "announce": ("announce", "Tell the team's channels how the deployment goes."),
     "answers": ("answers", "Ask people what only they can judge."),
     "audit": ("release", "Show what was released and escalated."),
     "chats": ("chats", "Show which chats wait, are overdue, stuck or invalid. Read-only."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -72,4 +73,5 @@ def _ask(line: Line, name: str) -> Answer | None:
         return None
     note = click.prompt("Note", default="", show_default=False)
     at = datetime.now(UTC).replace(microsecond=0)
-    return Answer(answer=choice, by=name, at=at, note=note or None)
+    given: Literal["yes", "no"] = "yes" if choice == "yes" else "no"
+    return Answer(answer=given, by=name, at=at, note=note or None)

@@ -12,7 +12,7 @@ import click
 
 from exporter.cli import options
 from exporter.cli.output import print_json
-from exporter.cli.release import by, chat_argument, release
+from exporter.cli.release import chat_argument, release
 from exporter.config import load_config
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def fix() -> None:
 @options.database
 @chat_argument
 @applies
-@by
+@options.by
 @click.pass_context
 def stuck(
     context: click.Context, config_file: Path, name: str | None, chat: UUID, applies: bool, by: str
@@ -66,7 +66,7 @@ def _add_repair(name: str, repair_name: str, short_help: str, text: str) -> None
     @options.database
     @chat_argument
     @applies
-    @by
+    @options.by
     @options.dsn_from
     @options.as_json
     def command(

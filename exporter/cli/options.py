@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import click
 
 from exporter.config import Config, parse_duration
 from exporter.config.shard import Shard
+from exporter.config.watch import TIME_FORM, parse_time
 from exporter.errors import ChatqueueError
 
 DEFAULT_ADDRESS = ":10847"
@@ -39,6 +41,14 @@ class Span(click.ParamType[timedelta]):
         if not span:
             self.fail("0 is too short, expected a duration such as 2h", param, ctx)
         return span
+
+
+def read_time(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
+    """Read a time with its zone, or refuse it with the form that is expected."""
+    try:
+        return None if value is None else parse_time(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} {error}, expected {TIME_FORM}") from None
 
 
 def pick_database(databases: Mapping[str, _Section], name: str | None) -> tuple[str, _Section]:
@@ -164,3 +174,9 @@ database = click.option(
     help="Name of the database; required if several are configured.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+by = click.option(
+    "--by",
+    default=getpass.getuser,
+    show_default="your login",
+    help="Recorded as actor.",
+)

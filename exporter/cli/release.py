@@ -6,7 +6,6 @@ All use the transaction and the tables of `exporter.release`; none bypasses its 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -36,12 +35,6 @@ DONE = (Decision.RELEASED, Decision.WOULD_RELEASE)
 chat_argument = click.argument("chat", type=click.UUID)
 span = click.option("--for", "span", type=options.Span(), required=True, help="How long, e.g. 2h.")
 reason = click.option("--reason", required=True, help="Why; recorded and shown.")
-by = click.option(
-    "--by",
-    default=getpass.getuser,
-    show_default="your login",
-    help="Recorded as actor.",
-)
 
 
 @click.command()
@@ -57,7 +50,7 @@ by = click.option(
     help="A limit to set aside; may be given more than once.",
 )
 @click.option("--close", "closes", is_flag=True, help="Allow the platform to close the chat.")
-@by
+@options.by
 def release(
     config_file: Path,
     name: str | None,
@@ -111,7 +104,7 @@ def explain(config_file: Path, name: str | None, chat: UUID, as_json: bool) -> N
 @options.database
 @span
 @reason
-@by
+@options.by
 def pause(config_file: Path, name: str | None, span: timedelta, reason: str, by: str) -> None:
     """Pause releases for a time; the pause is in force once this returns."""
 
@@ -144,7 +137,7 @@ def resume(config_file: Path, name: str | None) -> None:
 @click.argument("kind", type=click.Choice(("chat", "operator")))
 @click.argument("subject", type=click.UUID, metavar="ID")
 @span
-@by
+@options.by
 @reason
 def exempt(
     config_file: Path,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from exporter.cli import options
-from exporter.cli.release import by
 from exporter.config import Config, load_config
 from exporter.errors import ChatqueueError
 
@@ -76,7 +75,7 @@ class _Target:
 @click.option("--check", "checks", type=_script, help="Whether this plan still fits. Read-only.")
 @click.option("--apply", "applies", type=_script, help="Run this plan: roll the fix back.")
 @click.option("--yes", metavar="NAME", help="With --apply: the database's name, unasked.")
-@by
+@options.by
 @options.dsn_from
 def rollback(
     config_file: Path,
@@ -221,6 +220,7 @@ def _apply(target: _Target, file: Path, yes: str | None, actor: str) -> None:
     click.echo(f"\nrolled back database {plan.place.database}")
     if plan.drop_columns:
         click.echo(f"the columns' contents are in table {plan.saved_as}")
+    click.echo("tell the team: chatqueue announce rolled-back")
 
 
 def _confirm(database: str, yes: str | None) -> None:

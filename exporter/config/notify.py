@@ -24,7 +24,9 @@ from exporter.config.values import (
     matching,
 )
 
-Event = Literal["released", "would_release", "escalated", "tripped", "defect", "digest"]
+Event = Literal[
+    "released", "would_release", "escalated", "tripped", "defect", "digest", "announcement"
+]
 EVENTS: tuple[Event, ...] = get_args(Event)
 """The events that can be sent."""
 

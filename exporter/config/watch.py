@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -64,6 +65,21 @@ class Digests(Section):
     )
 
 
+@dataclass(frozen=True, slots=True)
+class WatchTimes:
+    """When a watch is that was started by command; with zones.
+
+    Attributes:
+        started_at: Its beginning.
+        ends_at: Its end, or when it was stopped.
+        rollback_until: The rollback deadline.
+    """
+
+    started_at: datetime
+    ends_at: datetime
+    rollback_until: datetime
+
+
 class Watch(Section):
     """The watch after a deployment."""
 
@@ -71,8 +87,9 @@ class Watch(Section):
 
     started_at: Time | None = Field(
         default=None,
-        description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. Without it "
-        "there is no watch, only the usual metrics.",
+        description="When the watch began, with its zone: `2026-11-23T08:00:00Z`. A watch that "
+        "`chatqueue watch start` begins comes before it. Without either there is no watch, only "
+        "the usual metrics.",
     )
     for_: Annotated[Duration, between("1h", "90d")] = Field(
         default=timedelta(hours=24), alias="for", description="How long it lasts. At least 1h."
@@ -86,6 +103,15 @@ class Watch(Section):
         default=Digests(),
         description="When digests of the watch are sent, and where its state is kept.",
     )
+
+    def at_times(self, times: WatchTimes) -> Watch:
+        """Return this watch as it was started by command."""
+        changed = {
+            "started_at": times.started_at,
+            "for_": times.ends_at - times.started_at,
+            "rollback_within": times.rollback_until - times.started_at,
+        }
+        return self.model_copy(update=changed)
 
     @property
     def ends_at(self) -> datetime | None:

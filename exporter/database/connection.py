@@ -18,7 +18,7 @@ from exporter.catalogue import Need, Query
 from exporter.database.failures import UNREADABLE, query_failure
 from exporter.database.link import Link
 from exporter.database.outcomes import Outcome, Parameters, Poll, QueryRequest
-from exporter.database.probe import Ask, Proof, find_locked, probe_needs, read_opening
+from exporter.database.probe import Ask, Proof, find_locked, probe_needs, read_opening, read_watch
 from exporter.database.settings import (
     DEADLINE_GRACE_S,
     FRUGAL,
@@ -123,6 +123,7 @@ class Connection(Link):
         if proof is None or not proof.holds(needs, fingerprint, now_s):
             proof = probe_needs(_asking(connection), needs, reached, fingerprint, now_s)
         self._proof = proof
+        watch = read_watch(_asking(connection)) if server["has_watch"] else None
         faults = dict(proof.faults)
         outcomes: list[Outcome] = []
         lost_at: str | None = None
@@ -149,6 +150,7 @@ class Connection(Link):
             hidden=proof.hidden,
             lost=lost,
             lost_at=lost_at,
+            watch=watch,
         )
 
     def _ask_groups(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.catalogue import Query
+from exporter.config.watch import WatchTimes
 from exporter.database.link import Row
 from exporter.errors import DatabaseError, DatabaseUnavailable
 
@@ -55,6 +56,7 @@ class Poll:
         hidden: Relation and whether row-level security hides rows of it from this role.
         lost: Why the connection broke during the poll, or None; the outcomes before it stand.
         lost_at: The query that was being asked then; None where none was, or several together.
+        watch: The watch that was started by command; None where none was.
         reopened: Whether a kept connection had died since, and a new one was opened for this poll.
     """
 
@@ -66,4 +68,5 @@ class Poll:
     hidden: tuple[tuple[str, bool], ...]
     lost: DatabaseUnavailable | None
     lost_at: str | None = None
+    watch: WatchTimes | None = None
     reopened: bool = False

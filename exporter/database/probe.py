@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.catalogue import Need
+from exporter.config.watch import WatchTimes
 from exporter.database.rights import missing_grant
 from exporter.database.statements import load_statements
 from exporter.errors import QueryFailed, Reason
@@ -71,6 +72,14 @@ def read_opening(ask: Ask, needs: Sequence[Need], reached: Sequence[int]) -> Row
     }
     (row,) = ask(STATEMENTS["opening"], values)
     return row
+
+
+def read_watch(ask: Ask) -> WatchTimes | None:
+    """Return the watch that was started by command, None where none was.
+
+    Source: exporter/database/sql/watch.sql.
+    """
+    return next((WatchTimes(**row) for row in ask(STATEMENTS["watch"], None)), None)
 
 
 def probe_needs(

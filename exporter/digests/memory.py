@@ -26,11 +26,13 @@ class Memory:
         started_at: Of the watch; another beginning is another watch.
         last: The scheduled time of the last digest; None before the first.
         accounts: By database.
+        announced: The kinds of announcements that were due so far; None where that is unknown.
     """
 
     started_at: datetime
     last: datetime | None = None
     accounts: Mapping[str, Account] = field(default_factory=dict)
+    announced: tuple[str, ...] | None = None
 
 
 def read_memory(file: Path, started_at: datetime) -> Memory | None:
@@ -69,6 +71,7 @@ def write_memory(file: Path, memory: Memory) -> None:
         "version": VERSION,
         "started_at": memory.started_at.isoformat(),
         "last": memory.last and memory.last.isoformat(),
+        "announced": memory.announced,
         "databases": {
             database: {name: dict(getattr(account, name)) for name in _STORED}
             for database, account in memory.accounts.items()
@@ -89,7 +92,13 @@ def _read(document: Any) -> Memory:
         start, digest, now, raw = (_read_values(entry[name]) for name in _STORED)
         accounts[str(database)] = Account(start, digest, now, raw)
     started_at = _read_time(document["started_at"])
-    return Memory(started_at, None if last is None else _read_time(last), accounts)
+    announced = document.get("announced")  # a version before announcements wrote none
+    return Memory(
+        started_at,
+        None if last is None else _read_time(last),
+        accounts,
+        None if announced is None else tuple(map(str, announced)),
+    )
 
 
 def _read_time(value: Any) -> datetime:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from exporter.config.watch import Watch
+from exporter.digests.announcements import Kind, announcement_times
 
 _HOUR = timedelta(hours=1)
+
+SEEN_LATE = timedelta(minutes=2)
+"""How long after its beginning a watch that is started by command may be seen."""
 
 MAX_LATE = timedelta(minutes=10)
 """A digest that was due longer ago, while no daemon ran, is left out."""
@@ -58,6 +62,28 @@ def due_time(
     return passed[-1]
 
 
+def due_announcements(
+    watch: Watch, known: Sequence[str] | None, awake_since: datetime, now: datetime
+) -> tuple[Kind, ...]:
+    """Return the kinds of announcements to make now.
+
+    Args:
+        watch: In force.
+        known: What was due before; None where that is unknown.
+        awake_since: Since when this process may have made some, used where `known` is None. A
+            watch that is started by command has begun a little before it is seen.
+        now: The time.
+    """
+    return tuple(
+        kind
+        for kind, at in announcement_times(watch)
+        if at <= now
+        and now - at <= MAX_LATE
+        and (at > awake_since - SEEN_LATE if known is None else kind not in known)
+    )
+
+
 def next_time(watch: Watch, now: datetime) -> datetime | None:
-    """Return the first scheduled time that is still to come; None where there is none."""
-    return next((time for time in digest_times(watch) if time > now), None)
+    """Return the first digest or announcement that is still to come; None where there is none."""
+    times = [*digest_times(watch), *(at for _, at in announcement_times(watch))]
+    return min((time for time in times if time > now), default=None)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from exporter.config.watch import Watch
 from exporter.digests.account import Account
+from exporter.digests.announcements import (
+    Kind,
+    Verdict,
+    announcement_times,
+    build_announcement,
+)
 from exporter.digests.digest import build_digest
 from exporter.digests.memory import Memory, read_memory, write_memory
-from exporter.digests.schedule import due_time, next_time
+from exporter.digests.schedule import due_announcements, due_time, next_time
 from exporter.metrics.figures import Reading
 from exporter.notify.notices import Notice, Notifier
 from exporter.threads import PeriodicThread
@@ -36,6 +43,7 @@ class DigestScheduler(PeriodicThread[Watch]):
         read: Returns each database's values; empty before every database was polled once.
         notifier: Takes the digests.
         now: The time.
+        judge: Returns the report's verdict at a time; may take minutes.
 
     Attributes:
         sent: The last digest of each database that this process sent.
@@ -47,11 +55,13 @@ class DigestScheduler(PeriodicThread[Watch]):
         read: Callable[[], Mapping[str, Reading]],
         notifier: Notifier,
         now: Callable[[], datetime] = _utc_now,
+        judge: Callable[[Watch, datetime], Verdict] = lambda *_: Verdict(),
     ) -> None:
         super().__init__("digests", watch)
         self._read = read
         self._notifier = notifier
         self._now = now
+        self._judge = judge
         self._write_failed = False
         self._memory: Memory | None = None
         self._awake_since = now()
@@ -68,7 +78,8 @@ class DigestScheduler(PeriodicThread[Watch]):
             return None
         coming = next_time(self._plan, now)
         due = due_time(self._plan, memory.last, self._awake_since, now)
-        if due is None and coming is None:
+        kinds = due_announcements(self._plan, memory.announced, self._awake_since, now)
+        if due is None and coming is None and not kinds:
             return None
         if now < memory.started_at:
             return (memory.started_at - now).total_seconds()
@@ -79,18 +90,27 @@ class DigestScheduler(PeriodicThread[Watch]):
             database: memory.accounts.get(database, Account()).update(reading)
             for database, reading in readings.items()
         }
+        passed = tuple(kind for kind, at in announcement_times(self._plan) if at <= now)
+        memory = replace(memory, accounts=accounts, announced=passed)
         if due is not None:
-            self._send(due, accounts)
+            self._send(due, memory)
         else:
-            self._store(Memory(memory.started_at, memory.last, accounts))
+            self._store(memory)
+        for kind in kinds:
+            self._announce(kind, tuple(readings), now)
         return None if coming is None else min(READ_EVERY, coming - now).total_seconds()
 
-    def _send(self, due: datetime, accounts: Mapping[str, Account]) -> None:
+    def _announce(self, kind: Kind, databases: Sequence[str], now: datetime) -> None:
+        """Send an announcement, stored before; with the verdict so far where there is one."""
+        verdict = None if kind == "started" else self._judge(self._plan, now)
+        self._notifier.notify(build_announcement(kind, databases, self._plan, verdict))
+        log.info("announced", kind=kind)
+
+    def _send(self, due: datetime, memory: Memory) -> None:
         """Store first, so that a crash between the two loses a digest rather than repeats it."""
-        started_at = self._plan.started_at
-        assert started_at is not None  # noqa: S101 - a digest is due
+        accounts = memory.accounts
         sent = {database: account.mark_sent() for database, account in accounts.items()}
-        self._store(Memory(started_at, due, sent))
+        self._store(replace(memory, last=due, accounts=sent))
         self.sent = {
             database: build_digest(database, account, self._plan, due)
             for database, account in accounts.items()

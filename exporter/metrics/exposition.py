@@ -276,7 +276,7 @@ def own_families(
     Args:
         reload_success: Whether the latest load of the configuration succeeded.
         reload_success_time_s: Unix time of the latest load that did.
-        watch: Unix times of the watch's start and end; empty where there is none.
+        watch: Unix times of the watch's start, end and rollback deadline; empty for none.
     """
     build = (("version", __version__), ("pythonversion", platform.python_version()))
     values: list[tuple[str, str, Labels, float]] = [
@@ -304,6 +304,8 @@ def own_families(
         end = "Unix time when the watch after the deployment is over."
         values.append(("watch_started_timestamp_seconds", start, (), watch[0]))
         values.append(("watch_ends_timestamp_seconds", end, (), watch[1]))
+        until = "Unix time until which the deployment can be rolled back."
+        values.append(("watch_rollback_until_timestamp_seconds", until, (), watch[2]))
     return tuple(
         make_family(f"chatqueue_{name}", help_text, [(labels, value)])
         for name, help_text, labels, value in values

@@ -15,6 +15,7 @@ from dataclasses import replace
 import structlog
 
 from exporter.catalogue import Query
+from exporter.config.watch import WatchTimes
 from exporter.database import Connection, Outcome, Poll
 from exporter.errors import DatabaseUnavailable, Reason
 from exporter.metrics.snapshot import QueryResult, Snapshot
@@ -42,6 +43,9 @@ class Worker(PeriodicThread[Plan]):
         on_change: Called from the worker's thread after each new snapshot.
         monotonic: Clock for freshness.
         wall: Unix time for timestamps.
+
+    Attributes:
+        watch: The watch that was started by command in this database, at the latest poll.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Worker(PeriodicThread[Plan]):
         self._outage = Outage(plan.database, monotonic)
         self._results = Results(plan, self._schedule, monotonic, wall)
         self.first_poll_done = threading.Event()
+        self.watch: WatchTimes | None = None
         self.snapshot = build_empty_snapshot(plan)
         self._schedule.configure((query.name, query.interval_s) for query in plan.queries)
 
@@ -158,6 +163,7 @@ class Worker(PeriodicThread[Plan]):
         if poll.lost is not None and poll.lost_at is not None:
             interval_s = self._schedule.interval_s(poll.lost_at)
             self._quarantine.lose(poll.lost_at, interval_s, poll.lost)
+        self.watch = poll.watch
         self._publish(self._next_snapshot(poll, updates))
         self.first_poll_done.set()
         return poll

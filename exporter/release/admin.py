@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from exporter.config.watch import WatchTimes
 from exporter.database.session import Session
 from exporter.errors import ChatqueueError
 from exporter.release.schema import VERSION, build_script
@@ -18,6 +19,8 @@ PATIENCE_S = 20.0
 # The version of our schema that brought what a release needs: an upgrade of the program alone must
 # not keep anybody from pausing.
 RELEASE_VERSION = 1
+# The one that brought the table of watches.
+WATCH_VERSION = 5
 
 
 class SchemaMissing(ChatqueueError):
@@ -105,6 +108,56 @@ def resume(session: Session, *, breaker: bool = False) -> None:
     _change(session, "resume", {})
     if breaker:
         _change(session, "resume_breaker", {})
+
+
+def start_watch(
+    session: Session,
+    at: datetime | None,
+    length: timedelta,
+    rollback_within: timedelta,
+    by: str,
+) -> WatchTimes:
+    """Begin the watch after a deployment.
+
+    Args:
+        session: Of a role that may write to the schema chatqueue.
+        at: None for now, by the database's clock.
+        length: How long it lasts.
+        rollback_within: How long after the beginning a rollback is possible.
+        by: Who starts it.
+
+    Raises:
+        ChatqueueError: Another one is running.
+        SchemaMissing: There is no schema to keep it in.
+        DatabaseError: It was not started.
+    """
+    require_schema(session, WATCH_VERSION)
+    values = {
+        "at": at,
+        "for": length.total_seconds(),
+        "rollback_within": rollback_within.total_seconds(),
+        "by": by,
+    }
+    with _transaction(session):
+        session.rows(STATEMENTS["control"])
+        rows = session.rows(STATEMENTS["start_watch"], values)
+        if not rows:
+            raise ChatqueueError("a watch is running, end it with chatqueue watch stop")
+    return WatchTimes(**rows[0])
+
+
+def stop_watch(session: Session, by: str) -> tuple[datetime, datetime] | None:
+    """End the watch that was started; return its beginning and its end, None where none runs.
+
+    Raises:
+        SchemaMissing: There is no schema.
+        DatabaseError: It goes on.
+    """
+    require_schema(session, WATCH_VERSION)
+    with _transaction(session):
+        session.rows(STATEMENTS["control"])
+        rows = session.rows(STATEMENTS["stop_watch"], {"by": by})
+    return (rows[0]["started_at"], rows[0]["stopped_at"]) if rows else None
 
 
 def exempt(

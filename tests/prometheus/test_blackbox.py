@@ -24,7 +24,7 @@ RULES = DEPLOY / "prometheus" / "blackbox.rules.yml"
 DEADLINE_S = 20.0
 INSTANCE = "https://h/login"
 TARGET = f'job="chat-endpoints", instance="{INSTANCE}"'
-# Alert: the series that fire it, minutes until it does, values that do not fire it, `$value` in words.
+# Alert: series that fire it, minutes until it does, values that do not, `$value` in words.
 CASES: dict[str, tuple[str, str, int, str, str]] = {
     "ChatEndpointDown": ("probe_success", "0x60", 2, "1 0 1x60", ""),
     "ChatEndpointSlow": ("probe_duration_seconds", "3x60", 20, "0.2x20 3 0.2x40", "3s"),

@@ -17,7 +17,7 @@ import yaml
 from click.testing import CliRunner
 from rich.console import Console
 
-from exporter.cli.page import read_families
+from exporter.cli.page import fetch_families, read_families
 from exporter.cli.watch import View, collect, draw_sparkline, render
 from exporter.cli.watch import watch as command
 from exporter.config.watch import Watch
@@ -166,7 +166,7 @@ def test_without_a_watch_the_present_is_shown(daemon: Fake, tmp_path: Path) -> N
 
     assert code == 0
     assert output.startswith(
-        "no deployment watch (watch.started_at) calm main now since opened Chats waiting 4 ▁ "
+        "no deployment watch (chatqueue watch start) calm main now since opened Chats waiting 4 ▁ "
     )
     assert "Invalid none Errors none Releases none" in output
 
@@ -180,10 +180,10 @@ def test_without_a_watch_trouble_is_exit_code_1(daemon: Fake, tmp_path: Path) ->
 
 def test_without_a_watch_changes_are_since_it_was_opened(daemon: Fake) -> None:
     views: dict[str, View] = {}
-    collect(views, f"{daemon.url}/metrics", 1)
+    collect(views, fetch_families(f"{daemon.url}/metrics", 1))
     later = PAGE.replace("} 30", "} 37").replace('assignment"} 4', 'assignment"} 9')
     daemon.answer = lambda *_: reply(later.encode())
-    collect(views, f"{daemon.url}/metrics", 1)
+    collect(views, fetch_families(f"{daemon.url}/metrics", 1))
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(render(views, Watch(), []))
     output = " ".join(console.export_text().split())

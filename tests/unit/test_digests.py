@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from exporter.config.watch import Digests, Watch
 from exporter.digests.account import Account
+from exporter.digests.announcements import EVENT
 from exporter.digests.digest import build_digest, find_troubles
 from exporter.digests.memory import Memory, read_memory, write_memory
 from exporter.digests.schedule import MAX_LATE, digest_times, due_time, next_time
@@ -89,9 +90,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
+        self.announced: list[Notice] = []
 
     def notify(self, notice: Notice) -> None:
-        self.notices.append(notice)
+        (self.announced if notice.event == EVENT else self.notices).append(notice)
 
     @property
     def times(self) -> list[datetime]:

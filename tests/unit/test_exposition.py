@@ -246,7 +246,9 @@ def test_there_are_no_created_series_no_timestamps_and_no_family_twice(accept: s
 
 
 def test_the_exporters_own_figures_carry_no_database() -> None:
-    own = own_families(reload_success=False, reload_success_time_s=12.5, watch=(5.0, 86405.0))
+    own = own_families(
+        reload_success=False, reload_success_time_s=12.5, watch=(5.0, 86405.0, 14405.0)
+    )
 
     text = World(own=own).text()
 
@@ -254,6 +256,7 @@ def test_the_exporters_own_figures_carry_no_database() -> None:
     assert "chatqueue_exporter_config_last_reload_success_timestamp_seconds 12.5\n" in text
     assert "\nchatqueue_watch_started_timestamp_seconds 5.0\n" in text
     assert "\nchatqueue_watch_ends_timestamp_seconds 86405.0\n" in text
+    assert "\nchatqueue_watch_rollback_until_timestamp_seconds 14405.0\n" in text
     assert 'chatqueue_exporter_build_info{pythonversion="' in text
     assert "database=" not in text
 

@@ -165,7 +165,11 @@ class _Recorder:
         own = own_families(
             reload_success=True,
             reload_success_time_s=START_S,
-            watch=(self._watch_began_s, self._watch_began_s + DAY_S),
+            watch=(
+                self._watch_began_s,
+                self._watch_began_s + DAY_S,
+                self._watch_began_s + 4 * 3600,
+            ),
         )
         own = (*own, *self._logs.families())
         releases = ((self._releaser.labels, self._releaser.families),)

@@ -150,7 +150,7 @@ def _gather() -> tuple[tuple[Query, ...], tuple[Entry, ...]]:
     """The built-in queries and all metrics, from a daemon's parts without a database."""
     (plan,) = build_plans(DEFAULTS).values()
     snapshot = replace(Worker(plan, lambda: None).snapshot, clock_skew_s=0.0, in_recovery=False)
-    own = own_families(reload_success=True, reload_success_time_s=0.0, watch=(0.0, 0.0))
+    own = own_families(reload_success=True, reload_success_time_s=0.0, watch=(0.0, 0.0, 0.0))
     entries = [
         *_catalogue_entries(plan.queries),
         *_snapshot_entries(snapshot),

@@ -46,4 +46,14 @@ SELECT
     pg_backend_pid() AS backend_pid,
     pg_is_in_recovery() AS in_recovery,
     current_setting('server_version_num')::integer AS version_num,
+    EXISTS (
+        SELECT 1
+        FROM pg_catalog.pg_class AS c
+        INNER JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace
+        WHERE
+            s.nspname = 'chatqueue'
+            AND c.relname = 'watch'
+            AND has_schema_privilege(s.oid, 'USAGE')
+            AND has_column_privilege(c.oid, 'started_at', 'SELECT')
+    ) AS has_watch,
     (SELECT sum(hashtextextended(f.fact, 0))::text FROM facts AS f) AS fingerprint

@@ -10,6 +10,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from exporter.config import Config
+from exporter.config.watch import Watch
 from exporter.digests.scheduler import DigestScheduler
 from exporter.metrics.figures import FIGURES, index_samples
 from exporter.metrics.keeper import HistoryKeeper
@@ -41,6 +42,10 @@ class PageDaemon(Protocol):
     @property
     def config(self) -> Config:
         """The configuration in force."""
+
+    @property
+    def watch(self) -> Watch:
+        """The watch in force."""
 
     @property
     def is_config_current(self) -> bool:
@@ -174,7 +179,7 @@ def build_view(
         interval_s=min(max(min(intervals, default=15.0), 1.0), 15.0),
         faults=faults,
         databases=tuple(databases),
-        watch=build_watch(daemon.config.watch, daemon.digests, datetime.fromtimestamp(wall_s, UTC)),
+        watch=build_watch(daemon.watch, daemon.digests, datetime.fromtimestamp(wall_s, UTC)),
         prometheus=_find_prometheus(daemon.config),
     )
 
