@@ -71,7 +71,7 @@ def detect_format(backup: Path) -> Format:
             return "archive"
         raise BackupUnreadable(f"{backup}: a directory without toc.dat is no backup of pg_dump")
     try:
-        with closing(_open(backup)) as file:
+        with closing(open_backup(backup)) as file:
             head = file.read(512)
     except (OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or str(error)
@@ -101,12 +101,12 @@ def restore(backup: Path, dsn: str, bin_dir: Path, folder: Path) -> Restored:
         BackupUnreadable: It cannot be read.
     """
     if detect_format(backup) == "archive":
-        return _restore_archive(_unpack(backup, folder), dsn, bin_dir, folder)
-    with closing(_open(backup)) as file:
+        return _restore_archive(unpack(backup, folder), dsn, bin_dir, folder)
+    with closing(open_backup(backup)) as file:
         roles = find_roles(line.decode(errors="replace") for line in file)
     log = folder / "restore.log"
     try:
-        with closing(_open(backup)) as file:
+        with closing(open_backup(backup)) as file:
             _feed(_create_roles(roles), file, dsn, bin_dir, log)
     except (OSError, EOFError) as error:
         raise BackupUnreadable(f"{backup}: {error}") from error
@@ -191,21 +191,21 @@ def _chunks(file: BinaryIO | None) -> Iterator[bytes]:
         yield chunk
 
 
-def _unpack(backup: Path, folder: Path) -> Path:
-    """The archive itself, unpacked where it was packed once more."""
+def unpack(backup: Path, folder: Path) -> Path:
+    """Return the archive itself, unpacked where it was packed once more."""
     if backup.is_dir():
         return backup
     with backup.open("rb") as file:
         if file.read(2) != _GZIP:
             return backup
     unpacked = folder / "backup"
-    with closing(_open(backup)) as packed, unpacked.open("wb") as file:
+    with closing(open_backup(backup)) as packed, unpacked.open("wb") as file:
         shutil.copyfileobj(packed, file)
     return unpacked
 
 
-def _open(backup: Path) -> BinaryIO:
-    """The backup's bytes, unpacked."""
+def open_backup(backup: Path) -> BinaryIO:
+    """Return the bytes of a backup, unpacked."""
     with backup.open("rb") as file:
         is_packed = file.read(2) == _GZIP
     return cast("BinaryIO", gzip.open(backup, "rb")) if is_packed else backup.open("rb")

@@ -1,0 +1,1 @@
+"""Before a deployment: whether it may begin. Read-only."""
