@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -60,6 +61,23 @@ def check_statement(path: Path, sql: str, parameters: Collection[str]) -> Iterab
         for match in _LONE_PERCENT.finditer(code.replace("%%", "  ")):
             where = _at(path, sql, match.start())
             yield Fault(where, "", "holds a single %", "%% beside parameters")
+
+
+def split_statements(sql: str) -> tuple[tuple[int, str], ...]:
+    """Return the statements of a script, each with the line of its first word.
+
+    A script with `BEGIN ATOMIC`, in whose body a semicolon ends nothing, is one statement.
+    """
+    bare = _OPAQUE.sub(lambda match: " " * len(match[0]), sql)
+    ends = [match.end() for match in re.finditer(";", bare)]
+    if re.search(r"BEGIN\s+ATOMIC", bare, re.IGNORECASE):
+        ends = []
+    found = []
+    for start, end in itertools.pairwise((0, *ends, len(sql))):
+        if word := re.search(r"[^\s;]", bare[start:end]):
+            at = start + word.start()
+            found.append((sql.count("\n", 0, at) + 1, sql[at:end].strip()))
+    return tuple(found)
 
 
 def statement_text(name: str, sql: str) -> str:

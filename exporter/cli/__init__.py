@@ -34,6 +34,7 @@ _COMMANDS = {
     "install": ("release", "Print or run the SQL of the schema chatqueue."),
     "notify": ("notify", "Try the webhooks."),
     "pause": ("release", "Pause releases for a time."),
+    "preflight": ("preflight", "Say whether the deployment may begin. Read-only."),
     "rehearse": ("rehearse", "Play the deployment and the way back on a copy."),
     "release": ("release", "Release one chat, and print what was checked."),
     "report": ("report", "Judge the deployment."),

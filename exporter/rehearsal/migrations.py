@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.catalogue.statement import statement_text
+from exporter.catalogue.statement import split_statements, statement_text
 from exporter.database.session import Session
 from exporter.database.statements import load_statements
 from exporter.errors import ChatqueueError, DatabaseError
@@ -20,6 +20,7 @@ SQL = load_statements(__package__, "sql")
 PROGRAM = "chatqueue-rehearse"
 _LIMIT_S = 6 * 3600.0
 _SAMPLE_S = 0.02
+_MAX_WORDS = 80
 # From the weakest; the first does not appear.
 _MODES = (
     "AccessShareLock",
@@ -58,12 +59,25 @@ class Lock:
         mode: As PostgreSQL names it.
         held_s: Seconds it was held, to within some 20 ms.
         blocks: Whom it keeps waiting: nobody, writes, or reads and writes.
+        line: Of the statement that took it; 0 where that is unknown.
+        statement: Its first words.
     """
 
     relation: str
     mode: str
     held_s: float
     blocks: str
+    line: int = 0
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A lock and the statement that took it."""
+
+    mode: str
+    line: int = 0
+    statement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,26 +173,29 @@ def apply_migration(file: Path, dsn: str, bin_dir: Path, folder: Path) -> Applie
     )
 
 
-def _run_whole(sql: str, dsn: str) -> tuple[dict[str, str], dict[str, int]]:
+def _run_whole(sql: str, dsn: str) -> tuple[dict[str, _Taken], dict[str, int]]:
     """Run it and commit; return its locks and the rows it wrote, as they were before COMMIT."""
     with Session(dsn, program=PROGRAM) as session:
         session.begin(statement_timeout_s=_LIMIT_S, lock_timeout_s=_LIMIT_S)
-        session.rows(sql)
-        locks: dict[str, str] = {}
-        for row in session.rows(SQL["locks"], {"own": True}):
-            _keep_strongest(locks, row["relation"], row["mode"])
+        locks: dict[str, _Taken] = {}
+        for line, statement in split_statements(sql):
+            session.rows(statement)
+            words = " ".join(statement.split())[:_MAX_WORDS]
+            for row in session.rows(SQL["locks"], {"own": True}):
+                _keep_strongest(locks, row["relation"], _Taken(row["mode"], line, words))
         written = {r["relation"]: int(r["written_here"]) for r in session.rows(SQL["tables"])}
         session.commit()
     return locks, written
 
 
-def _keep_strongest(locks: dict[str, str], relation: str, mode: str) -> None:
-    if _MODES.index(mode) > _MODES.index(locks.get(relation, _MODES[0])):
-        locks[relation] = mode
+def _keep_strongest(locks: dict[str, _Taken], relation: str, taken: _Taken) -> None:
+    before = locks.get(relation)
+    if before is None or _MODES.index(taken.mode) > _MODES.index(before.mode):
+        locks[relation] = taken
 
 
 def _list_locks(
-    locks: Mapping[str, str],
+    locks: Mapping[str, _Taken],
     seen: Mapping[tuple[str, str], float],
     ended: float,
     tables: Collection[str],
@@ -186,10 +203,17 @@ def _list_locks(
     """The strongest per table that was there before; one too short to be seen took no time."""
     strongest = dict(locks)
     for relation, mode in seen:
-        _keep_strongest(strongest, relation, mode)
+        _keep_strongest(strongest, relation, _Taken(mode))
     found = (
-        Lock(relation, mode, ended - seen.get((relation, mode), ended), _BLOCKS.get(mode, "nobody"))
-        for relation, mode in strongest.items()
+        Lock(
+            relation,
+            taken.mode,
+            ended - seen.get((relation, taken.mode), ended),
+            _BLOCKS.get(taken.mode, "nobody"),
+            taken.line,
+            taken.statement,
+        )
+        for relation, taken in strongest.items()
         if relation in tables
     )
     return tuple(sorted(found, key=lambda lock: (-_MODES.index(lock.mode), lock.relation)))

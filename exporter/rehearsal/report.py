@@ -70,6 +70,19 @@ def expect_in_production(applied: Applied, rows: Mapping[str, tuple[int, int | N
         applied: How it went on the copy.
         rows: Table to rows in the copy and in production.
     """
+    factor = growth(applied, rows)
+    if factor is None:
+        return "unknown: the copy holds no rows"
+    if not factor:
+        return f"about {_seconds(applied.duration_s)}, whatever the size of the tables"
+    return f"about {_seconds(applied.duration_s * factor)} or longer"
+
+
+def growth(applied: Applied, rows: Mapping[str, tuple[int, int | None]]) -> float | None:
+    """Return how many times as many rows production has in what a migration touches.
+
+    At least 1; 0 where it touches no table with rows, None where the copy holds none.
+    """
     touched = {
         name.partition(".")[2]
         for name in (
@@ -79,17 +92,20 @@ def expect_in_production(applied: Applied, rows: Mapping[str, tuple[int, int | N
     }
     growths = [(here, there) for name, (here, there) in rows.items() if name in touched and there]
     if not growths:
-        return f"about {_seconds(applied.duration_s)}, whatever the size of the tables"
+        return 0.0
     if any(here == 0 for here, _ in growths):
-        return "unknown: the copy holds no rows"
-    factor = max(1.0, *(there / here for here, there in growths))
-    return f"about {_seconds(applied.duration_s * factor)} or longer"
+        return None
+    return max(1.0, *(there / here for here, there in growths))
 
 
 def to_document(report: Report) -> dict[str, Any]:
     """Return the report for JSON."""
     migrations = [
-        {**asdict(applied), "expect": expect_in_production(applied, report.rows)}
+        {
+            **asdict(applied),
+            "expect": expect_in_production(applied, report.rows),
+            "growth": growth(applied, report.rows),
+        }
         for applied in report.migrations
     ]
     rows = {
@@ -168,7 +184,8 @@ def _lock_lines(applied: Applied) -> Iterator[str]:
     for lock in applied.locks:
         if lock.blocks != "nobody":
             held = _seconds(lock.held_s) if lock.held_s else "a moment"
-            yield f"locks {lock.relation} against {lock.blocks} for {held} ({lock.mode})"
+            where = f", line {lock.line}" if lock.line else ""
+            yield f"locks {lock.relation} against {lock.blocks} for {held} ({lock.mode}{where})"
 
 
 def _rewrite_lines(applied: Applied) -> Iterator[str]:

@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "service": {"config", "daemon", "errors", "logs", "server"},
     "demo": {"config", "daemon", "database", "errors", "ops", "release", "service"},
+    "preflight": {"catalogue", "config", "database", "errors", "ops", "rehearsal", "text"},
     "rehearsal": {"catalogue", "config", "database", "demo", "errors", "ops", "text"},
 }
 # The command line wires the whole; no part imports it.
