@@ -28,7 +28,6 @@ from exporter.metrics.exposition import Exposition, Source, own_families
 from exporter.metrics.figures import Reading, read_figures
 from exporter.metrics.keeper import HistoryKeeper, HistoryPlan
 from exporter.notify.notifier import WebhookNotifier
-from exporter.ops.report.verdict import judge_so_far
 from exporter.polling.plan import Plan, build_plans
 from exporter.polling.worker import Worker
 from exporter.release import admin
@@ -241,6 +240,9 @@ class Daemon:
 
     def _judge(self, watch: Watch, at: datetime) -> Verdict:
         """What the report says of the watch at a time."""
+        # A daemon whose watch has not come so far does not carry the report.
+        from exporter.ops.report.verdict import judge_so_far  # noqa: PLC0415
+
         return judge_so_far(self._config, watch, at)
 
     def _read_polled(self) -> dict[str, Reading]:

@@ -101,6 +101,12 @@ def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None
     return path or CONFIG_FILES[0]
 
 
+def require_config_file(context: click.Context, found: Path) -> None:
+    """Refuse to go on without a configuration where `config_file_if_any` found none."""
+    if found == CONFIG_FILES[0] and not found.exists():
+        _find_config_file(context, click.Option(["--config.file"]), None)
+
+
 def _find_config_file_if_any(_: click.Context, __: click.Parameter, value: Path | None) -> Path:
     """The same without an error, for a command that may not need the file."""
     return value or next((path for path in CONFIG_FILES if path.exists()), CONFIG_FILES[0])

@@ -72,9 +72,7 @@ def preflight(
 
     config = load_config(config_file, check_dsn=check_dsn)
     database, _ = options.pick_database(config.databases, name)
-    request = Request(
-        config, database, backup, max_age, migrations, reviewed, rehearsal, max_lock
-    )
+    request = Request(config, database, backup, max_age, migrations, reviewed, rehearsal, max_lock)
     with tempfile.TemporaryDirectory(prefix="chatqueue-preflight-") as folder:
         lines = run(request, Path(folder))
     verdict = conclude(lines, is_strict=strict)

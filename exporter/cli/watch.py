@@ -79,6 +79,7 @@ def watch(context: click.Context, config_file: Path, url: str, interval: float, 
         given = {"config_file": str(config_file)} if config_file.exists() else {}
         context.default_map = {context.invoked_subcommand: given}
         return
+    options.require_config_file(context, config_file)
     try:
         configured = load_config(config_file).watch
         pages = _fetch(url, interval)

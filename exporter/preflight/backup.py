@@ -6,7 +6,6 @@ A dump does not hold the server's system identifier; so tables and rows are comp
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from exporter.preflight.lines import Line, Verdict
 from exporter.rehearsal.backup import BackupUnreadable, detect_format, open_backup, unpack
@@ -29,7 +28,9 @@ _NAME = r'"?public"?\."?(\w+)"?'
 _COPY = re.compile(rf"COPY {_NAME} .*FROM stdin;")
 _CREATE = re.compile(rf"CREATE TABLE (?:IF NOT EXISTS )?{_NAME}")
 _INSERT = re.compile(rf"INSERT INTO {_NAME}")
-_IS_DUMP = re.compile(r"PostgreSQL database dump|^SET \w+ = |^CREATE |^COPY |^INSERT ", re.MULTILINE)
+_IS_DUMP = re.compile(
+    r"PostgreSQL database dump|^SET \w+ = |^CREATE |^COPY |^INSERT ", re.MULTILINE
+)
 # The hosted platform's command line takes pg_dump's comments out.
 _END = re.compile(r"-- PostgreSQL database dump complete|^RESET ALL;", re.MULTILINE)
 _CREATED = re.compile(r"Archive created at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)")
@@ -144,8 +145,8 @@ def _read_sql(backup: Path) -> Contents:
         return read_statements(_text(file))
 
 
-def _text(file: BinaryIO) -> Iterator[str]:
-    return iter(io.TextIOWrapper(file, encoding="utf-8", errors="replace"))
+def _text(file: IO[bytes]) -> Iterator[str]:
+    return (line.decode("utf-8", "replace") for line in file)
 
 
 def _read_archive(
@@ -174,7 +175,7 @@ def _read_archive(
         )
     assert process.stdout is not None  # noqa: S101
     try:
-        contents = read_statements(_text(process.stdout))  # type: ignore[arg-type]
+        contents = read_statements(_text(process.stdout))
         status = process.wait()
     finally:
         if process.poll() is None:

@@ -66,7 +66,14 @@ def check_danger(
         measured = _find_measured(file, rehearsal)
         if measured is None:
             todo = "measure it on a copy: chatqueue rehearse --json, then --rehearsal FILE"
-            yield Line("danger", file.name, "unknown", "its locks were not measured", todo, told)
+            yield Line(
+                "danger",
+                f"locks of {file.name}",
+                "unknown",
+                "its locks were not measured",
+                todo,
+                told,
+            )
         else:
             yield _judge(file, measured, max_lock, told)
 
@@ -119,7 +126,7 @@ def _judge(
     if growth is None:
         todo = "rehearse with a backup that holds rows"
         found = "the rehearsal's copy held no rows"
-        return Line("danger", file.name, "unknown", found, todo, told)
+        return Line("danger", f"locks of {file.name}", "unknown", found, todo, told)
     factor, limit = growth or 1.0, format_duration(max_lock)
     locks, worst_s = [], 0.0
     for lock in measured["locks"]:
@@ -140,7 +147,7 @@ def _judge(
         else "locks no table of the queue against anybody"
     )
     todo = "" if verdict == "go" else "split it, or deploy in the calmest hour with --max-lock"
-    return Line("danger", file.name, verdict, found, todo, (*locks, *told))
+    return Line("danger", f"locks of {file.name}", verdict, found, todo, (*locks, *told))
 
 
 def _describe(

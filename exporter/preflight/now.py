@@ -96,7 +96,7 @@ def judge_connections(name: str, rows: Rows) -> Line:
     found = f"{used} of {most} are used"
     if most - used >= max(FEW_CONNECTIONS, most // 10):
         return Line("now", name, "go", found)
-    return Line("now", name, "no-go", found, "end idle ones: a deployment needs some, and so do you")
+    return Line("now", name, "no-go", found, "end idle ones: a deployment needs some")
 
 
 def judge_vacuum(name: str, rows: Rows) -> Line:
@@ -111,7 +111,8 @@ def judge_vacuum(name: str, rows: Rows) -> Line:
 def judge_work(name: str, rows: Rows) -> Line:
     """Rows: one with `waiting` and `assigned`; both are told, neither forbids anything."""
     row = rows[0]
-    return Line("now", name, "go", f"{row['waiting']:,} chats wait, {row['assigned']:,} are assigned")
+    found = f"{row['waiting']:,} chats have no operator, {row['assigned']:,} are assigned"
+    return Line("now", name, "go", found)
 
 
 def judge_sizes(name: str, rows: Rows) -> Line:
@@ -124,7 +125,7 @@ def judge_sizes(name: str, rows: Rows) -> Line:
 
 
 def judge_hours(name: str, rows: Rows) -> Line:
-    """Rows: `day` (0 is Sunday), `hour` (UTC), `messages` per such hour, `is_now`, calmest first."""
+    """Rows: `day` (0 is Sunday), `hour` (UTC), `messages`, `is_now`; the calmest hour first."""
     if len(rows) < 7 * 24:
         found = "there are not two weeks of messages to tell by"
         return Line("now", name, "unknown", found, "ask those who know the shifts")

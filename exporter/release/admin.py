@@ -138,11 +138,9 @@ def start_watch(
         "rollback_within": rollback_within.total_seconds(),
         "by": by,
     }
-    with _transaction(session):
-        session.rows(STATEMENTS["control"])
-        rows = session.rows(STATEMENTS["start_watch"], values)
-        if not rows:
-            raise ChatqueueError("a watch is running, end it with chatqueue watch stop")
+    rows = _run(session, "start_watch", values)
+    if not rows:
+        raise ChatqueueError("a watch is running, end it with chatqueue watch stop")
     return WatchTimes(**rows[0])
 
 
@@ -154,9 +152,7 @@ def stop_watch(session: Session, by: str) -> tuple[datetime, datetime] | None:
         DatabaseError: It goes on.
     """
     require_schema(session, WATCH_VERSION)
-    with _transaction(session):
-        session.rows(STATEMENTS["control"])
-        rows = session.rows(STATEMENTS["stop_watch"], {"by": by})
+    rows = _run(session, "stop_watch", {"by": by})
     return (rows[0]["started_at"], rows[0]["stopped_at"]) if rows else None
 
 
@@ -194,14 +190,19 @@ def read_audit(session: Session, limit: int) -> Sequence[Mapping[str, Any]]:
 
 
 def _change(session: Session, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Run one statement that changes one row, behind the release under way, and commit it."""
+    """Run one statement that changes one row."""
     require_schema(session)
+    rows = _run(session, name, values)
+    if len(rows) != 1:
+        raise SchemaMissing(f"{name} touched {len(rows)} rows of chatqueue, expected 1")
+    return rows[0]
+
+
+def _run(session: Session, name: str, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Run one statement, behind the release under way and every other person, and commit it."""
     with _transaction(session):
         session.rows(STATEMENTS["control"])
-        rows = session.rows(STATEMENTS[name], values)
-        if len(rows) != 1:
-            raise SchemaMissing(f"{name} touched {len(rows)} rows of chatqueue, expected 1")
-    return rows[0]
+        return session.rows(STATEMENTS[name], values)
 
 
 @contextlib.contextmanager

@@ -273,7 +273,7 @@ def test_people_do_everything_with_the_two_roles_but_close(either: Roles, tmp_pa
     assert invoke(config, "release", str(stuck), "--enforce")[0] == 0
     (row,) = json.loads(invoke(config, "audit", "--json")[1])
     assert (row["chat"], row["outcome"]) == (str(stuck), "released")
-    assert "at version 4, as before" in invoke(config, "install", "--apply")[1]
+    assert "at version 5, as before" in invoke(config, "install", "--apply")[1]
 
     close = ("release", str(closing), "--enforce", "--close")
     code, text = invoke(config, *close)

@@ -165,7 +165,7 @@ def test_everything_works_through_a_transaction_pooler(
     dsn = pgbouncer.dsn(platform.database)
     config = write_config(tmp_path, {"main": dsn}, release=RELEASE)
     told = ("--by", "ann", "--reason", "why")
-    assert run(config, "install", "--apply")[1].endswith("is at version 4, was at none\n")
+    assert run(config, "install", "--apply")[1].endswith("is at version 5, was at none\n")
     assert run(config, "pause", "--for", "1h", *told)[0] == 0
     first, second = make_stuck_chat(platform), make_stuck_chat(platform, past_turns=3)
     for _ in range(8):

@@ -635,11 +635,11 @@ def test_a_person_installs_explains_releases_and_reads_the_audit(
     assert "CREATE SCHEMA IF NOT EXISTS chatqueue" in shell.run("install")[1]
     assert shell.run("install", "--apply") == (
         0,
-        "main: schema chatqueue is at version 4, was at none\n",
+        "main: schema chatqueue is at version 5, was at none\n",
     )
     assert shell.run("install", "--apply") == (
         0,
-        "main: schema chatqueue is at version 4, as before\n",
+        "main: schema chatqueue is at version 5, as before\n",
     )
 
     code, text = shell.run("explain", str(chat))

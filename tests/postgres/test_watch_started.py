@@ -15,6 +15,7 @@ from tests.servers import Platform
 from tests.watch import Watch, run_watch, write_config
 
 BY = ("--by", "ann")
+POLL = {"interval": "1s", "timeout": "1s"}
 
 
 class Shell:
@@ -33,8 +34,7 @@ class Shell:
 
 @pytest.fixture
 def shell(platform: Platform, tmp_path: Path) -> Shell:
-    poll = {"interval": "1s"}
-    return Shell(write_config(tmp_path, {"main": platform.dsn}, poll=poll))
+    return Shell(write_config(tmp_path, {"main": platform.dsn}, poll=POLL))
 
 
 def install(platform: Platform) -> None:
@@ -63,7 +63,7 @@ def test_two_daemons_see_a_watch_begin_and_end(
 ) -> None:
     install(platform)
     (tmp_path / "b").mkdir()
-    other = write_config(tmp_path / "b", {"main": platform.dsn}, poll={"interval": "1s"})
+    other = write_config(tmp_path / "b", {"main": platform.dsn}, poll=POLL)
     with run_watch(shell.config) as one, run_watch(other) as two:
         assert times(one) == times(two) == [None] * 3
 
@@ -109,7 +109,7 @@ def test_the_command_comes_before_the_file_and_a_reload_keeps_it(
 ) -> None:
     install(platform)
     old = {"started_at": "2026-01-01T00:00:00Z"}
-    config = write_config(tmp_path, {"main": platform.dsn}, poll={"interval": "1s"}, watch=old)
+    config = write_config(tmp_path, {"main": platform.dsn}, poll=POLL, watch=old)
     shell = Shell(config)
     with run_watch(config) as daemon:
         daemon.wait_for_poll()

@@ -18,7 +18,7 @@ HEAD = "databases: {main: {dsn: host=db}}\nnotify:\n  webhooks:\n"
 ENVIRON = {"URL": URL, "TOKEN": f"Bearer {SECRET}", "EMPTY": "", "WORD": SECRET}
 FORM = "expected an http:// or https:// URL"
 PLACEHOLDERS = "{event}, {title}, {text}, {time}, {database}, {chat}, {operator}, {reason}"
-LISTED = "released, would_release, escalated, tripped, defect or digest"
+LISTED = "released, would_release, escalated, tripped, defect, digest or announcement"
 PLACE = "F:4: notify.webhooks.ops"
 
 
