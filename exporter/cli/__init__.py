@@ -25,6 +25,7 @@ _COMMANDS = {
     "audit": ("release", "Show what was released and escalated."),
     "chats": ("chats", "Show which chats wait, are overdue, stuck or invalid. Read-only."),
     "check-config": ("check", "Check the configuration and the queries."),
+    "checklist": ("checklist", "Print the checklist of a deployment and what of it is done."),
     "dashboards": ("dashboards", "Write the Grafana dashboards."),
     "demo": ("demo", "Watch a living platform on this machine."),
     "exempt": ("release", "Keep a chat, or an operator's chats, from release."),

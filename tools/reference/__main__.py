@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tools.reference import alerts, configuration, metrics
+from tools.reference import alerts, checklist, configuration, metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def rendered_files(root: Path = ROOT) -> dict[str, str]:
     """
     return {
         name: text
-        for module in (configuration, metrics, alerts)
+        for module in (configuration, metrics, alerts, checklist)
         for name, text in module.rendered_files(root).items()
     }
 
