@@ -104,7 +104,7 @@ def _find_config_file(ctx: click.Context, _: click.Parameter, value: Path | None
 def require_config_file(context: click.Context, found: Path) -> None:
     """Refuse to go on without a configuration where `config_file_if_any` found none."""
     if found == CONFIG_FILES[0] and not found.exists():
-        _find_config_file(context, click.Option(["--config.file"]), None)
+        _find_config_file(context, click.Option(["--config.file", "config_file"]), None)
 
 
 def _find_config_file_if_any(_: click.Context, __: click.Parameter, value: Path | None) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
@@ -138,6 +139,8 @@ class _Probes:
         file = self._given.rehearsal
         if file is None:
             return "open", "not named: --rehearsal FILE"
+        if not file.exists():
+            return "open", f"{file} is not there"
         rehearsal = read_rehearsal(file)
         failed = [step["name"] for step in rehearsal["steps"] if not step["ok"]]
         if failed:
@@ -167,17 +170,16 @@ class _Probes:
         return "done", "it is not paused"
 
     def fix(self) -> tuple[State, str]:
-        rolled_back = self._read()["rolled_back_at"]
-        (standing,) = self._contract()
-        if standing[0] != "done" and rolled_back is not None:
-            return "open", f"{standing[1]}; it was rolled back at {format_time(rolled_back)}"
-        return standing
-
-    def _contract(self) -> Iterator[tuple[State, str]]:
         with self._session.reading():
             rows = self._session.rows(find_contract(self._inspection))
         there = sum(bool(row["ok"]) for row in rows)
-        yield ("done" if there == len(rows) else "open"), f"{there} of {len(rows)} objects"
+        found = f"{there} of {len(rows)} objects"
+        if there == len(rows):
+            return "done", found
+        with suppress(ChatqueueError):  # where our schema is not there, nothing is known of that
+            if rolled_back := self._read()["rolled_back_at"]:
+                found += f"; it was rolled back at {format_time(rolled_back)}"
+        return "open", found
 
     def watch(self) -> tuple[State, str]:
         watch = self._find_watch()

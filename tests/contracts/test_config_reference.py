@@ -29,6 +29,7 @@ ENVIRON = {
 NAMES = {
     "databases": "main",
     "overrides": "state_summary",
+    "endpoints": "health",
     "webhooks": "ops",
     "receivers": "hosted",
 }
@@ -137,7 +138,9 @@ def test_the_example_shows_every_key_with_its_default(path: tuple[str, ...]) -> 
     if path[0] == "prometheus":
         shown_as_comment |= {"url", "username"}
         shown_as_comment |= {"password", "password_file", "bearer_token", "bearer_token_file"}
-    if key in shown_as_comment or {"overrides", "webhooks", "receivers"} & {*path[:-1]}:
+    if key in shown_as_comment or {"overrides", "webhooks", "receivers", "endpoints"} & {
+        *path[:-1]
+    }:
         assert re.search(rf"^ *#[ #]+{key}: \S", text, re.MULTILINE)
     elif default is not ...:
         assert _at(data, path) == default

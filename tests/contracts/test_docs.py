@@ -182,6 +182,26 @@ NOT_RUN = {
         ),
         "needs a platform before the fix; tests/postgres/test_rehearse.py",
     ),
+    **dict.fromkeys(
+        (
+            (
+                "chatqueue checklist --plan rollback.sql --rehearsal rehearsal.json"
+                " --answers answers.yaml"
+            ),
+            "chatqueue preflight --migrations migrations/",
+            (
+                "chatqueue preflight --backup backup.dump --migrations migrations/"
+                " --reviewed reviewed.sha256 --rehearsal rehearsal.json --output preflight.md"
+            ),
+            'chatqueue announce rolled-back --message "We try again tomorrow."',
+        ),
+        "needs a platform before the fix; tests/postgres/test_deployment.py",
+    ),
+    'chatqueue announce planned --window "Tuesday 06:00 to 07:00 UTC" --dry-run': (
+        "its page's configuration has a webhook's URL; tests/unit/test_announcements.py"
+    ),
+    "chatqueue watch start": "needs the schema; tests/postgres/test_watch_started.py",
+    "chatqueue watch stop": "needs the schema; tests/postgres/test_watch_started.py",
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",
@@ -740,7 +760,7 @@ def test_commands_and_options_are_completed_in_bash(installed: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     file = installed / "etc/bash_completion.d/chatqueue"
 
-    for typed, completed in (("chec", "check-config"), ("rules --runb", "--runbook-url")):
+    for typed, completed in (("check-", "check-config"), ("rules --runb", "--runbook-url")):
         done = run_program(["bash", "-c", script.format(typed), "-", file], env=environment)
         assert done.stdout == f"{completed}\n", done.stderr
 

@@ -87,6 +87,15 @@ def fingerprints(platform: Platform) -> dict[tuple[str, str], str]:
     return {each.key: each.fingerprint for each in definitions(platform)}
 
 
+def let_hours_pass(platform: Platform, hours: int) -> None:
+    """Have the watch begun so much earlier."""
+    platform.execute(
+        "UPDATE chatqueue.watch AS w SET started_at = w.started_at - h.passed,"
+        " ends_at = w.ends_at - h.passed, rollback_until = w.rollback_until - h.passed"
+        f" FROM (SELECT interval '{hours} h') AS h (passed)"
+    )
+
+
 def prepare(team: Team) -> None:
     """Everything before the deployment."""
     backup, plan = team.file("backup"), team.file("plan")
@@ -139,10 +148,7 @@ def test_the_fix_is_deployed_watched_judged_and_signed_off(
         assert (deployed["over"], deployed["answers"]) == ("open", "open")
 
         # A day later, by the watch's own times.
-        before.execute(
-            "UPDATE chatqueue.watch SET started_at = started_at - interval '25 h',"
-            " ends_at = ends_at - interval '25 h', rollback_until = rollback_until - interval '25 h'"
-        )
+        let_hours_pass(before, 25)
         began = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
         judged = team.run("report", "--started-at", began, "--format", "json")
         assert json.loads(judged.stdout)["verdict"] == "pass"
@@ -166,10 +172,7 @@ def test_the_fix_is_rolled_back_at_hour_two(before: Platform, tmp_path: Path) ->
         was = fingerprints(before)
         prepare(team)
         deploy(team)
-        before.execute(
-            "UPDATE chatqueue.watch SET started_at = started_at - interval '2 h',"
-            " ends_at = ends_at - interval '2 h', rollback_until = rollback_until - interval '2 h'"
-        )
+        let_hours_pass(before, 2)
         team.run("rollback", "--check", team.file("plan"))
         name = before.value("SELECT current_database()")
         team.run(

@@ -20,7 +20,7 @@ ENVIRON = {
     "BAD": "\udcff",
 }
 HEAD = "databases: {main: {dsn: host=db}}\n"
-SECTIONS = "databases, databases_dir, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify, web, prometheus"
+SECTIONS = "databases, databases_dir, poll, queries, thresholds, operators, slo, events, checks, release, logs, watch, notify, web, verify, prometheus"
 DURATION = "a duration such as 15s, 2m or 1h30m"
 DSN_FORM = "a connection string such as postgresql://… or host=… dbname=…"
 MOMENT = "a time with its zone such as 2026-11-23T08:00:00Z"
