@@ -123,8 +123,8 @@ def _frame(
     return "\n".join(
         [
             (
-                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-                f'aria-label="{escape(title)}">'
+                f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+                f'role="img" aria-label="{escape(title)}">'
             ),
             _STYLE,
             f'<rect width="{_WIDTH}" height="{_HEIGHT}"/>',
