@@ -150,6 +150,15 @@ class Daemon:
         stalled = [s.name for s in self._services.values() if not s.is_alive()]
         return tuple(dict.fromkeys(stalled))
 
+    def describe(self) -> str:
+        """Return how the daemon is, in one line."""
+        workers = self.workers
+        up = sum(worker.snapshot.up for worker in workers)
+        words = f"{up} of {len(workers)} databases answer"
+        if stalled := self.is_healthy():
+            words += f"; stalled: {', '.join(stalled)}"
+        return words if self._load_succeeded else f"{words}; the configuration was refused"
+
     def is_ready(self) -> bool:
         """Return whether every database was polled once, with or without success."""
         return all(worker.first_poll_done.is_set() for worker in self.workers)

@@ -25,6 +25,7 @@ from exporter.config.dsn import redact
 from exporter.daemon import Daemon
 from exporter.errors import ChatqueueError
 from exporter.logs.receiver import PATH as LOGS
+from exporter.manager import Manager
 from exporter.server.app import App
 from exporter.server.http_server import HttpServer
 from exporter.server.page.chats import ChatsPage
@@ -155,8 +156,10 @@ def serve(
         server = HttpServer(app, listen_addresses, web_config_file)
         daemon.reload_hooks.append(server.reload_web_config)
         server.start()
+        manager = Manager(daemon.is_ready, lambda: not daemon.is_healthy(), daemon.describe)
         try:
             daemon.start()
+            manager.start()
             log.info(
                 "serving",
                 version=__version__,
@@ -165,8 +168,12 @@ def serve(
             )
             on_ready([str(address) for address in server.addresses])
             while (number := signals.wait()) == signal.SIGHUP and reload_on_hangup:
+                manager.tell_reloading()
                 _reload(daemon)
+                manager.tell_reloaded()
             started = time.monotonic()
+            manager.stop(0.0)
+            manager.tell(STOPPING=1)
             log.info("stopping", signal=signal.Signals(number).name)
             if not daemon.stop(STOP_POLLING_S):
                 log.warning("a poller is still connecting and was not stopped")

@@ -32,6 +32,7 @@ _COMMANDS = {
     "explain": ("release", "Show every condition of a release. Read-only."),
     "fix": ("fix", "Repair one chat."),
     "grants": ("grants", "Print the SQL of two least-privilege roles."),
+    "healthcheck": ("healthcheck", "Ask whether the daemon here lives; for containers."),
     "install": ("release", "Print or run the SQL of the schema chatqueue."),
     "notify": ("notify", "Try the webhooks."),
     "pause": ("release", "Pause releases for a time."),

@@ -31,12 +31,12 @@ _check_url = _must_match(
     r"((https?://|/)?[^\s#\"'{}]+)?",
     "expected a URL such as https://wiki.example.com/runbooks, no #",
 )
-_check_namespace = _must_match(
+check_namespace = _must_match(
     r"([a-z0-9]([a-z0-9-]*[a-z0-9])?)?", "expected small letters, digits and -"
 )
 
 
-def _read_labels(
+def read_labels(
     _context: click.Context, _option: click.Parameter, pairs: Sequence[str]
 ) -> dict[str, str]:
     labels = {}
@@ -68,14 +68,19 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
     help="Write them as files into this folder, instead of printing them.",
 )
 @click.option(
-    "--kubernetes", is_flag=True, help="As one PrometheusRule of the Prometheus operator."
+    "--format",
+    "form",
+    type=click.Choice(("prometheus", "prometheusrule")),
+    default="prometheus",
+    show_default=True,
+    help="As Prometheus reads them, or as one PrometheusRule of the Prometheus Operator.",
 )
-@click.option("--namespace", default="", callback=_check_namespace, help="Its namespace.")
+@click.option("--namespace", default="", callback=check_namespace, help="Its namespace.")
 @click.option(
     "--label",
     "labels",
     multiple=True,
-    callback=_read_labels,
+    callback=read_labels,
     help="A label of it, key=value, by which your operator's ruleSelector finds it.",
 )
 @click.option(
@@ -114,7 +119,7 @@ def _read_interval(_context: click.Context, _option: click.Parameter, text: str)
 )
 def rules(
     output: Path | None,
-    kubernetes: bool,
+    form: str,
     namespace: str,
     labels: dict[str, str],
     job: str,
@@ -129,10 +134,11 @@ def rules(
     """
     from exporter.ops.rules import Links, build_prometheus_rule, read_rules
 
-    if (namespace or labels) and not kubernetes:
-        raise click.UsageError("--namespace and --label need --kubernetes.")
-    if kubernetes and output:
-        raise click.UsageError("--kubernetes prints one object; --output is for plain files.")
+    is_object = form == "prometheusrule"
+    if (namespace or labels) and not is_object:
+        raise click.UsageError("--namespace and --label need --format prometheusrule.")
+    if is_object and output:
+        raise click.UsageError("--format prometheusrule is printed; --output is for plain files.")
     links = Links(
         job,
         runbook_url.rstrip("/"),
@@ -140,7 +146,7 @@ def rules(
         scrape_interval_s,
         exporter_url.rstrip("/"),
     )
-    if kubernetes:
+    if is_object:
         click.echo(build_prometheus_rule(links, namespace=namespace, labels=labels), nl=False)
         return
     if output is None:

@@ -25,6 +25,12 @@ from exporter.config.shard import Shard
     help="Address to listen on, host:port or unix:/path; repeatable.",
 )
 @click.option(
+    "--web.systemd-socket",
+    "is_activated",
+    is_flag=True,
+    help="Listen on the sockets that systemd opened, and on no address.",
+)
+@click.option(
     "--web.external-url",
     "external_url",
     metavar="URL",
@@ -45,6 +51,7 @@ def run(
     config_file: Path,
     shard: Shard | None,
     listen_addresses: Sequence[str],
+    is_activated: bool,
     external_url: str | None,
     route_prefix: str | None,
     web_config_file: Path | None,
@@ -58,6 +65,7 @@ def run(
     """
     _import_structlog_without_rich()
     from exporter.daemon import Daemon
+    from exporter.server.listen import SYSTEMD
     from exporter.server.routes import build_place
     from exporter.service import configure_logging, serve
 
@@ -70,7 +78,7 @@ def run(
     daemon = Daemon(config_file, shard)
     serve(
         daemon,
-        listen_addresses,
+        (SYSTEMD,) if is_activated else listen_addresses,
         web_config_file=web_config_file,
         enable_lifecycle=enable_lifecycle,
         place=place,

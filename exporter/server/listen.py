@@ -11,9 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from exporter.errors import ChatqueueError
+from exporter.manager import take_sockets
 
 # Linux caps it at net.core.somaxconn; a burst of reconnects must not meet a full queue.
 _BACKLOG = 1024
+SYSTEMD = "systemd:"
+"""The address of sockets that systemd opened."""
 
 
 class ListenError(ChatqueueError):
@@ -25,7 +28,8 @@ def open_listeners(addresses: Sequence[str]) -> tuple[socket.socket, ...]:
 
     Args:
         addresses: `host:port`, `[IPv6]:port`, `:port` for every interface, IPv4 and, if the machine
-            has it, IPv6, or `unix:/path`. Port 0 lets the system choose.
+            has it, IPv6, `unix:/path`, or SYSTEMD for the sockets that the service manager opened.
+            Port 0 lets the system choose.
 
     Raises:
         ListenError: An address is malformed, in use, not permitted or not local. All sockets are
@@ -74,6 +78,12 @@ def bound_address(listener: socket.socket) -> str:
 
 def _listen(address: str) -> Iterator[socket.socket]:
     """Yield the sockets of one address; a name like `localhost` may have several."""
+    if address == SYSTEMD:
+        taken = take_sockets()
+        if not taken:
+            raise ListenError("no socket was handed over by systemd, expected a unit .socket")
+        yield from taken
+        return
     if address.startswith("unix:/"):
         path = address.removeprefix("unix:")
         with socket.socket(socket.AF_UNIX) as probe:

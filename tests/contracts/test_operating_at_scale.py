@@ -20,7 +20,7 @@ from tests.watch import run_watch, write_config
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operating-at-scale.md").read_text(encoding="utf-8")
-MANIFEST = ROOT / "deploy" / "kubernetes" / "statefulset.yaml"
+MANIFEST = ROOT / "deploy" / "kubernetes" / "overlays" / "shards" / "statefulset.yaml"
 CLUSTERS = ("eu", "us")
 
 

@@ -74,6 +74,7 @@ OPTIONS = {
         "--config.file",
         "--shard",
         "--web.listen-address",
+        "--web.systemd-socket",
         "--web.external-url",
         "--web.route-prefix",
         "--web.config.file",
@@ -92,7 +93,7 @@ OPTIONS = {
     ),
     "rules": (
         "--output",
-        "--kubernetes",
+        "--format",
         "--namespace",
         "--label",
         "--job",
@@ -122,7 +123,14 @@ OPTIONS = {
     "check-config": ("--config.file", "--shard", "--live", "--print-schema"),
     "status": ("--config.file", "--shard", "--json"),
     "grants": ("--reader", "--releaser", "--with-repairs"),
-    "dashboards": ("--output", "--prometheus", "--runbook-url"),
+    "dashboards": (
+        "--output",
+        "--format",
+        "--namespace",
+        "--label",
+        "--prometheus",
+        "--runbook-url",
+    ),
 }
 
 

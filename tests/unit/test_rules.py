@@ -57,7 +57,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(
 
 def test_it_prints_a_prometheus_rule() -> None:
     arguments = ("--namespace", "monitoring", "--label", "release=prometheus", "--label", "a/b=c")
-    code, text = run("--kubernetes", *arguments)
+    code, text = run("--format", "prometheusrule", *arguments)
 
     assert code == 0
     assert yaml.safe_load(text) == {
@@ -71,7 +71,7 @@ def test_it_prints_a_prometheus_rule() -> None:
         "spec": {"groups": GROUPS},
     }
     assert "expr: |" in text
-    assert "metadata:\n  name: chatqueue-exporter\nspec:" in run("--kubernetes")[1]
+    assert "metadata:\n  name: chatqueue-exporter\nspec:" in run("--format", "prometheusrule")[1]
 
 
 def test_it_fits_the_job_and_the_links() -> None:
@@ -121,11 +121,14 @@ def test_a_window_holds_four_scrapes_and_a_for_two(interval: str, scrape_s: int)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--namespace", "x"], "--namespace and --label need --kubernetes."),
-        (["--label", "a=b"], "--namespace and --label need --kubernetes."),
-        (["--kubernetes", "--output", "x"], "--output is for plain files."),
-        (["--kubernetes", "--label", "a"], "'a' is not a label, expected key=value"),
-        (["--kubernetes", "--namespace", "A b"], "expected small letters, digits and -"),
+        (["--namespace", "x"], "--namespace and --label need --format prometheusrule."),
+        (["--label", "a=b"], "--namespace and --label need --format prometheusrule."),
+        (["--format", "prometheusrule", "--output", "x"], "--output is for plain files."),
+        (["--format", "prometheusrule", "--label", "a"], "'a' is not a label, expected key=value"),
+        (
+            ["--format", "prometheusrule", "--namespace", "A b"],
+            "expected small letters, digits and -",
+        ),
         (["--job", 'a"b'], "expected letters, digits and _ . / : -"),
         (["--runbook-url", "x#y"], "expected a URL such as"),
         (["--scrape-interval", "60"], "'60' is not a duration, expected"),
