@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
+.PHONY: demo test lint bench image test-image mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
 	exported-metrics dashboards dashboards-preview page-preview format clean tools
 
 demo: $(STAMPS)/demo
@@ -28,6 +28,16 @@ bench: $(STAMPS)/test
 	@.ci/tools bench
 	@$(BIN)/python -m bench $(ARGS)
 
+# With docker, podman or buildah, whichever is there.
+image: $(STAMPS)/test
+	@.ci/image chatqueue-exporter:latest
+	@.ci/image chatqueue-exporter-demo:latest --build-arg 'EXTRAS=[demo]'
+
+# Needs root, and builds a base of Debian's own packages first.
+test-image: $(STAMPS)/test tools
+	@.ci/tools image
+	@$(BIN)/pytest -m long tests/image $(ARGS)
+
 # Each guard and lock of the release taken away in turn: a named test must fail.
 mutants: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.mutants.run $(ARGS)
@@ -48,7 +58,7 @@ test-prometheus3: $(STAMPS)/test tools
 # Three days of the demo's people, watched: what digests tell and what the report says of them;
 # and how long a second page takes, by the clock.
 watched-days: $(STAMPS)/test tools
-	@$(BIN)/pytest -m long $(ARGS)
+	@$(BIN)/pytest -m long --ignore=tests/image $(ARGS)
 
 # Ten minutes of daemons, operators and everything that can go wrong, judged from history triggers.
 chaos: $(STAMPS)/test tools

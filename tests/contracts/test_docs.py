@@ -202,6 +202,34 @@ NOT_RUN = {
     ),
     "chatqueue watch start": "needs the schema; tests/postgres/test_watch_started.py",
     "chatqueue watch stop": "needs the schema; tests/postgres/test_watch_started.py",
+    "make image": "takes minutes; make test-image builds it and runs it",
+    **dict.fromkeys(
+        (
+            (
+                "docker run --read-only -p 10847:10847 -e CHATQUEUE_DSN"
+                " -v ./chatqueue.yaml:/etc/chatqueue/chatqueue.yaml:ro chatqueue-exporter"
+            ),
+            "docker exec CONTAINER chatqueue check-config --live",
+        ),
+        "needs docker; make test-image runs the image by other means",
+    ),
+    "docker compose -f deploy/compose/compose.yaml --profile demo up": (
+        "needs docker; tests/prometheus/test_compose.py starts its parts"
+    ),
+    **dict.fromkeys(
+        (
+            'kubectl create secret generic chatqueue --from-literal=dsn="$CHATQUEUE_DSN"',
+            "kubectl apply --kustomize deploy/kubernetes/base",
+            "cd deploy/kubernetes/overlays/prometheus-operator",
+            (
+                "chatqueue rules --format prometheusrule --label release=kube-prometheus-stack"
+                " > prometheusrule.yaml"
+            ),
+            "chatqueue dashboards --format configmap > dashboards.yaml",
+            "kubectl apply --kustomize .",
+        ),
+        "needs a cluster; tests/contracts/test_kubernetes.py builds and validates all of it",
+    ),
     "make demo": "needs a package registry; tests/unit and tests/postgres cover the demo",
     "make test": "runs this very test",
     'make demo ARGS="--scenario rush"': "as make demo; the scenario's name is checked below",

@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: built as kubectl does it, valid for the oldest and newest version."""
+"""The manifests for Kubernetes: as kubectl builds them, valid for the oldest and newest version."""
 
 from __future__ import annotations
 

