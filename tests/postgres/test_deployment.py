@@ -117,6 +117,16 @@ def prepare(team: Team) -> None:
         *("--max-lock", "1m"),
     )
     team.write("preflight", checked.stdout)
+    hurried = team.run(
+        *("preflight", "--migrations", str(MIGRATIONS), "--json", "--max-lock", "1ms"),
+        *("--rehearsal", team.file("rehearsal")),
+        codes=(1,),
+    )
+    lines = {line["name"]: line for line in json.loads(hurried.stdout)["lines"]}
+    long = lines["locks of 014_chat_states.sql"]
+    assert long["verdict"] == "no-go"
+    assert any("public.chats is locked against" in each for each in long["details"])
+    assert "(line 3, ALTER TABLE public.chats" in " ".join(long["details"])
     verdicts = {line["verdict"] for line in json.loads(checked.stdout)["lines"]}
     assert verdicts <= {"go", "unknown"}
     team.run("announce", "planned", "--window", "Tuesday 06:00 UTC")

@@ -744,7 +744,7 @@ def test_a_role_without_rights_is_told_so(platform: Platform) -> None:
 
     engine.session.close()
     assert result.decision is Decision.ERROR
-    assert "permission denied for schema chatqueue" in result.reason
+    assert "permission denied for table release_control" in result.reason
 
 
 def make_observation(platform: Platform) -> Any:

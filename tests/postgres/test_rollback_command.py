@@ -67,7 +67,7 @@ def test_plan_check_and_apply(before: Platform, tmp_path: Path) -> None:
     code, text = run(config, "--apply", plan, "--yes", before.database, "--by", "Kim")
     assert code == 0
     assert "auto-release is paused until " in text
-    assert text.endswith(f"\nrolled back database {before.database}\n")
+    assert f"\nrolled back database {before.database}\n" in text
     assert before.value("SELECT actor FROM chatqueue.rollback_audit") == "person Kim"
     assert before.value("SELECT paused_until > now() + '6 days' FROM chatqueue.release_control")
 
