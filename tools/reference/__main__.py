@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tools.reference import alerts, checklist, configuration, metrics
+from tools.reference import alerts, checklist, configuration, manual, metrics
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +18,7 @@ def rendered_files(root: Path = ROOT) -> dict[str, str]:
     """
     return {
         name: text
-        for module in (configuration, metrics, alerts, checklist)
+        for module in (configuration, metrics, alerts, checklist, manual)
         for name, text in module.rendered_files(root).items()
     }
 
@@ -33,6 +33,7 @@ def main(root: Path = ROOT) -> None:
     if not (root / "pyproject.toml").is_file():
         raise FileNotFoundError(f"{root} is not the source tree of chatqueue-exporter")
     for name, text in rendered_files(root).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
 
 
