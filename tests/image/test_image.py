@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def test_it_says_what_it_is_and_runs_as_nobody(
 def test_the_list_of_what_is_in_it_names_every_package(image: tuple[str, Path]) -> None:
     _, root = image
     listed = json.loads((root / "opt/chatqueue/sbom.cdx.json").read_text())
-    names = {component["name"] for component in listed["components"]}
+    names = {component["name"].replace("_", "-") for component in listed["components"]}
     assert {"chatqueue-exporter", "psycopg", "prometheus-client", "uvicorn"} <= names
     assert not list((root / "opt/chatqueue").rglob("pip"))
     assert not list((root / "opt/chatqueue").rglob("__pycache__"))
@@ -148,7 +149,7 @@ def test_it_is_scraped_reloaded_and_stopped_on_a_root_that_cannot_be_written_to(
             log,
         )
         health = subprocess.run(
-            ["chroot", "--userspec=65532:65532", root, "/opt/chatqueue/bin/chatqueue",
+            [shutil.which("chroot"), "--userspec=65532:65532", root, "/opt/chatqueue/bin/chatqueue",
              "healthcheck", "--url", f"{url}/-/healthy"],
             capture_output=True, text=True, check=False, env={},
         )  # fmt: skip
