@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := .stamps
 
-.PHONY: demo test lint bench image test-image mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
+.PHONY: demo test lint bench image test-image test-grafana mutants chaos detection-matrix matrix test-prometheus3 watched-days docs \
 	exported-metrics dashboards dashboards-preview page-preview format clean tools
 
 demo: $(STAMPS)/demo
@@ -54,6 +54,10 @@ matrix: $(STAMPS)/test
 # What asks Prometheus, on Prometheus 3: windows are open at the left there.
 test-prometheus3: $(STAMPS)/test tools
 	@.ci/prometheus3 $(ARGS)
+
+# Every dashboard against the types of Grafana 10, 11, 12 and 13; needs node and npm.
+test-grafana: $(STAMPS)/test
+	@$(BIN)/python -m tests.grafana
 
 # Three days of the demo's people, watched: what digests tell and what the report says of them;
 # and how long a second page takes, by the clock.

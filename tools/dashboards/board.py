@@ -116,6 +116,9 @@ def _complete(built: model.Dashboard) -> dict[str, Any]:
     built.schema_version = SCHEMA_VERSION
     document: dict[str, Any] = json.loads(json.dumps(built, cls=JSONEncoder))
     document["id"] = None
+    for panel in document["panels"]:
+        # Grafana 12 no longer knows it, and it was off.
+        panel.get("options", {}).pop("footer", None)
     for annotation in document["annotations"]["list"]:
         annotation.update(_ANNOTATIONS[annotation["name"]][2])
     for variable in document["templating"]["list"]:
