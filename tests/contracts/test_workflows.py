@@ -1,4 +1,4 @@
-"""What runs for those who fork: workflows by their schema, without a weakness, each action pinned."""
+"""What runs for those who fork: workflows valid, without a weakness, each action pinned."""
 
 from __future__ import annotations
 

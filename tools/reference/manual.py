@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
-import warnings
 from pathlib import Path
 
 from click.shell_completion import get_completion_class
-from click_man.core import write_man_pages
 
 from exporter import __version__
 from exporter.cli import cli
@@ -19,9 +19,10 @@ SHELLS = {"bash": "chatqueue", "zsh": "_chatqueue", "fish": "chatqueue.fish"}
 
 def rendered_files(_: Path) -> dict[str, str]:
     """Return every page and script by its path."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # click-man's own
-        write_man_pages("chatqueue", cli, version=__version__, target_dir=folder, date="")
+    with tempfile.TemporaryDirectory() as folder:
+        # In a process of its own: it leaves traces in the commands, and warns of its own doings.
+        command = [sys.executable, "-W", "ignore", "-m", __name__, folder]
+        subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
         pages = {f"{MANUAL}/{page.name}": page.read_text() for page in Path(folder).iterdir()}
     return pages | {
         f"{COMPLETIONS}/{shell}/{name}": _complete(shell) for shell, name in SHELLS.items()
@@ -32,3 +33,9 @@ def _complete(shell: str) -> str:
     kind = get_completion_class(shell)
     assert kind is not None
     return kind(cli, {}, "chatqueue", "_CHATQUEUE_COMPLETE").source().strip() + "\n"
+
+
+if __name__ == "__main__":
+    from click_man.core import write_man_pages
+
+    write_man_pages("chatqueue", cli, version=__version__, target_dir=sys.argv[1], date="")
