@@ -46,10 +46,10 @@ mutants: $(STAMPS)/test tools
 detection-matrix: $(STAMPS)/test tools
 	@$(BIN)/python -m tests.prometheus.matrix
 
-# The unit tests on the lowest dependencies, and on Python 3.12 and 3.13.
+# PostgreSQL 14 to 18, the Pythons of Debian's releases, the lowest dependencies: docs/matrix.md.
 matrix: $(STAMPS)/test
 	@$(BIN)/python -m pip install --quiet --group matrix
-	@.ci/matrix
+	@.ci/matrix $(ARGS)
 
 # What asks Prometheus, on Prometheus 3: windows are open at the left there.
 test-prometheus3: $(STAMPS)/test tools

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 import requests
 
 from exporter.demo.machine import find_free_port
+from tests.matrix.__main__ import find_pip_places
 from tests.servers import Platform, require_tool
 
 pytestmark = pytest.mark.long
@@ -52,18 +52,6 @@ def run(*command: object, env: dict[str, str], cwd: Path = ROOT) -> str:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
-
-
-def find_pip_places() -> list[Path]:
-    """What pip needs to find a registry from here: its configuration, and the files that names."""
-    shown = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "debug"], capture_output=True, text=True, check=True
-    ).stdout
-    named = {Path(path) for path in re.findall(r"(?:file://)?(/[\w./-]+)", shown)}
-    # The files of an index lie beside its folder `simple`.
-    named |= {path.parent for path in named if path.name == "simple"}
-    files = {Path("/etc/pip.conf"), Path("/etc/ssl/certs"), *named}
-    return sorted(path for path in files if path.exists() and path != Path("/"))
 
 
 @pytest.fixture(scope="module")
