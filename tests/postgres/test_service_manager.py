@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.servers import Platform, require_tool
 from tests.unit.test_manager import Listener
 from tests.watch import write_config
 
-pytestmark = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
+on_the_newest = pytest.mark.parametrize("postgres_server", ["pg18"], indirect=True)
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 
 
@@ -42,6 +43,7 @@ class Heard:
         return all(message in self.messages for message in messages)
 
 
+@on_the_newest
 def test_ready_reloading_and_stopping_are_told(
     platform: Platform, tmp_path: Path, listener: Listener
 ) -> None:
@@ -68,6 +70,7 @@ def test_ready_reloading_and_stopping_are_told(
     assert daemon.process.returncode == 0
 
 
+@on_the_newest
 def test_it_serves_on_the_socket_that_it_is_handed(platform: Platform, tmp_path: Path) -> None:
     config = write_config(tmp_path, {"main": platform.dsn})
     with socket.create_server(("127.0.0.1", 0)) as port:
@@ -78,16 +81,20 @@ def test_it_serves_on_the_socket_that_it_is_handed(platform: Platform, tmp_path:
         )
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
-                ["sh", "-c", run], pass_fds=[port.fileno()], stdout=log, stderr=log
+                ["bash", "-c", run], pass_fds=[port.fileno()], stdout=log, stderr=log
             )
         try:
             # The port is open before the daemon is: the request waits for it.
-            assert requests.get(f"http://{address}/-/healthy", timeout=20).status_code == 200
+            started = time.monotonic()
+            while requests.get(f"http://{address}/-/ready", timeout=20).status_code != 200:
+                assert time.monotonic() - started < 20, (tmp_path / "log").read_text()
+                time.sleep(0.05)
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
 
 
+@on_the_newest
 def test_without_a_socket_it_says_what_is_missing(platform: Platform, tmp_path: Path) -> None:
     config = write_config(tmp_path, {"main": platform.dsn})
     done = subprocess.run(
