@@ -19,6 +19,7 @@ from exporter.errors import ChatqueueError, DatabaseError
 from exporter.ops.report.answers import read_answers
 from exporter.ops.rollback.applying import check_plan
 from exporter.ops.rollback.script import read_script
+from exporter.ops.verify.endpoints import check_endpoint
 from exporter.ops.verify.inspection import Inspection, build_inspections, find_contract, inspect
 from exporter.preflight.danger import read_rehearsal
 from exporter.preflight.pending import SQL
@@ -96,14 +97,17 @@ def find_standing(config: Config, database: str, given: Given) -> tuple[Standing
     dsn = (section.release_dsn or section.dsn).get_secret_value()
     timeout_s = config.poll.connect_timeout.total_seconds()
     with Session(dsn, connect_timeout_s=timeout_s, program="chatqueue-checklist") as session:
-        probes = _Probes(session, inspection, given)
+        probes = _Probes(config, session, inspection, given)
         return tuple(probes.look(item) for item in read_items())
 
 
 class _Probes:
     """What shows that a line is done, by the name in `done`."""
 
-    def __init__(self, session: Session, inspection: Inspection, given: Given) -> None:
+    def __init__(
+        self, config: Config, session: Session, inspection: Inspection, given: Given
+    ) -> None:
+        self._config = config
         self._session = session
         self._inspection = inspection
         self._given = given
@@ -196,7 +200,11 @@ class _Probes:
         return "done", f"it ended at {format_time(watch.ends_at)}"
 
     def verify(self) -> tuple[State, str]:
-        checks = inspect(self._inspection)
+        state, found = self.fix()
+        if state != "done":
+            return "open", f"the fix is not there: {found}"
+        endpoints = self._config.verify.endpoints
+        checks = [*inspect(self._inspection), *(check_endpoint(*e) for e in endpoints.items())]
         failed = [check for check in checks if not check.ok]
         if failed:
             return "failed", f"{len(failed)} of {len(checks)} checks: chatqueue verify names them"

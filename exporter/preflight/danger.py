@@ -162,7 +162,7 @@ def _describe(
         match = _TABLE.search(statement)
         table = match["table"] if match else ""
         size = f", {table} has about {rows[table]:,} rows" if table in rows else ""
-        told.append(f"line {line}: {finding['rule_name']}: {finding['message']}{size}")
+        told.append(f"line {line}: {finding['rule_name']}: {finding['message'].rstrip('.')}{size}")
     return tuple(dict.fromkeys(told))
 
 
