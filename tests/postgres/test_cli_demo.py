@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,9 +32,14 @@ END_S = 5.0 + SLACK_S
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty folder that the server's account can reach, which pytest's own is not."""
-    with tempfile.TemporaryDirectory(prefix="demo-test-", dir=memory_directory()) as name:
-        Path(name).chmod(0o755)
+    name = tempfile.mkdtemp(prefix="demo-test-", dir=memory_directory())
+    Path(name).chmod(0o755)
+    try:
         yield Path(name)
+    finally:
+        # The demo's own watcher may be removing the same files at this moment.
+        for _ in range(3):
+            shutil.rmtree(name, ignore_errors=True)
 
 
 @contextmanager
