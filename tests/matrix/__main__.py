@@ -121,10 +121,7 @@ def run_debian(cell: str, folder: Path) -> tuple[int, str, str]:
     for place in find_pip_places():
         there = root / str(place).lstrip("/")
         there.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir():
-            shutil.copytree(place, there, dirs_exist_ok=True, symlinks=True)
-        else:
-            shutil.copy(place, there)
+        subprocess.run(["cp", "-aT", "--remove-destination", place, there], check=True)
     inside = (
         "set -e; cd /src; python3 -m venv /venv;"
         " /venv/bin/pip install --quiet --editable '.[demo,preflight]' --group test;"

@@ -83,7 +83,7 @@ def test_the_deployment_and_the_way_back_on_a_copy(
 
     document = json.loads(text)
     assert code == 0, document["steps"]
-    assert document["scratch_version"] == before.server.version_num // 10_000
+    assert document["scratch_version"] >= before.server.version_num // 10_000
     first, *_ = document["migrations"]
     assert first["rewrites"] == [{"relation": "public.chats", "is_whole": False, "rows": 400}]
     assert (first["locks"][0]["relation"], first["locks"][0]["mode"]) == (
